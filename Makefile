@@ -1,0 +1,40 @@
+# Every target sets up what it needs: the virtual environment in .venv, uv, the pinned packages, the project itself.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+# Compiled modules must stay on the disk: without them importing torch takes three times as long, in every process.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo "make demo    condense the built-in digits and show the result (about two minutes)"
+	@echo "make test    run the tests"
+	@echo "make lint    check style and types"
+	@echo "make bench   measure a step: seconds by phase, bytes, memory"
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "installing packages (pinned in constraints.txt)"
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/hmdc condense digits --output runs/digits --overwrite
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m jobs.bench
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,45 @@
+"""What a run is made of, taken from its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.server.checkpoint import CheckpointFolder
+
+FREE = {
+    "name": ...,
+    "evaluation": ...,
+    "tracking": ...,
+    "data": {"cache", "source"},
+    "matching": {"classes_per_call"},
+    "schedule": {"iterations", "checkpoint_every", "picture_every"},
+    "cluster": {"server_cpus", "start_timeout", "call_timeout"},
+}
+"""Fields that do not change the images of a step: a run may continue with other values."""
+
+
+def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
+    """What two runs must share to give the same images: configuration fields, and the data's fingerprint."""
+    fields = config.model_dump(mode="json", exclude=FREE)  # type: ignore[arg-type]
+    for member in fields["pool"]["members"]:
+        for resource in ("num_cpus", "num_gpus", "resources"):
+            del member[resource]
+    return {"config": fields, "data": info.fingerprint}
+
+
+def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict[str, Any]:
+    """Arguments of a run's :class:`hmdc_ray.server.parameter_server.ParameterServer`, but for the initial images."""
+    return {
+        "mean": info.mean,
+        "std": info.std,
+        "images": config.images,
+        "balance": config.balance,
+        "loss_weights": [member.loss_weight for member in config.pool.members],
+        "main": config.pool.main_index,
+        "threads": config.cluster.threads,
+        "checkpoints": CheckpointFolder(folder / "checkpoint"),
+        "identity": identity(config, info),
+    }

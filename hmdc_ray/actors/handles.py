@@ -1,0 +1,114 @@
+"""Typed handles to the actors: each method starts the remote call of the same name and returns references.
+
+Messages are top-level arguments, so that Ray moves them from actor to actor; the driver only ever holds references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hmdc_ray.actors.session import Ref
+from hmdc_ray.messages import MemberTaps
+from hmdc_ray.schedule import StepPlan
+
+
+def _call(method: Any, *arguments: object) -> Ref:
+    """Start a remote call; Ray's stubs do not know the methods of classes made remote at assembly."""
+    reference: Ref = method.remote(*arguments)
+    return reference
+
+
+class RemoteWorker:
+    """A :class:`hmdc_ray.actors.worker.PoolWorker` in an actor; see there for the verbs."""
+
+    def __init__(self, actor: Any, index: int) -> None:
+        self.actor = actor
+        self.index = index
+
+    def describe(self) -> Ref:
+        return _call(self.actor.describe)
+
+    def initial_images(self) -> Ref:
+        return _call(self.actor.initial_images)
+
+    def begin(self, iteration: int) -> Ref:
+        return _call(self.actor.begin, iteration)
+
+    def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> Ref:
+        return _call(self.actor.align, iteration, drawn)
+
+    def choose(self, plan: StepPlan) -> Ref:
+        return _call(self.actor.choose, plan)
+
+    def select(self, plan: StepPlan, selection: Ref) -> Ref:
+        return _call(self.actor.select, plan, selection)
+
+    def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Ref) -> Ref:
+        return _call(self.actor.features, plan, labels, snapshot)
+
+    def match(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Ref, consensus: Ref | None) -> tuple[Ref, Ref, Ref]:
+        gradients, cotangents, record = self.actor.match.options(num_returns=3).remote(plan, labels, snapshot, consensus)
+        return gradients, cotangents, record
+
+    def pull_back(self, plan: StepPlan, cotangents: Ref) -> Ref:
+        return _call(self.actor.pull_back, plan, cotangents)
+
+    def train_on_synthetic(self, plan: StepPlan, snapshot: Ref) -> Ref:
+        return _call(self.actor.train_on_synthetic, plan, snapshot)
+
+    def train_on_real(self, plan: StepPlan) -> Ref:
+        return _call(self.actor.train_on_real, plan)
+
+    def training_features(self, plan: StepPlan, batch: int) -> Ref:
+        return _call(self.actor.training_features, plan, batch)
+
+    def training_step(self, plan: StepPlan, consensus: Ref) -> Ref:
+        return _call(self.actor.training_step, plan, consensus)
+
+    def aligner_features(self, plan: StepPlan, batch: int) -> Ref:
+        return _call(self.actor.aligner_features, plan, batch)
+
+    def aligner_step(self, plan: StepPlan, consensus: Ref) -> Ref:
+        return _call(self.actor.aligner_step, plan, consensus)
+
+    def state(self) -> Ref:
+        return _call(self.actor.state)
+
+    def restore(self, state: Ref) -> Ref:
+        return _call(self.actor.restore, state)
+
+
+class RemoteServer:
+    """A :class:`hmdc_ray.server.parameter_server.ParameterServer` in an actor; see there for the verbs."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[MemberTaps]) -> Ref:
+        return _call(self.actor.begin, iteration, members, drawn)
+
+    def snapshot(self) -> Ref:
+        return _call(self.actor.snapshot)
+
+    def consensus(self, plan: StepPlan, *features: Ref) -> Ref:
+        return _call(self.actor.consensus, plan, *features)
+
+    def share(self, plan: StepPlan, *cotangents: Ref) -> Ref:
+        return _call(self.actor.share, plan, *cotangents)
+
+    def collect(self, plan: StepPlan, members: int, *parts: Ref) -> Ref:
+        return _call(self.actor.collect, plan, members, *parts)
+
+    def apply(self, plan: StepPlan) -> tuple[Ref, Ref]:
+        snapshot, version = self.actor.apply.options(num_returns=2).remote(plan)
+        return snapshot, version
+
+    def save(self, version: int, names: tuple[str, ...], *states: Ref) -> Ref:
+        return _call(self.actor.save, version, names, *states)
+
+    def load(self, version: int) -> Ref:
+        return _call(self.actor.load, version)
+
+    def member_state(self, version: int, name: str) -> Ref:
+        return _call(self.actor.member_state, version, name)

@@ -1,0 +1,136 @@
+"""Creates the actors of a run: one worker per pool member, one parameter server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from hmdc_ray.actors.assembly import server_arguments
+from hmdc_ray.actors.handles import RemoteServer, RemoteWorker
+from hmdc_ray.actors.session import Ref, fetch, remote, wait
+from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
+from hmdc_ray.messages import MemberDescription
+from hmdc_ray.server.parameter_server import ParameterServer
+
+
+class RayPool:
+    """Actors of a run, as the coordinator sees them.
+
+    Attributes:
+        workers: one handle per pool member, in order.
+        server: handle of the parameter server.
+        descriptions: what each worker said of itself when it was ready.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[RemoteWorker],
+        server: RemoteServer,
+        descriptions: Sequence[MemberDescription],
+        timeout: float,
+        check: Callable[[], None],
+    ) -> None:
+        self.workers = workers
+        self.server = server
+        self.descriptions = descriptions
+        self._timeout = timeout
+        self._check = check
+
+    def get(self, references: Sequence[Ref]) -> list[Any]:
+        """Wait for results, within the configured deadline; see :func:`hmdc_ray.actors.session.wait`."""
+        wait(references, self._timeout, self._check, "the pool")
+        return fetch(references)
+
+
+class _Worker(PoolWorker):
+    """Adds to a worker what only Ray knows."""
+
+    def describe(self) -> MemberDescription:
+        context = ray.get_runtime_context()
+        gpus = context.get_accelerator_ids().get("GPU", [])
+        return replace(super().describe(), gpu_ids=tuple(gpus), node=context.get_node_id())
+
+
+@contextmanager
+def launch(config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[], None]) -> Iterator[RayPool]:
+    """Start the actors of a run and stop them at the end.
+
+    Args:
+        config: the run.
+        info: of its data.
+        folder: the run's folder, where the server saves checkpoints.
+        check: called while waiting; may raise to stop.
+
+    Raises:
+        InputError: the cluster lacks what the actors need, or a member cannot be built.
+    """
+    members = config.pool.members
+    share = cpu_share([node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]], config)
+    actors: list[Any] = []
+    try:
+        for index, member in enumerate(members):
+            options = _resources(member, share)
+            actors.append(remote(_Worker).options(**options).remote(index, config))
+        workers = [RemoteWorker(actor, index) for index, actor in enumerate(actors)]
+        descriptions = _ready(workers, config, check)
+        initial = workers[config.pool.main_index].initial_images()
+        wait([initial], config.cluster.call_timeout, check, "the main member")
+        server = remote(ParameterServer).options(num_cpus=config.cluster.server_cpus)
+        actors.append(server.remote(initial_KICHW=initial, **server_arguments(config, info, folder)))
+        yield RayPool(workers, RemoteServer(actors[-1]), descriptions, config.cluster.call_timeout, check)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def cpu_share(node_cpus: Sequence[float], config: RunConfig) -> float:
+    """Logical CPUs of a member that asks for none: the largest equal part of the nodes' CPUs that lets every member fit.
+
+    At most 1, and in steps of 0.0001, which is Ray's own. It only decides where actors are placed; threads are set apart.
+    """
+    members = config.pool.members
+    wanted = sum(member.num_cpus is None for member in members)
+    if not wanted:
+        return 1.0
+    free = sorted(node_cpus, reverse=True)
+    free[0] -= config.cluster.server_cpus + sum(member.num_cpus or 0.0 for member in members)
+    parts = sorted({cpus / count for cpus in free for count in range(1, wanted + 1) if cpus > 0}, reverse=True)
+    fitting = (part for part in parts if sum(int(cpus / part + 1e-9) for cpus in free if cpus > 0) >= wanted)
+    return int(min(1.0, next(fitting, 0.01)) * 10_000) / 10_000
+
+
+def _resources(member: MemberConfig, share: float) -> dict[str, Any]:
+    return {
+        "num_cpus": share if member.num_cpus is None else member.num_cpus,
+        "num_gpus": member.num_gpus,
+        "resources": member.resources or None,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+    }
+
+
+def _ready(workers: Sequence[RemoteWorker], config: RunConfig, check: Callable[[], None]) -> list[MemberDescription]:
+    calls = [worker.describe() for worker in workers]
+    try:
+        wait(calls, config.cluster.start_timeout, check, "a pool member")
+    except TimeoutError as error:
+        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+        missing = [member for member, call in zip(config.pool.members, calls, strict=True) if call not in ready]
+        total, free = ray.cluster_resources(), ray.available_resources()
+        names = sorted({"CPU", "GPU"} | {name for member in missing for name in member.resources})
+        has = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in names)
+        first = missing[0]
+        raise InputError(
+            f"pool member {first.name!r} ({len(missing)} of {len(calls)} members) did not start within cluster.start_timeout "
+            f"{config.cluster.start_timeout:g} s: it asks for num_gpus {first.num_gpus:g}, "
+            f"num_cpus {first.num_cpus or 'a share'}, resources {first.resources}; free in the cluster: {has}"
+        ) from error
+    return fetch(calls)

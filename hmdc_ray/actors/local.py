@@ -1,0 +1,26 @@
+"""The same pool in one process, without Ray: for benchmarks and tests of the mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hmdc_ray.actors.assembly import server_arguments
+from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.server.parameter_server import ParameterServer
+
+
+class LocalPool:
+    """Workers and server as plain objects; a reference is the value itself."""
+
+    def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path) -> None:
+        self.workers = [PoolWorker(index, config) for index in range(len(config.pool.members))]
+        initial_KICHW = self.workers[config.pool.main_index].initial_images()
+        self.server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
+
+    def get(self, references: Sequence[Any]) -> list[Any]:
+        """The values themselves."""
+        return list(references)

@@ -1,0 +1,88 @@
+"""Connecting to Ray: an existing cluster by address, or one of our own on this machine, closed when done."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from hmdc_ray.errors import InputError
+
+Ref = ray.ObjectRef[Any]
+
+remote: Any = ray.remote
+"""``ray.remote`` for plain classes and functions wrapped at assembly, which its type stubs do not describe."""
+
+POLL_SECONDS = 0.2
+"""How often a wait for results looks whether the run is to stop."""
+
+
+@contextmanager
+def ray_session(address: str | None = None) -> Iterator[None]:
+    """Use the Ray that this process is connected to, the cluster at ``address`` (or in RAY_ADDRESS), or a fresh local one.
+
+    A local one is bound to loopback and shut down at the end.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    local: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+        if address == "local":
+            raise
+        raise InputError(
+            f"address is {address!r}, where no Ray cluster answers ({error}): give that of a running head"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def wait(references: Sequence[Ref], timeout: float, check: Callable[[], None], what: str) -> None:
+    """Wait until all results exist.
+
+    Args:
+        references: different ones.
+        timeout: seconds.
+        check: called several times a second; may raise to stop waiting.
+        what: for the message.
+
+    Raises:
+        TimeoutError: some are missing after ``timeout``.
+    """
+    pending, deadline = list(references), monotonic() + timeout
+    while pending:
+        _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_SECONDS, fetch_local=False)
+        check()
+        if pending and monotonic() > deadline:
+            raise TimeoutError(
+                f"{what} did not answer within {timeout:g} s ({len(pending)} of {len(references)} calls are missing)"
+            )
+
+
+def fetch(references: Sequence[Ref]) -> list[Any]:
+    """Values of results that exist; an input error in an actor is raised as such, without the remote traceback.
+
+    Raises:
+        InputError: as raised in the actor.
+        RayError: the actor failed or died.
+    """
+    try:
+        return list(ray.get(list(references), timeout=60))
+    except RayTaskError as error:
+        if isinstance(error.cause, InputError):
+            raise InputError(str(error.cause)) from None
+        raise

@@ -1,0 +1,133 @@
+"""One pool member as a process hosts it: the plain class behind the ``PoolWorker`` actor, usable in any process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.matching.matcher import Matcher
+from hmdc_ray.matching.member import Member
+from hmdc_ray.matching.trainer import Trainer
+from hmdc_ray.messages import (
+    Array,
+    Cotangents,
+    Features,
+    Gradients,
+    MemberDescription,
+    MemberRecord,
+    MemberTaps,
+    PulledBack,
+    Selection,
+    Snapshot,
+    State,
+)
+from hmdc_ray.schedule import StepPlan
+
+
+class PoolWorker:
+    """Hosts one architecture of the pool: network, aligner, optimisers and reader. One verb per call, each safe alone.
+
+    Args:
+        index: position of the member in the pool.
+        config: the run.
+    """
+
+    def __init__(self, index: int, config: RunConfig) -> None:
+        torch.set_num_threads(config.cluster.threads)
+        member = config.pool.members[index]
+        device = torch.device("cuda" if member.num_gpus > 0 and torch.cuda.is_available() else "cpu")
+        self.member = Member(
+            index=index,
+            seed=config.seed,
+            config=member,
+            matching=config.matching,
+            schedule=config.schedule,
+            images=config.images,
+            dataset=open_dataset(config.data),
+            device=device,
+        )
+        self.matcher = Matcher(self.member)
+        self.trainer = Trainer(self.member)
+
+    def describe(self) -> MemberDescription:
+        """The member as this process sees itself."""
+        member = self.member
+        return MemberDescription(
+            name=member.config.name,
+            parameters=sum(parameter.numel() for parameter in member.parameters),
+            device=str(member.device),
+            gpu_ids=(),
+            node="",
+            pid=os.getpid(),
+            threads=torch.get_num_threads(),
+        )
+
+    def initial_images(self) -> Array:
+        """See :meth:`Member.initial_images`."""
+        return self.member.initial_images()
+
+    def begin(self, iteration: int) -> MemberTaps:
+        """See :meth:`Member.begin`."""
+        return self.member.begin(iteration)
+
+    def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
+        """See :meth:`Member.align`."""
+        self.member.align(iteration, drawn)
+
+    def choose(self, plan: StepPlan) -> Selection:
+        """See :meth:`Member.choose`."""
+        return self.member.choose(plan)
+
+    def select(self, plan: StepPlan, selection: Selection) -> None:
+        """See :meth:`Member.select`."""
+        self.member.select(plan, selection)
+
+    def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> Features:
+        """See :meth:`Matcher.features`."""
+        return self.matcher.features(plan, labels, snapshot)
+
+    def match(
+        self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
+    ) -> tuple[Gradients, Cotangents | None, MemberRecord]:
+        """See :meth:`Matcher.match`."""
+        return self.matcher.match(plan, labels, snapshot, consensus)
+
+    def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> PulledBack:
+        """See :meth:`Matcher.pull_back`."""
+        return self.matcher.pull_back(plan, cotangents)
+
+    def train_on_synthetic(self, plan: StepPlan, snapshot: Snapshot) -> MemberRecord:
+        """See :meth:`Trainer.on_synthetic`."""
+        return self.trainer.on_synthetic(plan, snapshot)
+
+    def train_on_real(self, plan: StepPlan) -> MemberRecord:
+        """See :meth:`Trainer.on_real`."""
+        return self.trainer.on_real(plan)
+
+    def training_features(self, plan: StepPlan, batch: int) -> Features:
+        """See :meth:`Trainer.features`."""
+        return self.trainer.features(plan, batch)
+
+    def training_step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
+        """See :meth:`Trainer.step`."""
+        return self.trainer.step(plan, consensus)
+
+    def aligner_features(self, plan: StepPlan, batch: int) -> Features:
+        """See :meth:`Trainer.aligner_features`."""
+        return self.trainer.aligner_features(plan, batch)
+
+    def aligner_step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
+        """See :meth:`Trainer.aligner_step`."""
+        return self.trainer.aligner_step(plan, consensus)
+
+    def state(self) -> State:
+        """See :meth:`Member.state`."""
+        return self.member.state()
+
+    def restore(self, state: State) -> None:
+        """See :meth:`Member.restore`."""
+        self.member.restore(state)

@@ -1,0 +1,363 @@
+"""The condensed set: learned images with all that is needed to train on them, in memory and as one Parquet file.
+
+Shapes: N stored images, f formation factor, C x H x W an image, K classes. A stored image is *packed*: it holds f x f
+training images (see :mod:`hmdc_ray.data.packing`). Images are kept *normalised*, the space they were learned in:
+``pixels = image * std + mean`` per channel.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.dtypes import Float64DType
+from PIL import Image
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hmdc_ray.data.packing import check_formation, decode
+from hmdc_ray.data.statistics import KNOWN
+from hmdc_ray.errors import InputError, closest
+
+FILE_NAME = "condensed.parquet"
+METADATA_KEY = b"hmdc_ray"
+# What torch.save wrote into DC's files beside tensors: the authors' accuracies as NumPy scalars, under NumPy 1 and 2 names.
+_NUMPY_SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]  # no public name
+_DC_GLOBALS: list[Any] = [(_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [
+    np.dtype,
+    Float64DType,
+]
+
+
+def _package_version() -> str:
+    return installed_version("hmdc-ray")
+
+
+@dataclass(frozen=True, eq=False)
+class CondensedSet(Dataset[tuple[Tensor, int]]):
+    """Condensed images and labels; as a data set, its items are the *decoded* (image (C, H, W) normalised, label) pairs.
+
+    Attributes:
+        images: stored, packed images, float32 (N, C, H, W), normalised, finite; not clipped to the pixel range.
+        labels: class indices, int64 (N,), 0 to K - 1.
+        class_names: K names.
+        mean: per channel, on the scale of ``value_range``.
+        std: per channel, positive.
+        formation: factor f, at least 1; divides H and W.
+        value_range: lowest and highest value of a pixel that can be shown.
+        config: configuration of the run that made the images; None when unknown.
+        fingerprint: of the data that the images were learned from; None when unknown.
+        version: of this package, when the images were made.
+
+    Raises:
+        InputError: the parts do not fit together, or a pixel is not finite.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    formation: int = 1
+    value_range: tuple[float, float] = (0.0, 1.0)
+    config: dict[str, Any] | None = None
+    fingerprint: str | None = None
+    version: str = field(default_factory=_package_version)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.images) * self.formation**2
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        tile, stored = divmod(index % len(self), len(self.images))
+        return decode(self.images[stored : stored + 1], self.formation)[tile], int(self.labels[stored])
+
+    @property
+    def ipc(self) -> int:
+        """Stored images of a class: the largest number, if classes differ."""
+        return int(self.class_counts().max())
+
+    def class_counts(self) -> np.ndarray:
+        """Stored images of every class, int64 (K,)."""
+        return np.bincount(self.labels.numpy(), minlength=len(self.class_names))
+
+    def decoded(self) -> tuple[Tensor, Tensor]:
+        """All training images, float32 (N f f, C, H, W), normalised, and their labels, int64 (N f f,)."""
+        return decode(self.images, self.formation), self.labels.repeat(self.formation**2)
+
+    def normalise(self, images_BCHW: Tensor) -> Tensor:
+        """Bring 8-bit pixels of real images, uint8 (B, C, H, W), into the space of the condensed ones, float32."""
+        mean, std = self._statistics()
+        return (images_BCHW.float() / 255 - mean) / std
+
+    def pixels(self) -> Tensor:
+        """The stored images as they are shown, float32 (N, C, H, W), clamped to [0, 1]."""
+        mean, std = self._statistics()
+        low, high = self.value_range
+        return ((self.images * std + mean - low) / (high - low)).clamp(0, 1)
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        return torch.tensor(self.mean).view(-1, 1, 1), torch.tensor(self.std).view(-1, 1, 1)
+
+
+def _check(condensed: CondensedSet) -> None:
+    images, labels, classes = condensed.images, condensed.labels, len(condensed.class_names)
+    if images.ndim != 4 or images.dtype != torch.float32 or images.numel() == 0:
+        raise InputError(f"images are {images.dtype} {tuple(images.shape)}, must be float32 (N, C, H, W), at least one")
+    channels = images.shape[1]
+    if channels not in (1, 3):
+        raise InputError(f"images have {channels} channels, must be 1 (grey) or 3 (colour)")
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise InputError(
+            f"labels are {labels.dtype} {tuple(labels.shape)}, must be int64, one for each of {len(images)} images"
+        )
+    for row, label in enumerate(labels.tolist()):
+        if not 0 <= label < classes:
+            raise InputError(f"label of row {row} is {label}, must be 0 to {classes - 1} ({classes} classes)")
+    finite = images.flatten(1).isfinite().all(dim=1)
+    if not finite.all():
+        raise InputError(f"pixels of row {int(finite.int().argmin())} are not all finite numbers")
+    if not len(condensed.mean) == len(condensed.std) == channels:
+        raise InputError(
+            f"mean and std have {len(condensed.mean)} and {len(condensed.std)} values, must be {channels}, the channels"
+        )
+    if not all(map(math.isfinite, condensed.mean)) or not all(0 < value < math.inf for value in condensed.std):
+        raise InputError(f"mean {condensed.mean} and std {condensed.std} must be finite, std above 0")
+    if not condensed.value_range[0] < condensed.value_range[1]:
+        raise InputError(f"value_range is {condensed.value_range}, must be lowest and highest pixel value")
+    check_formation(condensed.formation, *images.shape[2:])
+
+
+class _Metadata(BaseModel):
+    """What the file's schema carries under ``METADATA_KEY``, as JSON."""
+
+    version: str
+    class_names: tuple[str, ...]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[FiniteFloat, ...]
+    formation: Annotated[int, Field(ge=1)]
+    value_range: tuple[FiniteFloat, FiniteFloat]
+    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    config: dict[str, Any] | None
+    data_fingerprint: str | None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all: yields a temporary path beside ``path``, which then replaces it.
+
+    Raises:
+        InputError: the file cannot be written (no space, no permission); what was there before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def save_condensed(path: Path, condensed: CondensedSet) -> None:
+    """Write one row a stored image: ``image`` (8-bit PNG, to look at), ``pixels`` (the exact normalised values), ``label``.
+
+    Hugging Face ``datasets`` reads the file as it is: images, and labels with class names. Everything else is in the
+    schema metadata, as JSON under ``hmdc_ray``.
+
+    Raises:
+        InputError: the file cannot be written; see :func:`replacing`.
+    """
+    count, *shape = condensed.images.shape
+    values = pa.array(condensed.images.detach().cpu().contiguous().numpy().reshape(-1))
+    offsets = pa.array(np.arange(count + 1) * math.prod(shape), pa.int32())
+    columns = {
+        "image": pa.array(_pictures(condensed), pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "pixels": pa.ListArray.from_arrays(offsets, values),
+        "label": pa.array(condensed.labels.cpu().numpy()),
+    }
+    metadata = _Metadata(
+        version=condensed.version,
+        class_names=condensed.class_names,
+        mean=condensed.mean,
+        std=condensed.std,
+        formation=condensed.formation,
+        value_range=condensed.value_range,
+        shape=(shape[0], shape[1], shape[2]),
+        config=condensed.config,
+        data_fingerprint=condensed.fingerprint,
+    )
+    features = {
+        "image": {"_type": "Image"},
+        "pixels": {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"},
+        "label": {"names": list(condensed.class_names), "_type": "ClassLabel"},
+    }
+    table = pa.table(columns).replace_schema_metadata(
+        {METADATA_KEY: metadata.model_dump_json(), b"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def _pictures(condensed: CondensedSet) -> list[dict[str, Any]]:
+    pictures = []
+    for row, image_HWC in enumerate((condensed.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()):
+        file = io.BytesIO()
+        Image.fromarray(image_HWC.squeeze(2) if image_HWC.shape[2] == 1 else image_HWC).save(file, format="PNG")
+        pictures.append({"bytes": file.getvalue(), "path": f"{row:05d}.png"})
+    return pictures
+
+
+def load_condensed(path: str | Path) -> CondensedSet:
+    """Read what :func:`save_condensed` wrote, bit for bit.
+
+    Args:
+        path: the file, or a run's folder that holds ``condensed.parquet``.
+
+    Raises:
+        InputError: no such file, or it is broken; names the file and what is wrong with it.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file /= FILE_NAME
+    if not file.is_file():
+        raise InputError(f"{file} does not exist: give a run's folder or its {FILE_NAME}")
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} is not a readable Parquet file: {error}") from error
+    try:
+        metadata = _read_metadata(table.schema)
+        return CondensedSet(
+            images=_read_pixels(table, metadata.shape),
+            labels=_read_labels(table),
+            class_names=metadata.class_names,
+            mean=metadata.mean,
+            std=metadata.std,
+            formation=metadata.formation,
+            value_range=metadata.value_range,
+            config=metadata.config,
+            fingerprint=metadata.data_fingerprint,
+            version=metadata.version,
+        )
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def _read_metadata(schema: pa.Schema) -> _Metadata:
+    text = (schema.metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise InputError("no metadata of a condensed set in its schema: was it written by save_condensed?")
+    try:
+        return _Metadata.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "text"
+        raise InputError(f"metadata of the condensed set, {place}: {first['msg']}") from error
+
+
+def _column(table: pa.Table, name: str, kind: str, fits: bool) -> pa.Array:
+    if not fits:
+        raise InputError(f"column {name!r} holds {table.schema.field(name).type}, must be {kind}")
+    column = table.column(name).combine_chunks()
+    if column.null_count:
+        raise InputError(f"column {name!r} has empty rows: {column.null_count} of {len(column)}")
+    return column
+
+
+def _read_pixels(table: pa.Table, shape: tuple[int, int, int]) -> Tensor:
+    kind = _column_type(table, "pixels")
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    column = _column(table, "pixels", "lists of float32", is_list and pa.types.is_float32(kind.value_type))
+    expected = math.prod(shape)
+    for row, length in enumerate(column.value_lengths().to_pylist()):
+        if length != expected:
+            raise InputError(f"pixels of row {row} are {length} values, must be {expected}, for images of shape {list(shape)}")
+    values = column.flatten()
+    if values.null_count:
+        raise InputError(f"column 'pixels' has empty values: {values.null_count} of {len(values)}")
+    return torch.from_numpy(values.to_numpy().reshape(-1, *shape).copy())
+
+
+def _read_labels(table: pa.Table) -> Tensor:
+    column = _column(table, "label", "integers", pa.types.is_integer(_column_type(table, "label")))
+    return torch.from_numpy(column.to_numpy().astype(np.int64))
+
+
+def _column_type(table: pa.Table, name: str) -> pa.DataType:
+    if name not in table.column_names:
+        raise InputError(f"no column {name!r}: has {', '.join(table.column_names) or 'none'}")
+    return table.schema.field(name).type
+
+
+def import_dc(path: str | Path, statistics: str | tuple[Sequence[float], Sequence[float]], snapshot: int = -1) -> CondensedSet:
+    """Read a file of DC's released code (Zhao et al., arXiv 2006.05929): a dict whose ``data`` lists [images, labels] pairs.
+
+    Nothing in the file is executed: only tensors, numbers and containers are read. Classes are named by their index.
+
+    Args:
+        path: file that ``torch.save`` wrote.
+        statistics: (mean, std) per channel that the images are normalised with, or a known name, such as ``cifar10``.
+        snapshot: which entry of ``data``: experiments, or iterations of one, in order; negative counts from the end.
+
+    Raises:
+        InputError: no such file, not of this format, asks for code, or holds images or labels that do not fit.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"{file} does not exist: give a file that DC's code saved")
+    if isinstance(statistics, str) and statistics not in KNOWN:
+        raise InputError(f"statistics is {statistics!r}, which is not known: {closest(statistics, KNOWN)}")
+    mean, std = KNOWN[statistics] if isinstance(statistics, str) else statistics
+    images, labels = _dc_snapshot(file, snapshot)
+    try:
+        return CondensedSet(
+            images=images.float().contiguous(),
+            labels=labels,
+            class_names=tuple(str(label) for label in range(len(labels.unique()))),
+            mean=tuple(map(float, mean)),
+            std=tuple(map(float, std)),
+        )
+    except InputError as error:
+        raise InputError(f"{file}, snapshot {snapshot}: {error}") from error
+
+
+def _dc_snapshot(file: Path, snapshot: int) -> tuple[Tensor, Tensor]:
+    try:
+        with torch.serialization.safe_globals(_DC_GLOBALS):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # broken bytes can fail anywhere in the reader
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"asks for {forbidden[1]!r}, only tensors and numbers are read" if forbidden else "is not a file of torch.save"
+        raise InputError(f"{file} {reason}") from error
+    snapshots = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(snapshots, list) or not snapshots:
+        raise InputError(f"{file} has no list 'data' of [images, labels], as DC's code saves")
+    if not -len(snapshots) <= snapshot < len(snapshots):
+        raise InputError(f"{file}: snapshot is {snapshot}, must be {-len(snapshots)} to {len(snapshots) - 1}")
+    pair = snapshots[snapshot]
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
+        raise InputError(f"{file}, snapshot {snapshot}: is not a pair of tensors [images, labels]")
+    return pair[0], pair[1]

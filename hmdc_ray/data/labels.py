@@ -1,0 +1,72 @@
+"""Labels of a data set, from integers or class names in Parquet files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hmdc_ray.data.columns import is_text
+from hmdc_ray.data.schema import Labels
+from hmdc_ray.errors import InputError
+
+_MOST_CLASSES = 1_000_000
+
+
+def index_labels(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, ...] | None) -> tuple[Labels, tuple[str, ...]]:
+    """Class indices and class names of all files.
+
+    Args:
+        columns: each file and its label column, integers or strings.
+        names: class names from the files' metadata. None: strings are sorted, integers are their own names.
+
+    Returns:
+        (n,) class index per row, the files' rows one after the other; one name per class.
+
+    Raises:
+        InputError: a null, negative or unknown label (file, row and value), or files of which only some hold strings.
+    """
+    for file, column in columns:
+        if column.null_count:
+            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise InputError(f"{file}, row {row}: label is null; every row needs one")
+    texts = [is_text(column.type) for _, column in columns]
+    if all(texts):
+        return _from_texts(columns, names)
+    if any(texts):
+        raise InputError(
+            f"{columns[texts.index(True)][0]}: labels are strings, but integers in {columns[texts.index(False)][0]}"
+        )
+    return _from_integers(columns, names)
+
+
+def _from_texts(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, ...] | None) -> tuple[Labels, tuple[str, ...]]:
+    texts = [column.cast(pa.large_string()) for _, column in columns]
+    if names is None:
+        names = tuple(sorted({name for text in texts for name in text.unique().to_pylist()}))
+    known = pa.array(names, pa.large_string())
+    parts = []
+    for (file, _), text in zip(columns, texts, strict=True):
+        indices = pc.index_in(text, value_set=known)
+        if indices.null_count:
+            row = int(np.flatnonzero(indices.is_null().to_numpy())[0])
+            raise InputError(f"{file}, row {row}: label is {text[row].as_py()!r}, not one of the {len(names)} class names")
+        parts.append(indices.to_numpy().astype(np.int64))
+    return np.concatenate(parts), names
+
+
+def _from_integers(
+    columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, ...] | None
+) -> tuple[Labels, tuple[str, ...]]:
+    limit = _MOST_CLASSES if names is None else len(names)
+    parts = []
+    for file, column in columns:
+        values = column.to_numpy()
+        wrong = np.flatnonzero((values < 0) | (values >= limit))
+        if len(wrong):
+            raise InputError(f"{file}, row {wrong[0]}: label is {values[wrong[0]]}; must be 0 to {limit - 1}")
+        parts.append(values.astype(np.int64))
+    labels = np.concatenate(parts)
+    return labels, names if names is not None else tuple(str(label) for label in range(labels.max(initial=-1) + 1))

@@ -1,0 +1,81 @@
+"""What is known about a data set: its splits, classes, shape and statistics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from hmdc_ray.models.shape import ImageShape
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""Every split; a split's position here is its code in stored files."""
+
+Labels = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Facts about a decoded data set.
+
+    Attributes:
+        class_names: one name per label, in label order.
+        shape: channels, height and width of every image.
+        mean: per channel, over the training split, pixels on the [0, 1] scale.
+        std: per channel, likewise; never 0.
+        fingerprint: 16 hexadecimal digits of a SHA-256 over decoded pixels, labels, splits and class names: equal for
+            equal data, wherever it is stored.
+        source: what the user called the data set.
+        sizes: number of images per split.
+    """
+
+    class_names: tuple[str, ...]
+    shape: ImageShape
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    source: str
+    sizes: dict[Split, int]
+
+    def to_json(self) -> str:
+        """The facts as JSON; floats survive exactly."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> DatasetInfo:
+        """The inverse of :meth:`to_json`."""
+        fields = json.loads(text)
+        return cls(
+            class_names=tuple(fields["class_names"]),
+            shape=ImageShape(**fields["shape"]),
+            mean=tuple(fields["mean"]),
+            std=tuple(fields["std"]),
+            fingerprint=fields["fingerprint"],
+            source=fields["source"],
+            sizes=fields["sizes"],
+        )
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A data set on its way into the decoded file: labels are known, images arrive one by one, in the order of the labels.
+
+    Attributes:
+        source: what the user called the data set.
+        class_names: one name per label, in label order.
+        labels: (n,) class index of each image.
+        splits: (n,) position in :data:`SPLITS` of each image's split.
+        images: n images, (channels, height, width), all of one shape; can be iterated over once.
+    """
+
+    source: str
+    class_names: tuple[str, ...]
+    labels: Labels
+    splits: Pixels
+    images: Iterable[Pixels]

@@ -1,0 +1,32 @@
+"""The one kind of error that is the user's to mend; every other exception is a programming error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input: a configuration field, a file, an image.
+
+    The message is one line that names the field or file, quotes the value, and says what would be right.
+    Command-line programs print it and exit with code 2, without a traceback.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: the closest known one, or the whole list when nothing is close.
+
+    Args:
+        name: what the user wrote.
+        known: the names that exist.
+
+    Returns:
+        ``did you mean 'x'?`` or ``known: a, b, c``.
+    """
+    names = sorted(known)
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(names)}"

@@ -1,0 +1,240 @@
+"""Files that survive a crash: written whole or not at all, appended line by line, locked while in use."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hmdc_ray.errors import InputError
+
+LOCK_FILE = ".lock"
+TEMPORARY_PREFIX = ".hmdc-tmp-"
+RUN_FILES = (  # what a run writes in its folder; the configuration, which marks the folder as a run's, last
+    "condensed.parquet",
+    "images.png",
+    "evaluation.json",
+    "metrics.jsonl",
+    "events.jsonl",
+    "tracking.json",
+    "checkpoint",
+    "config.yaml",
+)
+
+
+@contextmanager
+def _named_errors(path: Path, action: str) -> Iterator[None]:
+    """Turn errors of the operating system (full disk, no permission) into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be {action}: {error.strerror or error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path to write, which takes the place of ``path`` when the block ends without an error.
+
+    The temporary file lies in the same folder and has the same suffix. It is on the disk before it is renamed, and the
+    rename before the block is left: after a crash ``path`` holds the old content or the new, never a part.
+
+    Raises:
+        InputError: the file cannot be written; ``path`` is as before, and the temporary file is gone.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
+    try:
+        with _named_errors(path, "written"):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):  # a folder that cannot be reached has no temporary file, and the first error counts
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a whole file (text as UTF-8), or leave what was there.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def append_json_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one record to a file of JSON lines with a single writer; a last line torn by a crash is cut off first.
+
+    Numbers that are not finite are written as Python's ``json`` does (``NaN``, ``Infinity``).
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    with _named_errors(path, "written"), path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+            file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        file.write(line)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file of JSON lines, in order, without a last line torn by a crash; none when there is no file.
+
+    Raises:
+        InputError: the file cannot be read, or a line other than a torn last one is not a JSON object.
+    """
+    if not path.exists():
+        return []
+    with _named_errors(path, "read"):
+        lines = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is nothing, or torn
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise InputError(f"{path} line {number} is {line[:60]!r}: must be a JSON object")
+        records.append(record)
+    return records
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path`` (made if need be), waiting until whoever holds it lets go.
+
+    Raises:
+        InputError: the file cannot be opened or locked.
+    """
+    with _named_errors(path, "locked"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with _named_errors(path, "locked"):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class RunFolder:
+    """A run's folder, claimed by this process.
+
+    The claim is a lock on the file ``.lock``, held until :meth:`release` or the end of the process: a process that is
+    killed leaves the folder free.
+
+    Attributes:
+        path: the folder, which exists.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def claim(cls, path: Path, overwrite: bool = False, resume: bool = False) -> RunFolder:
+        """Take a folder for a run; makes it when there is none.
+
+        Args:
+            path: the folder.
+            overwrite: remove the files of the run that it holds (:data:`RUN_FILES`, nothing else).
+            resume: go on with the run that it holds.
+
+        Raises:
+            InputError: another process uses the folder; it holds files and neither flag is given; there is no run to
+                resume; files would be overwritten in a folder that is not a run's; it cannot be made or locked.
+        """
+        if overwrite and resume:
+            raise InputError("--overwrite and --resume contradict each other: use one of them")
+        if not (path / LOCK_FILE).exists():
+            _require_usable(path, overwrite, resume)  # before anything is made: a refused folder stays as it was
+        with _named_errors(path, "made"):
+            path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path, _lock_for_life(path))
+        try:
+            _require_usable(path, overwrite, resume)
+            with _named_errors(path, "cleared"):
+                _remove(path, [TEMPORARY_PREFIX + "*", *(RUN_FILES if overwrite else ())])
+        except BaseException:
+            folder.release()
+            raise
+        return folder
+
+    def release(self) -> None:
+        """Let others claim the folder; harmless when repeated."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _lock_for_life(path: Path) -> int:
+    """Lock the folder and record this process in the lock file; returns the descriptor that holds the lock."""
+    with _named_errors(path / LOCK_FILE, "locked"):
+        descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
+            os.close(descriptor)
+            raise InputError(
+                f"{path}: folder in use by process {holder}: wait until that run ends, or choose another --output"
+            ) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file: --output must be a folder")
+    with _named_errors(path, "read"):
+        names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    names = {name for name in names if name != LOCK_FILE and not name.startswith(TEMPORARY_PREFIX)}
+    holds_run = "config.yaml" in names
+    if resume:
+        if not holds_run:
+            raise InputError(f"{path} holds no run (no config.yaml), nothing to resume: leave out --resume, or name its folder")
+    elif overwrite:
+        foreign = sorted(names - set(RUN_FILES))
+        if foreign and not holds_run:
+            raise InputError(
+                f"{path} holds {foreign[0]!r} and no run: --overwrite is for a run's folder, choose another --output"
+            )
+    elif holds_run:
+        raise InputError(
+            f"{path} already holds a run: use --resume to go on with it, --overwrite to replace it, or another --output"
+        )
+    elif names:
+        raise InputError(f"{path} holds {min(names)!r} and no run: choose an empty folder or a new one as --output")
+
+
+def _remove(folder: Path, patterns: list[str]) -> None:
+    for pattern in patterns:
+        for entry in folder.glob(pattern):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()

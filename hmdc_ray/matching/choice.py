@@ -1,0 +1,46 @@
+"""Which real images of a class are used: a random draw, or those nearest to k-means centroids (DREAM, Liu, ICCV 2023)."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from hmdc_ray.seeding import Key
+
+
+def random_choice(size: int, count: int, key: Key) -> NDArray[np.int64]:
+    """``count`` positions of ``size`` without replacement, or all of them, in drawn order, if there are fewer."""
+    return key.numpy().permutation(size)[:count].astype(np.int64)
+
+
+def kmeans_choice(embeddings_ND: NDArray[np.floating], count: int, key: Key, iterations: int) -> NDArray[np.int64]:
+    """Positions of the images nearest to k-means centroids, none twice.
+
+    Args:
+        embeddings_ND: one row per image, finite.
+        count: number of clusters; with as many images or fewer, all positions are returned.
+        key: seeds k-means++.
+        iterations: most Lloyd iterations.
+
+    Returns:
+        ``min(count, N)`` positions, one per centroid in the order of the centroids.
+    """
+    size = len(embeddings_ND)
+    if size <= count:
+        return np.arange(size, dtype=np.int64)
+    kmeans = KMeans(count, init="k-means++", n_init=1, max_iter=iterations, random_state=key.number() % 2**32)
+    # One thread: sums over several threads come in any order. Equal images give fewer distinct clusters, which is fine.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        kmeans.fit(embeddings_ND)
+        distances_KN = kmeans.transform(embeddings_ND).T.copy()
+    chosen = np.empty(count, dtype=np.int64)
+    for cluster, distances_N in enumerate(distances_KN):
+        distances_N[chosen[:cluster]] = np.inf
+        chosen[cluster] = int(distances_N.argmin())
+    return chosen

@@ -1,0 +1,67 @@
+"""Mutual Distillation (HMDC section 3.3) for any number of members, in the form that needs the consensus instead of peers.
+
+With F_i the aligned features of member i, n the number of members that have a token, and Fbar their mean,
+
+    L_MD = mean over kept tokens of 2 / (n - 1) * sum_i (F_i - Fbar)^2,
+
+which for two members is HMDC's mean squared difference, and for more the mean over pairs. Tokens that fewer than two
+members have are dropped. Its gradient with respect to F_i is ``residual``: the derivative through Fbar vanishes,
+because residuals sum to 0. Shapes as in :mod:`hmdc_ray.matching.ssd`; N members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Agreement:
+    """Who has which token, for the members drawn; turns features into consensus, loss and residuals.
+
+    Args:
+        masks: one bool (L, T) per member, from :func:`hmdc_ray.matching.ssd.token_mask`.
+    """
+
+    def __init__(self, masks: Sequence[Tensor]) -> None:
+        self.masks_NLT = torch.stack(list(masks))
+        self.counts_LT = self.masks_NLT.sum(dim=0)
+        self.kept_LT = self.counts_LT >= 2
+
+    def _scale(self, member: int, like: Tensor) -> Tensor:
+        """2 / ((n - 1) * number of elements in the mean), 0 where the member has no kept token; (L, T, 1)."""
+        elements = like.shape[0] * int(self.kept_LT.sum()) * like.shape[-1]
+        scale_LT = 2.0 / ((self.counts_LT - 1).clamp(min=1).double() * elements)
+        scale_LT = torch.where(self.kept_LT & self.masks_NLT[member], scale_LT, 0.0)
+        return scale_LT[:, :, None].to(like)
+
+    def fold(self, total_BLTD: Tensor | None, features_BLTD: Tensor, member: int) -> Tensor:
+        """Add one member's features to a running sum, leaving out tokens that it does not have."""
+        part = features_BLTD * self.masks_NLT[member][:, :, None].to(features_BLTD)
+        return part if total_BLTD is None else total_BLTD + part
+
+    def mean(self, total_BLTD: Tensor) -> Tensor:
+        """Fbar from the sum over members; dropped tokens are 0. Also turns summed cotangents of Fbar into each member's."""
+        divisor_LT = torch.where(self.kept_LT, self.counts_LT.double(), torch.inf)
+        return total_BLTD / divisor_LT[:, :, None].to(total_BLTD)
+
+    def consensus(self, features: Sequence[Tensor]) -> Tensor:
+        """Fbar of features in member order."""
+        total = None
+        for member, part in enumerate(features):
+            total = self.fold(total, part, member)
+        assert total is not None
+        return self.mean(total)
+
+    def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
+        """The member's term of L_MD; the terms of all members sum to it."""
+        return (self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD).square()).sum()
+
+    def residual(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
+        """Gradient of L_MD with respect to the member's features, differentiable in both arguments."""
+        return 2 * self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD)
+
+    def own(self, member: int, cotangent_BLTD: Tensor) -> Tensor:
+        """The part of a cotangent that belongs to tokens the member has."""
+        return cotangent_BLTD * self.masks_NLT[member][:, :, None].to(cotangent_BLTD)

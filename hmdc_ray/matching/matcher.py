@@ -1,0 +1,170 @@
+"""A member's share of the gradient matching in one step, in one or three exchanges with the parameter server.
+
+With mutual distillation the calls come in the order ``features``, ``match``, ``pull_back``, chunk by chunk; without it
+``match`` alone. Shapes: K classes of a chunk, I stored images per class, C x H x W an image, B images of a batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmdc_ray.matching.gradients import (
+    DistillationTerm,
+    agreement_gradient,
+    classification_gradient,
+    classification_target,
+    distillation_target,
+    pull_back,
+)
+from hmdc_ray.matching.member import Member, array
+from hmdc_ray.messages import Array, Cotangents, Features, Gradients, MemberRecord, PulledBack, Snapshot, check_version
+from hmdc_ray.schedule import StepPlan
+from hmdc_ray.seeding import forked
+
+
+@dataclass
+class Forwarded:
+    """One class between the exchanges: the leaf, and what the network made of both batches."""
+
+    images: Tensor
+    labels_real: Tensor
+    labels_synthetic: Tensor
+    logits_real: Tensor
+    logits_synthetic: Tensor
+    features_real: Tensor | None
+    features_synthetic: Tensor | None
+
+
+class Matcher:
+    """Computes a member's targets on real/synthetic pairs; holds the graphs of a chunk between its exchanges."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self._forwarded: dict[int, Forwarded] = {}
+
+    def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> Features:
+        """First exchange: aligned features of both batches of each class. Their graphs stay here."""
+        member = self.member
+        member.prepare(plan)
+        check_version("a snapshot", snapshot.version, plan.version)
+        arrays: list[Array] = []
+        for label in labels:
+            forwarded = self._forwarded[label] = self._forward(plan, label, snapshot)
+            assert forwarded.features_real is not None and forwarded.features_synthetic is not None
+            arrays += [array(forwarded.features_real), array(forwarded.features_synthetic)]
+        return Features(plan.version, tuple(arrays))
+
+    def match(
+        self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
+    ) -> tuple[Gradients, Cotangents | None, MemberRecord]:
+        """Second exchange: gradients of the targets with respect to the images, and cotangents of the consensus.
+
+        Args:
+            plan: the step.
+            labels: classes of this chunk.
+            snapshot: the images.
+            consensus: of the features that this member sent for the chunk; None without mutual distillation.
+        """
+        member = self.member
+        member.prepare(plan)
+        check_version("a snapshot", snapshot.version, plan.version)
+        classification, distillation, cotangents = [], [], []
+        losses: dict[str, list[float]] = defaultdict(list)
+        for position, label in enumerate(labels):
+            forwarded = self._forward(plan, label, snapshot) if consensus is None else self._forwarded[label]
+            loss, gradient = self._classification(forwarded)
+            classification.append(array(gradient))
+            losses["classification"].append(float(loss))
+            if consensus is not None:
+                check_version("a consensus", consensus.version, plan.version)
+                term = self._distillation(forwarded, consensus.batches[2 * position : 2 * position + 2])
+                distillation.append(array(term.images))
+                cotangents.append(array(term.cotangent))
+                losses["distillation"].append(float(term.loss))
+        gradients = Gradients(plan.version, labels, np.stack(classification), np.stack(distillation) if distillation else None)
+        record = MemberRecord({name: float(np.mean(values)) for name, values in losses.items()}, member.clock.take())
+        if consensus is None:
+            return gradients, None, record
+        if member.matching.peer_gradient == "detached":
+            self._forwarded.clear()
+        return gradients, Cotangents(plan.version, labels, tuple(cotangents)), record
+
+    def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> PulledBack:
+        """Third exchange: the consensus' share of the distillation target, through this member. Frees the graphs."""
+        member = self.member
+        check_version("a cotangent", cotangents.version, plan.version)
+        assert member.agreement is not None
+        gradients = []
+        with member.clock.phase("pull_back"):
+            for label, batch in zip(cotangents.labels, cotangents.batches, strict=True):
+                forwarded = self._forwarded.pop(label)
+                assert forwarded.features_synthetic is not None
+                cotangent = member.agreement.own(member.position, member.tensor(batch))
+                gradients.append(array(pull_back(forwarded.features_synthetic, cotangent, forwarded.images)))
+        return PulledBack(plan.version, cotangents.labels, np.stack(gradients))
+
+    # Parts
+
+    def _forward(self, plan: StepPlan, label: int, snapshot: Snapshot) -> Forwarded:
+        member = self.member
+        images = member.tensor(snapshot.images_KICHW[label]).requires_grad_()
+        with member.clock.phase("data"):
+            augment = member.batches.augmentation(plan, "augmentation", label)
+            real = augment(member.batches.real(plan, label, member.selection))
+        with member.clock.phase("forward"), forked(member.key("matching", plan.iteration, plan.step, label)):
+            synthetic = augment(member.batches.synthetic(plan, label, images))
+            logits_real, features_real = member.observe(real)
+            logits_synthetic, features_synthetic = member.observe(synthetic)
+        return Forwarded(
+            images=images,
+            labels_real=torch.full((len(real),), label, device=member.device),
+            labels_synthetic=torch.full((len(synthetic),), label, device=member.device),
+            logits_real=logits_real,
+            logits_synthetic=logits_synthetic,
+            features_real=features_real,
+            features_synthetic=features_synthetic,
+        )
+
+    def _classification(self, forwarded: Forwarded) -> tuple[Tensor, Tensor]:
+        member = self.member
+        distilled = forwarded.features_real is not None
+        with member.clock.phase("real_gradients"):
+            real = classification_gradient(forwarded.logits_real, forwarded.labels_real, member.parameters, create_graph=False)
+        with member.clock.phase("synthetic_gradients"):
+            synthetic = classification_gradient(
+                forwarded.logits_synthetic, forwarded.labels_synthetic, member.parameters, create_graph=True
+            )
+        with member.clock.phase("second_derivative"):
+            return classification_target(member.matching.metric, real, synthetic, forwarded.images, keep_graph=distilled)
+
+    def _distillation(self, forwarded: Forwarded, consensus: Sequence[Array]) -> DistillationTerm:
+        member = self.member
+        assert member.agreement is not None and forwarded.features_real is not None and forwarded.features_synthetic is not None
+        consensus_real, consensus_synthetic = (member.tensor(batch) for batch in consensus)
+        with member.clock.phase("distillation_real"):
+            real = agreement_gradient(
+                member.agreement,
+                member.position,
+                forwarded.features_real,
+                consensus_real,
+                member.parameters,
+                create_graph=False,
+            )
+            forwarded.logits_real = forwarded.logits_real.detach()
+            forwarded.features_real = forwarded.features_real.detach()
+        with member.clock.phase("distillation_synthetic"):
+            return distillation_target(
+                member.agreement,
+                member.position,
+                real,
+                forwarded.features_synthetic,
+                consensus_synthetic,
+                member.parameters,
+                forwarded.images,
+            )

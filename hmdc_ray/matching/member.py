@@ -1,0 +1,194 @@
+"""One pool member: its network, its aligner, and its optimisers, from the start of an iteration to the next.
+
+Shapes: B images of a batch, C x H x W an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmdc_ray.clock import Clock
+from hmdc_ray.config import ImagesConfig, MatchingConfig, MemberConfig, ScheduleConfig
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.matching.batches import Batches
+from hmdc_ray.matching.distillation import Agreement
+from hmdc_ray.matching.ssd import Aligner, common_size, token_mask
+from hmdc_ray.messages import Array, MemberTaps, Selection, State, check_version
+from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
+from hmdc_ray.models.registry import build
+from hmdc_ray.schedule import StepPlan
+from hmdc_ray.seeding import Key, Stream, forked
+
+
+class Member:
+    """A pool member.
+
+    Args:
+        index: position in the pool.
+        seed: the run's seed.
+        config: the member's network and learning rate.
+        matching: what is matched.
+        schedule: how the network is trained.
+        images: formation and initialisation of the synthetic images.
+        dataset: the decoded data.
+        device: where the network runs.
+
+    Raises:
+        InputError: the architecture, an option, or a tap does not exist or does not fit the images.
+    """
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        seed: int,
+        config: MemberConfig,
+        matching: MatchingConfig,
+        schedule: ScheduleConfig,
+        images: ImagesConfig,
+        dataset: ImageDataset,
+        device: torch.device,
+    ) -> None:
+        self.index = index
+        self.seed = seed
+        self.config = config
+        self.matching = matching
+        self.schedule = schedule
+        self.images = images
+        self.device = device
+        self.batches = Batches(seed, dataset, matching, images.formation, device)
+        self.clock = Clock()
+        self.selection: tuple[np.ndarray, ...] | None = None
+        self.aligner: Aligner | None = None
+        self.agreement: Agreement | None = None
+        self.position = 0
+        self._prepared: tuple[int, int] | None = None
+        self._build(iteration=0)
+
+    # Start of a run and of an iteration
+
+    def initial_images(self) -> Array:
+        """Synthetic images before the first step, (K, I, C, H, W), made with this member freshly initialised."""
+        self._build(iteration=0)
+        return self.batches.initial_images(self.images, self.network).numpy()
+
+    def begin(self, iteration: int) -> MemberTaps:
+        """Replace the network by a fresh one, and its optimiser with it."""
+        self._build(iteration)
+        self._prepared = None
+        self.selection = None
+        self.aligner = self.agreement = None
+        return MemberTaps(self.config.name, self.network.taps)
+
+    def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
+        """Make a fresh aligner to the common size of the members drawn; call after :meth:`begin`."""
+        size = common_size([member.taps for member in drawn])
+        self.agreement = Agreement([token_mask(member.taps, size) for member in drawn])
+        self.position = [member.name for member in drawn].index(self.config.name)
+        with forked(self.key("aligner", iteration)):
+            aligner = Aligner(self.network.taps, size, self.matching.resize)
+        self.aligner = aligner.to(self.device, self.batches.dtype)
+        self.aligner_optimiser = torch.optim.Adam(self.aligner.parameters(), lr=self.schedule.aligner_learning_rate)
+
+    # One step
+
+    def choose(self, plan: StepPlan) -> Selection:
+        """Choose real images of every class by k-means on this member's embedding."""
+        self.prepare(plan)
+        self.network.eval()
+        rows = []
+        with self.clock.phase("kmeans"):
+            for label in range(len(self.batches.dataset.info.class_names)):
+                key = Key(self.seed, "kmeans", iteration=plan.iteration, step=plan.step, label=label)
+                rows.append(self.batches.choose(self.network, label, self.matching.real_batch, key))
+        self._matching_mode()
+        return Selection(plan.version, tuple(rows))
+
+    def select(self, plan: StepPlan, selection: Selection) -> None:
+        """Use these real images from this step on."""
+        check_version("a selection of real images", selection.version, plan.version)
+        self.selection = selection.rows
+
+    # State
+
+    def state(self) -> State:
+        """Everything that the next step needs and that a fresh start of the iteration does not give."""
+        arrays = _named("network", self.network.state_dict())
+        if self.aligner is not None:
+            arrays |= _named("aligner", self.aligner.state_dict())
+            for index, moments in self.aligner_optimiser.state_dict()["state"].items():
+                arrays |= _named(f"aligner_optimiser/{index}", moments)
+        for label, rows in enumerate(self.selection or ()):
+            arrays[f"selection/{label}"] = rows
+        return State(arrays)
+
+    def restore(self, state: State) -> None:
+        """Continue from a state; call after :meth:`begin` and :meth:`align` of its iteration."""
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "aligner": {}, "aligner_optimiser": {}, "selection": {}}
+        for name, array in state.arrays.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = torch.from_numpy(np.array(array))
+        self.network.load_state_dict(groups["network"])
+        if self.aligner is not None:
+            self.aligner.load_state_dict(groups["aligner"])
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, value in groups["aligner_optimiser"].items():
+                index, _, moment = name.partition("/")
+                moments.setdefault(int(index), {})[moment] = value
+            self.aligner_optimiser.load_state_dict({**self.aligner_optimiser.state_dict(), "state": moments})
+        rows = groups["selection"]
+        self.selection = tuple(rows[str(label)].numpy() for label in range(len(rows))) or None
+
+    # Parts
+
+    def _build(self, iteration: int) -> None:
+        info = self.batches.dataset.info
+        key = self.key("network", iteration)
+        network = build(self.config.architecture, self.config.options, info.shape, len(info.class_names), key)
+        self.network = network.to(self.device, self.batches.dtype)
+        self.parameters = list(self.network.parameters())
+        self.optimiser = torch.optim.SGD(self.parameters, lr=self.config.learning_rate)
+
+    def prepare(self, plan: StepPlan) -> None:
+        """Once per step: take BatchNorm statistics from real images, then freeze them while gradients are matched."""
+        if self._prepared == (plan.iteration, plan.step):
+            return
+        self._prepared = (plan.iteration, plan.step)
+        if has_batchnorm(self.network):
+            self.network.train()
+            with torch.no_grad(), forked(self.key("batchnorm", plan.iteration, plan.step)):
+                self.network(self.batches.statistics_images(plan))
+        self._matching_mode()
+
+    def _matching_mode(self) -> None:
+        self.network.train()
+        freeze_batchnorm(self.network, True)
+
+    def key(self, stream: Stream, iteration: int, step: int = 0, label: int = 0, batch: int = 0) -> Key:
+        """A key of this member."""
+        return Key(self.seed, stream, self.index, iteration, step, label, batch)
+
+    def observe(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and aligned features if there is an aligner."""
+        if self.aligner is None:
+            return self.network(images_BCHW), None
+        observation = self.network.observe(images_BCHW)
+        return observation.logits_BK, self.aligner(observation.features)
+
+    def tensor(self, array: Array) -> Tensor:
+        """An array of a message, in this member's number format and on its device."""
+        # A copy: what comes out of the object store is read-only, and not aligned as torch's own memory is.
+        return torch.tensor(array, dtype=self.batches.dtype, device=self.device)
+
+
+def array(tensor: Tensor) -> Array:
+    """A tensor as an array of a message, without its graph."""
+    return tensor.detach().cpu().numpy()
+
+
+def _named(group: str, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {f"{group}/{name}": array(tensor).copy() for name, tensor in tensors.items()}

@@ -1,0 +1,136 @@
+"""Spatial-Semantic Decomposition (HMDC section 3.2): features of different networks brought to one shape.
+
+Shapes: B images; L layers, T = 1 + height * width tokens (the first is the semantic one), D channels, all common to the
+members drawn; c, h, w those of one tap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmdc_ray.models.network import Tap
+
+Resize = Literal["adaptive", "bilinear"]
+
+
+@dataclass(frozen=True)
+class CommonSize:
+    """The shape that the members drawn can all reach: the least of each.
+
+    Attributes:
+        layers: least number of taps.
+        height: least tap height among taps with a spatial part; 0 if there are none.
+        width: least tap width among taps with a spatial part; 0 if there are none.
+        channels: least channel count of a tap.
+    """
+
+    layers: int
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def tokens(self) -> int:
+        """T, semantic token included."""
+        return 1 + self.height * self.width
+
+
+def common_size(members: Sequence[Sequence[Tap]]) -> CommonSize:
+    """The common size of members, from each one's taps (one or more)."""
+    taps = [tap for member in members for tap in member]
+    spatial = [tap for tap in taps if tap.kind != "vector"]
+    return CommonSize(
+        layers=min(len(member) for member in members),
+        height=min((tap.height for tap in spatial), default=0),
+        width=min((tap.width for tap in spatial), default=0),
+        channels=min(tap.channels for tap in taps),
+    )
+
+
+def token_mask(taps: Sequence[Tap], size: CommonSize) -> Tensor:
+    """Which tokens a member has: bool (L, T).
+
+    Every member has the semantic token of every layer. It has the spatial ones of a layer if a tap with a spatial part
+    feeds that layer: its own tap when taps and layers are as many, any tap when they are mixed.
+    """
+    spatial = torch.tensor([tap.kind != "vector" for tap in taps])
+    if len(taps) > size.layers:
+        spatial = spatial.any().expand(size.layers)
+    mask_LT = torch.ones(size.layers, size.tokens, dtype=torch.bool)
+    mask_LT[:, 1:] = spatial[:, None]
+    return mask_LT
+
+
+def decompose(feature: Tensor, tap: Tap) -> tuple[Tensor, Tensor | None]:
+    """Split a tap's feature into its semantic part (B, c) and its spatial part (B, c, h, w), None for a vector."""
+    if tap.kind == "vector":
+        return feature, None
+    if tap.kind == "map":
+        return feature.mean(dim=(2, 3)), feature
+    return feature[:, 0], feature[:, 1:].transpose(1, 2).unflatten(2, (tap.height, tap.width))
+
+
+class Aligner(nn.Module):
+    """Brings one member's features to the common size: an affine map per tap, and a mixture of taps when it has more than L.
+
+    Args:
+        taps: the member's taps.
+        size: common size of the members drawn.
+        resize: ``adaptive`` shrinks maps by averaging; ``bilinear`` (HMDC) samples them with corners aligned, which to size 1
+            takes the corner pixel. No map is smaller than the common size.
+    """
+
+    def __init__(self, taps: Sequence[Tap], size: CommonSize, resize: Resize) -> None:
+        super().__init__()
+        self.taps = tuple(taps)
+        self.size = size
+        self.resize = resize
+        self.affine = nn.ModuleList(nn.Linear(tap.channels, size.channels) for tap in taps)
+        self.mixing = nn.Parameter(torch.zeros(size.layers, len(taps))) if len(taps) > size.layers else None
+        self.has_spatial = [tap.kind != "vector" for tap in taps]
+
+    def weights(self, spatial: bool) -> Tensor:
+        """Rows of the layer mixture over source taps, (L, taps), each summing to 1; spatial tokens use taps that have them."""
+        assert self.mixing is not None
+        scores: Tensor = self.mixing
+        if spatial:
+            scores = scores.masked_fill(~torch.tensor(self.has_spatial, device=scores.device), float("-inf"))
+        return scores.softmax(dim=1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Align features given in tap order: (B, L, T, D). Tokens that the member lacks are 0 (see :func:`token_mask`)."""
+        parts = [self._align(*row) for row in zip(features, self.taps, self.affine, strict=True)]
+        semantic_BSD = torch.stack([semantic for semantic, _ in parts], dim=1)
+        spatial_BSTD = torch.stack([self._tokens(semantic, spatial) for semantic, spatial in parts], dim=1)
+        if self.mixing is not None:
+            semantic_BSD = torch.einsum("ls,bsd->bld", self.weights(spatial=False), semantic_BSD)
+            if any(self.has_spatial):
+                spatial_BSTD = torch.einsum("ls,bstd->bltd", self.weights(spatial=True), spatial_BSTD)
+            else:
+                spatial_BSTD = spatial_BSTD[:, : self.size.layers]
+        return torch.cat([semantic_BSD[:, :, None], spatial_BSTD], dim=2)
+
+    def _align(self, feature: Tensor, tap: Tap, affine: nn.Module) -> tuple[Tensor, Tensor | None]:
+        semantic, spatial = decompose(feature, tap)
+        if spatial is None:
+            return affine(semantic), None
+        return affine(semantic), affine(self._resized(spatial).flatten(2).transpose(1, 2))
+
+    def _resized(self, spatial_Bchw: Tensor) -> Tensor:
+        target = (self.size.height, self.size.width)
+        if spatial_Bchw.shape[-2:] == target:
+            return spatial_Bchw
+        if self.resize == "adaptive":
+            return F.adaptive_avg_pool2d(spatial_Bchw, target)
+        return F.interpolate(spatial_Bchw, size=target, mode="bilinear", align_corners=True)
+
+    def _tokens(self, semantic_BD: Tensor, spatial_BTD: Tensor | None) -> Tensor:
+        if spatial_BTD is not None:
+            return spatial_BTD
+        return semantic_BD.new_zeros(len(semantic_BD), self.size.tokens - 1, self.size.channels)

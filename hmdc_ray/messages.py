@@ -1,0 +1,163 @@
+"""Everything that crosses a process boundary, as frozen records of NumPy arrays.
+
+Shapes: K classes of a chunk, I stored images per class, C x H x W an image; B images of a batch, L layers, T tokens, D
+channels of aligned features. Every message names the image version that it was computed on; versions that differ are
+refused with both numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmdc_ray.models.network import Tap
+
+Array = NDArray[np.floating]
+Rows = NDArray[np.int64]
+
+
+def check_version(what: str, found: int, expected: int) -> None:
+    """Refuse a message of another image version.
+
+    Raises:
+        RuntimeError: the versions differ; the message holds both.
+    """
+    if found != expected:
+        raise RuntimeError(f"{what} belongs to image version {found}, but the images are at version {expected}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The synthetic images of one version: images_KICHW, normalised, all classes."""
+
+    version: int
+    images_KICHW: Array
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Real images chosen for matching: rows of the training split, one array per class."""
+
+    version: int
+    rows: tuple[Rows, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Aligned features (B, L, T, D) of one member, or their consensus; one array per batch of the chunk.
+
+    Attributes:
+        version: image version.
+        batches: for a chunk of classes: real batch and synthetic batch of each class in turn; for training: one batch.
+    """
+
+    version: int
+    batches: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a member contributes to the image update of a chunk of classes.
+
+    Attributes:
+        version: image version.
+        labels: the classes.
+        classification_KICHW: gradient of the member's own target.
+        distillation_KICHW: its part of the pool's distillation target; None without mutual distillation.
+    """
+
+    version: int
+    labels: tuple[int, ...]
+    classification_KICHW: Array
+    distillation_KICHW: Array | None
+
+
+@dataclass(frozen=True)
+class Cotangents:
+    """Gradients with respect to the consensus of each class' synthetic batch, (B, L, T, D) each; or their consensus' share."""
+
+    version: int
+    labels: tuple[int, ...]
+    batches: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class PulledBack:
+    """A member's gradient of the distillation target through the consensus, (K, I, C, H, W)."""
+
+    version: int
+    labels: tuple[int, ...]
+    images_KICHW: Array
+
+
+@dataclass(frozen=True)
+class MemberRecord:
+    """Numbers of one call to a member.
+
+    Attributes:
+        losses: name to mean loss over the classes or batches of the call.
+        seconds: phase to seconds of work.
+    """
+
+    losses: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BalanceRecord:
+    """What the balance did with one chunk of classes; rows are classes, columns the targets.
+
+    Attributes:
+        labels: the classes.
+        magnitudes_KT: largest absolute entry of each target's gradient.
+        weights_KT: weights relative to the reference target.
+        shares_KT: part of each target in the update, in [0, 1].
+        usable_KT: False where a target was left out, because its gradient was zero or not finite.
+    """
+
+    labels: tuple[int, ...]
+    magnitudes_KT: Array
+    weights_KT: Array
+    shares_KT: Array
+    usable_KT: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MemberDescription:
+    """A member as its process sees itself.
+
+    Attributes:
+        name: the member's name.
+        parameters: number of network parameters.
+        device: torch device.
+        gpu_ids: GPUs that Ray assigned.
+        node: the Ray node's id; empty in one process.
+        pid: process id.
+        threads: torch threads.
+    """
+
+    name: str
+    parameters: int
+    device: str
+    gpu_ids: tuple[str, ...]
+    node: str
+    pid: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class State:
+    """Named arrays from which a member or the server is restored; JSON-like values go into ``values``."""
+
+    arrays: dict[str, NDArray[np.generic]]
+    values: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MemberTaps:
+    """Taps of the network that a member hosts in this iteration."""
+
+    name: str
+    taps: tuple[Tap, ...]

@@ -1,0 +1,34 @@
+"""Networks: the registry with its families, taps, and one interface to all of them.
+
+Importing the package registers the families.
+"""
+
+from hmdc_ray.models import alexnet, convnet, lenet, mlp, resnet, vgg, vit
+from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
+from hmdc_ray.models.network import Architecture, Network, Observation
+from hmdc_ray.models.registry import Entry, build, register, registered
+from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.models.taps import Tap, TapKind, TapSpec
+
+__all__ = [
+    "Architecture",
+    "Entry",
+    "ImageShape",
+    "Network",
+    "Observation",
+    "Tap",
+    "TapKind",
+    "TapSpec",
+    "alexnet",
+    "build",
+    "convnet",
+    "freeze_batchnorm",
+    "has_batchnorm",
+    "lenet",
+    "mlp",
+    "register",
+    "registered",
+    "resnet",
+    "vgg",
+    "vit",
+]

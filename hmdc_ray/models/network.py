@@ -1,0 +1,196 @@
+"""One interface to every network: native images in, logits, taps and embedding out.
+
+Shape suffixes: B images, C channels, H height, W width, K classes, D embedding size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.models.taps import Tap, TapSpec, require_module, resolve
+
+__all__ = ["Architecture", "ImageShape", "Network", "Observation", "Tap", "TapSpec"]
+
+_DRY_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a factory returns: a module and what is to be known about it.
+
+    Attributes:
+        module: maps images (B, C, H, W) to logits (B, K).
+        taps: features for mutual distillation, from input to output; empty: the network takes no part in it.
+        classifier: dotted name of the submodule whose input is the embedding; None: the last ``nn.Linear``.
+        input_size: (height, width) that the module takes; None: the images' own.
+        input_channels: channels that the module takes; None: the images' own. 3 for grey images: they are repeated.
+    """
+
+    module: nn.Module
+    taps: tuple[TapSpec, ...] = ()
+    classifier: str | None = None
+    input_size: tuple[int, int] | None = None
+    input_channels: int | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One forward pass seen from outside; every tensor keeps its graph.
+
+    Attributes:
+        logits_BK: class scores before softmax.
+        features: outputs of the taps, in the order of ``Network.taps``, as the modules gave them.
+        embedding_BD: input of the classifier.
+    """
+
+    logits_BK: Tensor
+    features: tuple[Tensor, ...]
+    embedding_BD: Tensor
+
+
+class Network(nn.Module):
+    """Wraps a module so that it takes the data set's images at their native size and shows its features.
+
+    Images of another size are resized once (bilinear, ``align_corners=True``), grey is repeated for a module with three
+    input channels. Hooks exist only while :meth:`observe` runs, so a network pickles and keeps no tensor alive.
+    In-place activations and fused attention are switched off: the first would overwrite captured features, the second
+    has no second derivative, which gradient matching needs.
+
+    Attributes:
+        taps: the declared features with their sizes, found by one forward pass of zeros.
+        image_shape: native shape of the images.
+        classes: number K of logits.
+
+    Raises:
+        InputError: the module does not admit the images, or its taps, classifier or logits are not as declared.
+    """
+
+    def __init__(self, architecture: Architecture, shape: ImageShape, classes: int) -> None:
+        super().__init__()
+        _admit_second_derivative(architecture.module)
+        self.module = architecture.module
+        self.image_shape = shape
+        self.classes = classes
+        self._input_size = architecture.input_size or (shape.height, shape.width)
+        self._repeats = _channel_repeats(shape, architecture.input_channels)
+        self._classifier = _find_classifier(architecture)
+        names = [name for name, _ in self.module.named_modules(remove_duplicate=False)]
+        for spec in architecture.taps:
+            require_module(spec.module, names, "tap")
+        self.taps: tuple[Tap, ...] = self._dry_run(architecture.taps)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Logits (B, K) of normalised images (B, C, H, W) of ``image_shape``."""
+        shape = self.image_shape
+        assert images_BCHW.shape[1:] == (shape.channels, shape.height, shape.width), (images_BCHW.shape, shape)
+        if self._repeats > 1:
+            images_BCHW = images_BCHW.repeat(1, self._repeats, 1, 1)
+        if images_BCHW.shape[2:] != self._input_size:
+            images_BCHW = F.interpolate(images_BCHW, self._input_size, mode="bilinear", align_corners=True)
+        logits_BK: Tensor = self.module(images_BCHW)
+        return logits_BK
+
+    def observe(self, images_BCHW: Tensor) -> Observation:
+        """One forward pass of ``images_BCHW``, as :meth:`forward`, that also returns taps and embedding.
+
+        A tapped module that is called several times gives its last output.
+        """
+        logits_BK, outputs, inputs = self._capture(images_BCHW, tuple(tap.module for tap in self.taps))
+        return Observation(logits_BK, tuple(outputs[tap.module] for tap in self.taps), inputs[self._classifier])
+
+    def _capture(self, images_BCHW: Tensor, taps: tuple[str, ...]) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
+        """Logits, outputs of the modules ``taps``, and input of the classifier; modules not called are missing."""
+        outputs: dict[str, Any] = {}
+        inputs: dict[str, Any] = {}
+        with ExitStack() as hooks:
+            for name in set(taps):
+                tapped = self.module.get_submodule(name)
+                hooks.enter_context(tapped.register_forward_hook(partial(_keep_output, outputs, name)))
+            classifier = self.module.get_submodule(self._classifier)
+            keep = partial(_keep_input, inputs, self._classifier)
+            hooks.enter_context(classifier.register_forward_pre_hook(keep, with_kwargs=True))
+            logits_BK = self(images_BCHW)
+        return logits_BK, outputs, inputs
+
+    def _dry_run(self, specs: tuple[TapSpec, ...]) -> tuple[Tap, ...]:
+        """Push zeros through, in evaluation mode so that no running statistic moves, and check what comes out."""
+        modes = [(child, child.training) for child in self.modules()]
+        like = next(self.module.parameters(), torch.empty(0))
+        shape = self.image_shape
+        zeros_BCHW = torch.zeros((_DRY_BATCH, shape.channels, shape.height, shape.width), dtype=like.dtype, device=like.device)
+        self.eval()
+        try:
+            with torch.no_grad():
+                logits_BK, outputs, inputs = self._capture(zeros_BCHW, tuple(spec.module for spec in specs))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"images are {shape}, the network fails on them ({reason}): "
+                "its Architecture must name input_size and input_channels if they differ from the images'"
+            ) from error
+        finally:
+            for child, training in modes:
+                child.training = training
+        if not isinstance(logits_BK, Tensor) or logits_BK.shape != (_DRY_BATCH, self.classes):
+            expected = (_DRY_BATCH, self.classes)
+            raise InputError(f"the network returns {_describe(logits_BK)}, must return logits of shape {expected}")
+        embedding_BD = inputs.get(self._classifier)
+        if not isinstance(embedding_BD, Tensor) or embedding_BD.ndim != 2 or len(embedding_BD) != _DRY_BATCH:
+            found = _describe(embedding_BD)
+            raise InputError(f"classifier {self._classifier!r} is given {found}, must be given (images, features)")
+        return tuple(resolve(spec, outputs.get(spec.module), _DRY_BATCH) for spec in specs)
+
+
+def _keep_output(outputs: dict[str, Any], name: str, _module: nn.Module, _inputs: object, output: Any) -> None:
+    outputs[name] = output
+
+
+def _keep_input(
+    inputs: dict[str, Any], name: str, _module: nn.Module, positional: tuple[Any, ...], named: Mapping[str, Any]
+) -> None:
+    inputs[name] = (*positional, *named.values())[0]
+
+
+def _describe(value: object) -> str:
+    if value is None:
+        return "nothing"
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _find_classifier(architecture: Architecture) -> str:
+    """Dotted name of the classifier: the declared one, or the last ``nn.Linear``."""
+    modules: dict[str, nn.Module] = dict(architecture.module.named_modules(remove_duplicate=False))
+    if architecture.classifier is not None:
+        require_module(architecture.classifier, modules, "classifier")
+        return architecture.classifier
+    linears = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise InputError("classifier not found: the network has no nn.Linear, its Architecture must name the classifier")
+    return linears[-1]
+
+
+def _channel_repeats(shape: ImageShape, input_channels: int | None) -> int:
+    """How often grey is repeated; 1 when the module takes the images' channels."""
+    if input_channels in (None, shape.channels):
+        return 1
+    if shape.channels != 1 or input_channels != 3:
+        raise InputError(f"images are {shape}, must have {input_channels} channels for this network")
+    return 3
+
+
+def _admit_second_derivative(module: nn.Module) -> None:
+    for child in module.modules():
+        if getattr(child, "inplace", False) is True:
+            child.inplace = False  # type: ignore[assignment]  # an activation's or dropout's flag
+        if getattr(child, "fused_attn", False) is True:
+            child.fused_attn = False  # type: ignore[assignment]  # timm's attention

@@ -1,0 +1,100 @@
+"""The registry of architectures, and the one way to make a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from torch import nn
+
+from hmdc_ray.errors import InputError, closest
+from hmdc_ray.models.factories import Factory, check_options, import_factory, option_parameters
+from hmdc_ray.models.network import Architecture, Network
+from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.seeding import Key, forked
+
+AnyFactory = TypeVar("AnyFactory", bound=Factory)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered architecture.
+
+    Attributes:
+        description: one line for people.
+        factory: called as ``factory(shape, classes, **options)``.
+        options: names and defaults of its options.
+    """
+
+    description: str
+    factory: Factory
+    options: Mapping[str, Any]
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(name: str, description: str) -> Callable[[AnyFactory], AnyFactory]:
+    """Decorate a factory ``factory(shape, classes, **options) -> Architecture`` to make it known by a name.
+
+    Options are read from the signature; annotations give their types and ranges.
+
+    Args:
+        name: the registry name.
+        description: one line for people.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def add(factory: AnyFactory) -> AnyFactory:
+        if name in _ENTRIES:
+            raise ValueError(f"architecture {name!r} is registered already, as {_ENTRIES[name].factory}")
+        defaults = {option: parameter.default for option, parameter in option_parameters(factory).items()}
+        _ENTRIES[name] = Entry(description, factory, MappingProxyType(defaults))
+        return factory
+
+    return add
+
+
+def registered() -> Mapping[str, Entry]:
+    """All registered architectures by name; a read-only view."""
+    return MappingProxyType(_ENTRIES)
+
+
+def build(architecture: str, options: Mapping[str, Any], shape: ImageShape, classes: int, key: Key) -> Network:
+    """Make a freshly initialised network; the same key gives the same weights.
+
+    Args:
+        architecture: a registered name, or the import path ``package.module:factory`` of a function that is called like the
+            registered ones and returns an :class:`Architecture`, or a bare ``nn.Module``, which then has no taps.
+        options: the factory's options.
+        shape: native shape of the images.
+        classes: number of classes, at least 1.
+        key: what the weights are drawn with; torch's global generators stay as they were.
+
+    Raises:
+        InputError: unknown architecture or option, or a network that does not fit the images or its own declaration.
+    """
+    try:
+        factory = _find(architecture)
+        checked = check_options(factory, options)
+        with forked(key):
+            made = factory(shape, classes, **checked)
+            if isinstance(made, nn.Module):
+                made = Architecture(made)
+            if not isinstance(made, Architecture):
+                raise InputError(f"the factory returns a {type(made).__name__}, must return an Architecture or an nn.Module")
+            return Network(made, shape, classes)
+    except InputError as error:
+        raise InputError(f"architecture {architecture!r}: {error}") from error
+
+
+def _find(architecture: str) -> Factory:
+    if ":" in architecture:
+        return import_factory(architecture)
+    if architecture not in _ENTRIES:
+        raise InputError(f"unknown, {closest(architecture, _ENTRIES)}; a network of your own: 'package.module:factory'")
+    return _ENTRIES[architecture].factory

@@ -1,0 +1,62 @@
+"""Small vision transformers (Dosovitskiy et al., arXiv 2010.11929) as timm builds them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.models.layers import Width
+from hmdc_ray.models.network import Architecture, TapSpec
+from hmdc_ray.models.registry import register
+from hmdc_ray.models.shape import ImageShape
+
+_LARGE = 28
+_MOST_TAPS = 4
+
+
+@register("vit", "vision transformer (timm); unset options follow the image size; taps: up to four token sequences")
+def vit(
+    shape: ImageShape,
+    classes: int,
+    *,
+    patch_size: Annotated[int, Field(ge=1, le=64)] = 4,
+    width: Width | None = None,
+    depth: Annotated[int, Field(ge=1, le=64)] | None = None,
+    heads: Annotated[int, Field(ge=1, le=64)] | None = None,
+) -> Architecture:
+    """Build a vision transformer with a class token, a learned position embedding, and no dropout.
+
+    Args:
+        shape: images whose sides are multiples of ``patch_size``.
+        classes: number of logits.
+        patch_size: side of a patch in pixels.
+        width: size of a token; None: 192, or 64 for images with a side below 28 pixels.
+        depth: transformer blocks; None: 12, or 3 for such images.
+        heads: attention heads, a divisor of the width; None: 3, or 4 for such images.
+    """
+    if shape.height % patch_size or shape.width % patch_size:
+        raise InputError(f"images are {shape}, their sides must be multiples of patch_size, which is {patch_size}")
+    large = min(shape.height, shape.width) >= _LARGE
+    width = width or (192 if large else 64)
+    depth = depth or (12 if large else 3)
+    heads = heads or (3 if large else 4)
+    if width % heads:
+        raise InputError(f"option 'width' is {width}, must be a multiple of heads, which is {heads}")
+    # Imported here because timm takes seconds to import, which processes without a transformer need not wait for.
+    from timm.models.vision_transformer import VisionTransformer
+
+    module = VisionTransformer(
+        img_size=(shape.height, shape.width),
+        patch_size=patch_size,
+        in_chans=shape.channels,
+        num_classes=classes,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+    )
+    grid = (shape.height // patch_size, shape.width // patch_size)
+    taps = min(_MOST_TAPS, depth)
+    blocks = [(tap + 1) * depth // taps - 1 for tap in range(taps)]
+    return Architecture(module, tuple(TapSpec(f"blocks.{block}", "tokens", grid) for block in blocks), classifier="head")

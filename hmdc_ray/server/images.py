@@ -1,0 +1,48 @@
+"""The synthetic images and their optimiser.
+
+Shapes: K classes, I stored images per class, C x H x W an image, in normalised space: ``pixels = images * std + mean``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hmdc_ray.config import ImagesConfig
+
+
+class SyntheticImages:
+    """Images, momentum and version; every applied step adds 1 to the version.
+
+    Args:
+        images_KICHW: the initial images, normalised; copied.
+        mean: per channel, on the scale [0, 1].
+        std: per channel, on the scale [0, 1].
+        config: learning rate, momentum, normalisation, clipping.
+    """
+
+    def __init__(self, images_KICHW: Tensor, mean: Sequence[float], std: Sequence[float], config: ImagesConfig) -> None:
+        self.images_KICHW = images_KICHW.clone()
+        self.momentum_KICHW = torch.zeros_like(self.images_KICHW)
+        self.version = 0
+        self.config = config
+        mean_C11, std_C11 = (torch.tensor(values).to(images_KICHW)[:, None, None] for values in (mean, std))
+        self.lowest_C11, self.highest_C11 = -mean_C11 / std_C11, (1 - mean_C11) / std_C11
+
+    def apply(self, direction_KICHW: Tensor) -> None:
+        """One step of SGD with momentum for all classes along the balanced direction (HMDC algorithm 1; DC).
+
+        With ``normalise: max`` each image and channel is first divided by its largest absolute entry; one that is zero stays
+        zero. With ``clip`` pixels are then clamped to [0, 1]; pixels in range are left untouched.
+        """
+        if self.config.normalise == "max":
+            largest = direction_KICHW.abs().amax(dim=(-2, -1), keepdim=True)
+            direction_KICHW = torch.where(largest > 0, direction_KICHW / largest, 0.0)
+        self.momentum_KICHW.mul_(self.config.momentum).add_(direction_KICHW)
+        self.images_KICHW.sub_(self.config.learning_rate * self.momentum_KICHW)
+        if self.config.clip:
+            torch.maximum(self.images_KICHW, self.lowest_C11, out=self.images_KICHW)
+            torch.minimum(self.images_KICHW, self.highest_C11, out=self.images_KICHW)
+        self.version += 1

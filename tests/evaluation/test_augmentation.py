@@ -1,0 +1,78 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hmdc_ray.evaluation.augmentation import _transforms, augment
+
+NO_SHIFT, NO_SCALE, NO_ANGLE = torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1)
+
+
+def warp(image: Tensor, kind: int, shift: Tensor = NO_SHIFT, scale: Tensor = NO_SCALE, angle: Tensor = NO_ANGLE) -> Tensor:
+    transforms = _transforms(torch.tensor([kind]), shift, scale, angle, *image.shape[2:])
+    return F.grid_sample(image, F.affine_grid(transforms, list(image.shape), align_corners=False), align_corners=False)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_identity_returns_the_image(kind: int) -> None:
+    image = torch.randn(1, 3, 9, 12, generator=torch.Generator().manual_seed(0))
+
+    torch.testing.assert_close(warp(image, kind), image, rtol=0, atol=1e-5)
+
+
+def test_shift_moves_whole_pixels() -> None:
+    image = torch.randn(1, 1, 8, 12, generator=torch.Generator().manual_seed(0))
+
+    moved = warp(image, 0, shift=torch.tensor([[3.0, -2.0]]))  # x, y of what is seen
+
+    torch.testing.assert_close(moved[:, :, 2:, :-3], image[:, :, :-2, 3:], rtol=0, atol=1e-5)
+    assert moved[:, :, :, -3:].abs().max() < 1e-5
+
+
+def test_rotation_of_a_non_square_image_keeps_distances() -> None:
+    image = torch.zeros(1, 1, 9, 21)
+    image[0, 0, 4, 13] = 1.0  # 3 pixels right of the centre
+
+    turned = warp(image, 2, angle=torch.tensor([math.pi / 2]))
+
+    row, column = divmod(int(turned.argmax()), 21)
+    assert (abs(row - 4), column) == (3, 10)
+
+
+def test_scale_enlarges_per_axis() -> None:
+    image = torch.zeros(1, 1, 11, 11)
+    image[0, 0, 5, 8] = 1.0  # 3 right of the centre, enlarged to 6 times 0.5
+
+    stretched = warp(image, 1, scale=torch.tensor([[5 / 3, 1.0]]))
+
+    assert int(stretched[0, 0, 5].argmax()) == 10
+
+
+def test_images_are_varied_one_by_one_and_the_outside_has_the_mean() -> None:
+    bright, dark = torch.full((64, 1, 10, 10), 2.0), torch.full((64, 1, 10, 10), -2.0)
+
+    varied = augment(torch.cat([bright, dark]), torch.Generator().manual_seed(0))
+
+    outcomes = {tuple(image.flatten().round(decimals=4).tolist()) for image in varied[:64]}
+    assert len(outcomes) > 20
+    assert varied.min() >= -2.001 and varied.max() <= 2.001
+    assert (varied[:64] - varied[:64].round()).abs().amin() < 1e-4
+    assert (varied[:64].abs() < 1e-4).any()  # mean of the batch, 0, where an image was moved away
+
+
+def test_same_generator_same_images_and_global_state_untouched() -> None:
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    before = torch.get_rng_state()
+
+    first, second, other = (augment(images, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_constant_batch_stays_constant() -> None:
+    images = torch.full((32, 2, 8, 8), 0.7)
+
+    torch.testing.assert_close(augment(images, torch.Generator().manual_seed(0)), images)

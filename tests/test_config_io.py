@@ -1,0 +1,314 @@
+"""Reading and writing configurations: what is written reads back, and every fault is one clear line."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from hmdc_ray.config import RunConfig, Section
+from hmdc_ray.config_io import apply_overrides, commented_yaml, dump_config, flatten, load_config, parse_config
+from hmdc_ray.errors import InputError
+
+POOL = {
+    "members": [
+        {"architecture": "convnet", "options": {"width": 64, "norms": ["group", None], "deep": {"x": 1e-5}}},
+        {"architecture": "vit", "learning_rate": 0.1, "resources": {"a100": 0.5}},
+        {"architecture": "my.nets:small", "name": "third"},
+    ],
+    "main": "vit",
+}
+RICH = parse_config(
+    {
+        "name": "2024-01-01",
+        "pool": POOL,
+        "data": {"image_size": [28, 30], "channels": 1, "source": "it's a 'path': # no comment\nsecond line"},
+        "matching": {"families": ["flip", "crop"]},
+        "evaluation": {"students": ["convnet", "mlp"], "epochs": 3},
+        "images": {"learning_rate": 1e-7},
+    },
+    "test",
+)
+
+
+def error_of(data: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        parse_config(data, "x.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"images": {"ipc": -3}}, "x.yaml: images.ipc is -3: must be a whole number, 1 to 10000"),
+        ({"images": {"ipcc": 3}}, "x.yaml: images.ipcc is not a known field: did you mean 'ipc'?"),
+        ({"imges": {}}, "x.yaml: imges is not a known field: did you mean 'images'?"),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "lerning_rate": 1}]}},
+            "pool.members.0.lerning_rate is not a known field: did you mean 'learning_rate'?",
+        ),
+        ({"images": {"ipc": "3"}}, "images.ipc is '3': must be a whole number, 1 to 10000"),
+        ({"images": {"ipc": 2.5}}, "images.ipc is 2.5: must be a whole number"),
+        ({"images": {"ipc": True}}, "images.ipc is true: must be a whole number"),
+        ({"images": {"ipc": None}}, "images.ipc is null: must be a whole number"),
+        ({"images": {"momentum": 1}}, "images.momentum is 1: must be a number, at least 0 and less than 1"),
+        ({"images": {"learning_rate": 0}}, "images.learning_rate is 0: must be a number, more than 0 and at most 10000"),
+        ({"images": {"learning_rate": float("nan")}}, "images.learning_rate is nan: must be a number"),
+        ({"images": {"clip": "yes"}}, "images.clip is 'yes': must be true or false"),
+        ({"images": {}, "seed": -1}, "seed is -1: must be a whole number, at least 0 and less than 9223372036854775808"),
+        ({"images": None}, "images is null: must be a section with keys among ipc, formation"),
+        ({"images": [1]}, "images is [1]: must be a section"),
+        ({1: 2}, "x.yaml: 1 is not a known field: names are text"),
+        ({"name": "a b"}, "name is 'a b': Name of the run, and of its folder under runs/: letters, digits"),
+        ({"name": 2024}, "name is 2024: must be text; put it in quotes"),
+        ({"data": {"source": ""}}, "data.source is '': must be text, not empty"),
+        ({"data": {"cache": 3}}, "data.cache is 3: must be text, or null; put it in quotes"),
+        ({"data": {"channels": True}}, "data.channels is true: must be 1, 3, or null"),
+        ({"data": {"channels": 2}}, "data.channels is 2: must be one of 1, 3, or null"),
+        ({"data": {"image_size": [0, 3]}}, "data.image_size.0 is 0: must be a whole number, 1 to 1024"),
+        (
+            {"data": {"image_size": [32]}},
+            "data.image_size is [32]: must be a list of 2 values, each a whole number, 1 to 1024, or null",
+        ),
+        ({"data": {"image_size": [1, 2, 3]}}, "data.image_size is [1, 2, 3]: must be a list of 2 values"),
+        ({"data": {"image_size": 32}}, "data.image_size is 32: must be a list of 2 values"),
+        (
+            {"balance": {"mode": "summ"}},
+            "balance.mode is 'summ': must be one of none, sum, max, ema, last; did you mean 'sum'?",
+        ),
+        (
+            {"balance": {"mode": False}},
+            "balance.mode is false: must be one of none, sum, max, ema, last; use none to switch it off",
+        ),
+        ({"matching": {"families": ["flip", "spin"]}}, "matching.families.1 is 'spin': must be one of flip, brightness"),
+        ({"matching": {"classes_per_call": 0}}, "matching.classes_per_call is 0: must be a whole number, at least 1, or null"),
+        ({"pool": {"members": []}}, "pool.members is []: must be a list, not empty, each a section"),
+        ({"pool": {"members": "vit"}}, "pool.members is 'vit': must be a list"),
+        ({"pool": {"members": [3]}}, "pool.members.0 is 3: must be a section"),
+        ({"pool": {"members": [{"name": "a"}]}}, "pool.members.0.architecture is missing: A registered name"),
+        ({"pool": {"members": ["vit", "vit"]}}, "x.yaml: pool: two networks are called 'vit': give each its own 'name'"),
+        ({"pool": {"members": ["vit"], "main": "mlp"}}, "pool: main is 'mlp', which is not a member: known are vit"),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "resources": {"a": -1}}]}},
+            "pool.members.0.resources.a is -1: must be a number, at least 0",
+        ),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "resources": {1: 1}}]}},
+            "pool.members.0.resources.1: the key 1 must be text; put it in quotes",
+        ),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "options": {"w": float("inf")}}]}},
+            "options.w is inf: must be text, a finite number",
+        ),
+        (
+            {"images": {"ipc": 0, "formation": 0}, "seed": -1},
+            "seed is -1: must be a whole number, at least 0 and less than 9223372036854775808 (and 2 more)",
+        ),
+    ],
+    ids=str,
+)
+def test_faults_are_one_line_with_field_value_and_remedy(data: Any, message: str) -> None:
+    line = error_of(data)
+    assert message in line
+    assert line.startswith("x.yaml: ")
+    assert "\n" not in line
+
+
+def test_one_fault_is_counted_once() -> None:
+    assert "more)" not in error_of({"pool": {"members": [{"architecture": "vit", "loss_weight": -1}]}})
+
+
+def test_long_values_are_cut() -> None:
+    assert len(error_of({"images": {"ipc": "9" * 1000}})) < 200
+
+
+@pytest.mark.parametrize("config", [RunConfig(), RICH], ids=["default", "rich"])
+def test_what_is_written_reads_back(config: RunConfig, tmp_path: Path) -> None:
+    for text in (dump_config(config), commented_yaml(config)):
+        (tmp_path / "config.yaml").write_text(text)
+        assert load_config(tmp_path) == config
+        assert load_config(tmp_path / "config.yaml") == config
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), plain), st.text(min_size=1))
+@settings(deadline=None, max_examples=40, database=None, phases=[Phase.explicit, Phase.generate, Phase.shrink])
+def test_any_options_and_texts_survive_writing(options: dict[str, Any], source: str) -> None:
+    config = parse_config({"pool": {"members": [{"architecture": "mlp", "options": options}]}, "data": {"source": source}}, "x")
+    for text in (dump_config(config), commented_yaml(config)):
+        assert parse_config(yaml_of(text), "x") == config
+
+
+def yaml_of(text: str) -> dict[str, Any]:
+    from hmdc_ray.config_io import _parse_yaml
+
+    data = _parse_yaml(text, "test")
+    assert isinstance(data, dict)
+    return data
+
+
+def test_plain_yaml_is_read_alike_by_others() -> None:
+    assert parse_config(yaml.safe_load(dump_config(RICH)), "x") == RICH
+
+
+def test_commented_yaml_explains_every_field() -> None:
+    text = " ".join(commented_yaml(RICH).replace("#", "").split())
+    for name, field in {**type(RICH).model_fields, **type(RICH.pool.members[0]).model_fields}.items():
+        assert f"{name}:" in text
+        assert (field.description or "") in text
+    assert max(map(len, commented_yaml(RICH).splitlines())) <= 128
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("# only a comment\n", "is empty"),
+        ("- 1\n", "holds [1]: must hold keys and values"),
+        ("hello", "holds 'hello': must hold keys and values"),
+        ("seed: 0\nimages: {ipc: 1\n", "x.yaml line 3"),
+        ("seed: 0\nseed: 1\n", "x.yaml line 2: 'seed' is given twice"),
+        ("images:\n  ipc: 1\n  clip: true\n  ipc: 2\n", "x.yaml line 4: 'ipc' is given twice"),
+        ("a: !!python/object/apply:os.system [ls]\n", "x.yaml line 1: could not determine a constructor"),
+        (b"\xff\xfeseed", "is not text in UTF-8 (byte 0)"),
+        ("seed: \x00", "must be valid YAML"),
+        ("[" * 500, "nested too deeply"),
+        ("pool: &a {members: [{architecture: mlp, options: {x: *a}}]}", "contains itself"),
+        ("balance: {mode: off}", "balance.mode is false: must be one of none, sum, max, ema, last; use none"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: bytes | str, message: str) -> None:
+    file = write(tmp_path / "x.yaml", content)
+    with pytest.raises(InputError) as caught:
+        load_config(file)
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing.yaml does not exist: give a YAML file or the folder of a run"):
+        load_config(tmp_path / "nothing.yaml")
+    with pytest.raises(InputError, match=r"holds no config.yaml"):
+        load_config(tmp_path)
+    file = write(tmp_path / "file.yaml", "seed: 0")
+    with pytest.raises(InputError, match="cannot be read: Not a directory"):
+        load_config(file / "below")
+
+
+def test_numbers_with_exponents_and_a_byte_order_mark(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.yaml", "\ufeffimages: {learning_rate: 1e-3}\nname: '1e-3'\n")
+    file.chmod(stat.S_IRUSR)
+    config = load_config(file)
+    assert config.images.learning_rate == 0.001
+    assert config.name == "1e-3"
+    assert "name: '1e-3'" in dump_config(config)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "path", "expected"),
+    [
+        ("images.ipc=10", ("images", "ipc"), 10),
+        (" images.ipc =10", ("images", "ipc"), 10),
+        ("images.learning_rate=1e-3", ("images", "learning_rate"), 1e-3),
+        ("seed=3", ("seed",), 3),
+        ("name=2024", ("name",), "2024"),
+        ("data.source=off", ("data", "source"), "off"),
+        ("data.source=a=b", ("data", "source"), "a=b"),
+        ("data.cache=null", ("data", "cache"), None),
+        ("data.image_size=[32, 24]", ("data", "image_size"), (32, 24)),
+        ("matching.families=[]", ("matching", "families"), ()),
+        ("pool.members.0.learning_rate=0.3", ("pool", "members", 0, "learning_rate"), 0.3),
+        ("pool.members.vit.learning_rate=0.3", ("pool", "members", 1, "learning_rate"), 0.3),
+        ("pool.members.third.options.depth=2", ("pool", "members", 2, "options"), {"depth": 2}),
+        ("pool.members.convnet.options.deep.x=7", ("pool", "members", 0, "options", "deep"), {"x": 7}),
+        ("pool.members.convnet.options.new.x=7", ("pool", "members", 0, "options", "new"), {"x": 7}),
+        ("pool.members.0.architecture=lenet", ("pool", "members", 0, "name"), "lenet"),
+        ("pool.members.third.architecture=lenet", ("pool", "members", 2, "name"), "third"),
+        ("evaluation.students=[vit]", ("evaluation", "students", 0, "name"), "vit"),
+        ("evaluation.students.mlp=lenet", ("evaluation", "students", 1, "name"), "lenet"),
+        ('images={"ipc": 4}', ("images", "ipc"), 4),
+    ],
+)
+def test_assignments(assignment: str, path: tuple[str | int, ...], expected: Any) -> None:
+    value: Any = apply_overrides(RICH, [assignment])
+    for key in path:
+        value = getattr(value, key) if isinstance(value, Section) else value[key]  # type: ignore[arg-type]
+    assert value == expected
+
+
+def test_assignments_are_applied_in_order_and_checked_together() -> None:
+    changes = ["pool.main=mlp", "pool.members=[vit, mlp]", "pool.members.mlp.loss_weight=2", "images.ipc=3", "images.ipc=5"]
+    changed = apply_overrides(RICH, changes)
+    assert changed.pool.main_index == 1
+    assert changed.pool.members[1].loss_weight == 2
+    assert changed.images.ipc == 5
+    assert RICH.pool.main == "vit"
+
+
+def test_no_assignments_change_nothing() -> None:
+    assert apply_overrides(RICH, []) == RICH
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("images.ipc", "--set 'images.ipc': must be section.field=value"),
+        ("=3", "must be section.field=value"),
+        ("images.ipc=-3", "--set: images.ipc is -3: must be a whole number, 1 to 10000"),
+        ("images.ipcc=3", "images.ipcc is not a known field: did you mean 'ipc'?"),
+        ("imges.ipc=3", "--set imges is not a known field: did you mean 'images'?"),
+        ("images.ipc.x=3", "--set images.ipc.x: images.ipc is 1, set it as a whole"),
+        ("data.channels.0=3", "data.channels is 1, set it as a whole"),
+        ("pool.members.9.learning_rate=1", "'9' must be an index, 0 to 2, or a name: known: convnet, third, vit"),
+        ("pool.members.vitt.learning_rate=1", "or a name: did you mean 'vit'?"),
+        ("matching.families.4=flip", "'4' must be an index, 0 to 1"),
+        ("images.ipc=[", "must be valid YAML"),
+        ("images.ipc=", "images.ipc is null"),
+        ("balance.mode=off", "use none to switch it off"),
+        ("seed..x=3", "seed"),
+    ],
+)
+def test_assignments_that_do_not_fit(assignment: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        apply_overrides(RICH, [assignment])
+    assert message in str(caught.value)
+
+
+def test_flat_parameters() -> None:
+    flat = flatten(RICH)
+    assert flat["images.ipc"] == 1
+    assert flat["pool.members.1.learning_rate"] == 0.1
+    assert flat["pool.members.0.options.deep.x"] == 1e-5
+    assert flat["pool.members.1.options"] == "{}"
+    assert flat["matching.families"] == "[flip, crop]"
+    assert flat["data.cache"] is None
+    assert all(value is None or isinstance(value, str | int | float) for value in flat.values())
+
+
+def test_flat_parameters_can_be_assigned() -> None:
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) and value[:1] in "[{" else json.dumps(value)
+
+    flat = {name: value for name, value in flatten(RICH).items() if not name.startswith(("pool", "evaluation"))}
+    assert (
+        apply_overrides(RunConfig(pool=RICH.pool, evaluation=RICH.evaluation), [f"{n}={text(v)}" for n, v in flat.items()])
+        == RICH
+    )
