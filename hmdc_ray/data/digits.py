@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.decode import PixelRule, to_pixels
@@ -24,6 +23,9 @@ def read_digits(config: DataConfig) -> LabelledImages:
 
     60 % of each class train, 10 % validate and 30 % test, always the same images; the fractions in ``config`` do not apply.
     """
+    # Here, because scikit-learn takes two seconds to import, and the decoded digits are read from the cache after the first time.
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     images = [Image.fromarray(np.rint(digits.images[row] * (255 / 16)).astype(np.uint8)) for row in range(len(digits.images))]
     rule = PixelRule.following(images[0], config.image_size or _SIZE, config.channels)

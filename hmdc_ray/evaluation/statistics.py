@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
@@ -42,6 +42,7 @@ def summarise_values(values: Sequence[float]) -> Summary:
     mean = float(np.mean(values))
     if len(values) == 1:
         return Summary(mean, 0.0, mean, mean, tuple(values))
+    # Quantile of Student's t; scipy.stats has it too, but takes a second to import.
     std = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * std / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(len(values))
     return Summary(mean, std, mean - half, mean + half, tuple(values))

@@ -6,9 +6,6 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from hmdc_ray.seeding import Key
 
@@ -33,6 +30,11 @@ def kmeans_choice(embeddings_ND: NDArray[np.floating], count: int, key: Key, ite
     size = len(embeddings_ND)
     if size <= count:
         return np.arange(size, dtype=np.int64)
+    # Here, because scikit-learn takes two seconds to import, which every worker would pay at its start.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
     kmeans = KMeans(count, init="k-means++", n_init=1, max_iter=iterations, random_state=key.number() % 2**32)
     # One thread: sums over several threads come in any order. Equal images give fewer distinct clusters, which is fine.
     with threadpool_limits(1), warnings.catch_warnings():

@@ -74,6 +74,7 @@ class Member:
     def initial_images(self) -> Array:
         """Synthetic images before the first step, (K, I, C, H, W), made with this member freshly initialised."""
         self._build(iteration=0)
+        self.network.eval()
         return self.batches.initial_images(self.images, self.network).numpy()
 
     def begin(self, iteration: int) -> MemberTaps:

@@ -99,7 +99,9 @@ class CheckpointFolder:
             if found["format"] != FORMAT:
                 raise InputError(f"{path} has format {found['format']!r}: this version of the package reads {FORMAT}")
             return Manifest(int(found["version"]), str(found["file"]), str(found["sha256"]), dict(found["identity"]))
-        except (OSError, UnicodeDecodeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        except InputError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no checkpoint manifest ({error!r}): delete it to go on from the one before") from error
 
     def load(self, version: int) -> dict[str, State]:

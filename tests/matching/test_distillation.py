@@ -1,0 +1,115 @@
+"""The two forms of L_MD, its residuals, and the tokens that count."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmdc_ray.matching.distillation import Agreement
+
+BATCH, LAYERS, TOKENS, CHANNELS = 3, 2, 5, 4
+
+
+def mask(*spatial_layers: bool) -> Tensor:
+    """The semantic token of every layer, and the spatial ones of the layers for which True is given."""
+    mask_LT = torch.ones(LAYERS, TOKENS, dtype=torch.bool)
+    mask_LT[:, 1:] = torch.tensor(spatial_layers)[:, None]
+    return mask_LT
+
+
+FULL, VECTORS, FIRST = mask(True, True), mask(False, False), mask(True, False)
+POOLS = [
+    pytest.param([FULL, FULL], id="two"),
+    pytest.param([FULL] * 3, id="three"),
+    pytest.param([FULL] * 5, id="five"),
+    pytest.param([FULL, VECTORS], id="two-one-with-vectors"),
+    pytest.param([FULL, VECTORS, FULL], id="three-one-with-vectors"),
+    pytest.param([VECTORS, FIRST, FULL, FULL], id="four-mixed"),
+    pytest.param([VECTORS, VECTORS, FULL], id="one-with-maps"),
+]
+
+
+def features(count: int, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(BATCH, LAYERS, TOKENS, CHANNELS, generator=generator, dtype=torch.float64) for _ in range(count)]
+
+
+def pairwise(parts: list[Tensor], masks: list[Tensor]) -> Tensor:
+    """The mean over kept tokens of the mean over pairs of members that have the token, written as loops."""
+    losses = []
+    for layer in range(LAYERS):
+        for token in range(TOKENS):
+            having = [part[:, layer, token] for part, mask_LT in zip(parts, masks, strict=True) if mask_LT[layer, token]]
+            if len(having) >= 2:
+                pairs = [(a - b).square().mean() for a, b in combinations(having, 2)]
+                losses.append(torch.stack(pairs).mean())
+    return torch.stack(losses).mean()
+
+
+def consensus_form(parts: list[Tensor], masks: list[Tensor]) -> Tensor:
+    agreement = Agreement(masks)
+    consensus = agreement.consensus(parts)
+    return torch.stack([agreement.loss(member, part, consensus) for member, part in enumerate(parts)]).sum()
+
+
+@pytest.mark.parametrize("masks", POOLS)
+def test_pairwise_and_consensus_forms_agree(masks: list[Tensor]) -> None:
+    parts = features(len(masks))
+    assert torch.isclose(consensus_form(parts, masks), pairwise(parts, masks), rtol=1e-12)
+
+
+def test_two_members_give_the_plain_mean_squared_difference() -> None:
+    first, second = features(2)
+    assert torch.isclose(consensus_form([first, second], [FULL, FULL]), torch.nn.functional.mse_loss(first, second), rtol=1e-12)
+
+
+@pytest.mark.parametrize("masks", POOLS)
+def test_residual_is_the_gradient_of_the_pairwise_form(masks: list[Tensor]) -> None:
+    parts = [part.requires_grad_() for part in features(len(masks))]
+    expected = torch.autograd.grad(pairwise(parts, masks), parts)
+    agreement = Agreement(masks)
+    consensus = agreement.consensus([part.detach() for part in parts])
+    for member, (part, gradient) in enumerate(zip(parts, expected, strict=True)):
+        assert torch.allclose(agreement.residual(member, part, consensus), gradient, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("masks", POOLS)
+def test_tokens_that_a_member_lacks_or_that_are_dropped_change_nothing(masks: list[Tensor]) -> None:
+    parts, agreement = features(len(masks)), Agreement(masks)
+    counts_LT = torch.stack(masks).sum(0)
+    assert torch.equal(agreement.kept_LT, counts_LT >= 2)
+    irrelevant = [(~mask_LT | (counts_LT < 2))[:, :, None] for mask_LT in masks]
+    changed = [part + 7 * noise * where for part, noise, where in zip(parts, features(len(masks), 1), irrelevant, strict=True)]
+    assert torch.equal(agreement.consensus(changed), agreement.consensus(parts))
+    assert torch.equal(consensus_form(changed, masks), consensus_form(parts, masks))
+    residual = agreement.residual(0, parts[0], agreement.consensus(parts))
+    assert not residual.masked_select(irrelevant[0].expand_as(residual)).any()
+
+
+@pytest.mark.parametrize("masks", POOLS)
+def test_cotangents_of_the_consensus_go_back_as_autograd_takes_them(masks: list[Tensor]) -> None:
+    parts = [part.requires_grad_() for part in features(len(masks))]
+    agreement = Agreement(masks)
+    (cotangent,) = features(1, seed=2)
+    expected = torch.autograd.grad(agreement.consensus(parts), parts, grad_outputs=cotangent)
+    share = agreement.mean(cotangent)
+    for member, gradient in enumerate(expected):
+        assert torch.allclose(agreement.own(member, share), gradient)
+
+
+def test_folding_members_one_by_one_is_the_consensus() -> None:
+    masks = [FULL, VECTORS, FIRST]
+    agreement, parts = Agreement(masks), features(3)
+    total = None
+    for member, part in enumerate(parts):
+        total = agreement.fold(total, part, member)
+    assert total is not None
+    assert torch.equal(agreement.mean(total), agreement.consensus(parts))
+    for layer in range(LAYERS):
+        for token in range(TOKENS):
+            having = [part[:, layer, token] for part, mask_LT in zip(parts, masks, strict=True) if mask_LT[layer, token]]
+            expected = torch.stack(having).mean(0) if len(having) > 1 else torch.zeros(BATCH, CHANNELS)
+            assert torch.allclose(agreement.consensus(parts)[:, layer, token], expected.double())

@@ -1,0 +1,70 @@
+"""Small members and runs for the tests of matching, of whole pools and of actors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from hmdc_ray.config import DataConfig, ImagesConfig, MatchingConfig, MemberConfig, RunConfig, ScheduleConfig
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.matching.member import Member
+from hmdc_ray.schedule import StepPlan
+
+MEMBERS: dict[str, dict[str, Any]] = {
+    "shallow": {"architecture": "convnet", "options": {"width": 4, "depth": 1, "activation": "swish"}},
+    "deep": {"architecture": "convnet", "options": {"width": 5, "depth": 2, "activation": "swish"}},
+    "batchnorm": {"architecture": "convnet", "options": {"width": 4, "depth": 2, "norm": "batch"}},
+    "mlp": {"architecture": "mlp", "options": {"width": 6}},
+    "plain": {"architecture": "convnet", "options": {"width": 4, "depth": 1, "norm": "none", "activation": "swish"}},
+    "dropout": {"architecture": "parity.networks:with_dropout"},
+    "vit": {"architecture": "vit", "options": {"patch_size": 4, "width": 8, "depth": 2, "heads": 2}},
+}
+"""Members by name: ``shallow``, ``plain`` and ``dropout`` have one tap, the others two; vectors in ``mlp``, ``dropout``."""
+
+
+def members(*names: str, **fields: Any) -> tuple[MemberConfig, ...]:
+    return tuple(MemberConfig(name=name, **MEMBERS[name], **fields) for name in names)
+
+
+def parity_run(data: DataConfig, pool: tuple[MemberConfig, ...], **matching: Any) -> RunConfig:
+    """Two steps in float64, training in between, and an image step that is the plain sum of all gradients."""
+    settings = {
+        "seed": 3,
+        "data": data,
+        "pool": {"members": pool},
+        "matching": {"mutual_distillation": True, "precision": "float64", "real_batch": 5, "augmentation": "idc", **matching},
+        "images": {"ipc": 2, "formation": 2, "momentum": 0.0, "learning_rate": 0.05},
+        "schedule": {"iterations": 1, "steps": 2, "training": "real", "real_images": 16, "batch": 8},
+    }
+    return RunConfig.model_validate(settings)
+
+
+def one_member(dataset: ImageDataset, name: str, *, index: int = 0, seed: int = 0, **sections: Any) -> Member:
+    """A member by name; ``matching``, ``schedule`` and ``images`` as mappings, ``config`` for fields of the member."""
+    return Member(
+        index=index,
+        seed=seed,
+        config=members(name, **sections.get("config", {}))[0],
+        matching=MatchingConfig(**{"real_batch": 5, **sections.get("matching", {})}),
+        schedule=ScheduleConfig(
+            **{"steps": 4, "training": "real", "real_images": 16, "batch": 8, **sections.get("schedule", {})}
+        ),
+        images=ImagesConfig(**sections.get("images", {})),
+        dataset=dataset,
+        device=torch.device("cpu"),
+    )
+
+
+def step_plan(step: int = 0, *, members: int = 1, training_batches: int = 2, iteration: int = 0) -> StepPlan:
+    """A step of an iteration of ten, on three classes in one chunk."""
+    return StepPlan(
+        iteration=iteration,
+        step=step,
+        version=10 * iteration + step,
+        members=tuple(range(members)),
+        chunks=((0, 1, 2),),
+        chooser=None,
+        trains=True,
+        training_batches=training_batches,
+    )

@@ -1,0 +1,117 @@
+"""Same pixels, bit for bit: for any number of classes in a call, and however often a run was stopped and resumed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.config import DataConfig, RunConfig
+from hmdc_ray.coordinator import Coordinator, StepRecord
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.server.checkpoint import CheckpointFolder
+from parity.runs import members
+
+ITERATIONS, STEPS = 2, 3
+
+
+def configuration(data: DataConfig, **sections: Any) -> RunConfig:
+    """Everything on that has a state: k-means choice off and on the period, momentum, history, aligners, BatchNorm, dropout."""
+    settings: dict[str, Any] = {
+        "seed": 11,
+        "data": data,
+        "pool": {"members": members("batchnorm", "shallow", "dropout", cutmix=True)},
+        "matching": {
+            "mutual_distillation": True,
+            "real_batch": 6,
+            "sampler": "kmeans",
+            "sampler_period": 2,
+            "augmentation": "idc",
+        },
+        "balance": {"mode": "ema", "period": 2},
+        "images": {"initialise": "kmeans", "ipc": 2, "formation": 2, "normalise": "max", "clip": True, "learning_rate": 0.05},
+        "schedule": {"iterations": ITERATIONS, "steps": STEPS, "training": "real", "real_images": 24, "batch": 10},
+    }
+    for name, fields in sections.items():
+        settings[name] = settings[name] | fields
+    return RunConfig.model_validate(settings)
+
+
+def run(
+    config: RunConfig, dataset: ImageDataset, folder: Path, start: int = 0, checkpoints: Path | None = None
+) -> list[NDArray[Any]]:
+    """Images after every step from ``start``; with ``checkpoints`` each is saved in a folder named by its version."""
+    pool = LocalPool(config, dataset.info, folder)
+    coordinator = Coordinator(config, pool, classes=3, train_images=dataset.info.sizes["train"])
+    images: list[NDArray[Any]] = []
+
+    def after_step(record: StepRecord) -> None:
+        images.append(record.snapshot.images_KICHW)
+        if checkpoints is not None:
+            pool.server.checkpoints = CheckpointFolder(checkpoints / str(record.snapshot.version) / "checkpoint")
+            coordinator.checkpoint(record.snapshot.version)
+
+    coordinator.run(start, after_step)
+    return images
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("saved")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(saved: Path, three_digits: ImageDataset, three_digits_config: DataConfig) -> list[NDArray[Any]]:
+    return run(configuration(three_digits_config), three_digits, saved / "0", checkpoints=saved)
+
+
+def test_every_step_moves_the_images(uninterrupted: list[NDArray[Any]]) -> None:
+    assert len(uninterrupted) == ITERATIONS * STEPS
+    for before, after in pairwise(uninterrupted):
+        assert (before != after).any(axis=(2, 3, 4)).all()
+        assert np.isfinite(after).all()
+
+
+@pytest.mark.parametrize("version", range(1, ITERATIONS * STEPS))
+def test_a_run_resumed_after_any_step_gives_the_same_pixels(
+    version: int, saved: Path, uninterrupted: list[NDArray[Any]], three_digits: ImageDataset, three_digits_config: DataConfig
+) -> None:
+    resumed = run(configuration(three_digits_config), three_digits, saved / str(version), start=version)
+    assert len(resumed) == ITERATIONS * STEPS - version
+    for found, expected in zip(resumed, uninterrupted[version:], strict=True):
+        assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_any_number_of_classes_in_a_call_gives_the_same_pixels(
+    width: int, uninterrupted: list[NDArray[Any]], three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    config = configuration(three_digits_config, matching={"classes_per_call": width}, schedule={"iterations": 1})
+    for found, expected in zip(run(config, three_digits, tmp_path), uninterrupted[:STEPS], strict=True):
+        assert found.tobytes() == expected.tobytes()
+
+
+def test_another_seed_gives_other_pixels(
+    uninterrupted: list[NDArray[Any]], three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    config = configuration(three_digits_config, schedule={"iterations": 1, "steps": 1}).model_copy(update={"seed": 12})
+    (found,) = run(config, three_digits, tmp_path)
+    assert (found != uninterrupted[0]).any()
+
+
+@pytest.mark.parametrize("training", ["synthetic", "real"])
+def test_a_pool_without_distillation_resumes_to_the_same_pixels(
+    training: str, three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    matching = {"mutual_distillation": False, "metric": "cosine", "sampler": "random", "augmentation": "dsa"}
+    config = configuration(
+        three_digits_config, matching=matching, schedule={"iterations": 1, "training": training, "inner_epochs": 2}
+    )
+    whole = run(config, three_digits, tmp_path / "0", checkpoints=tmp_path)
+    resumed = run(config, three_digits, tmp_path / "2", start=2)
+    assert resumed[-1].tobytes() == whole[-1].tobytes()

@@ -1,0 +1,211 @@
+"""The Gradient Balance Module (HMDC section 3.4): numbers, left-out targets, and what must not change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmdc_ray.server.balance import FLOOR, Balanced, GradientBalance, Mode
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+BALANCING: tuple[Mode, ...] = ("sum", "max", "ema", "last")
+CLASSES = 2
+SHAPE = (CLASSES, 3, 1, 4, 4)
+
+
+def gradient(largest: float, seed: int = 0) -> Tensor:
+    """A gradient whose largest absolute entry in every class is as given."""
+    noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return noise / noise.flatten(1).abs().amax(1).view(-1, 1, 1, 1, 1) * largest
+
+
+def balance(balancer: GradientBalance, gradients: Sequence[Tensor], step: int = 0, reference: int = 0) -> Balanced:
+    return balancer.balance(step, range(CLASSES), gradients, [1.0] * len(gradients), reference)
+
+
+def made(mode: Mode, targets: int, period: int = 1) -> GradientBalance:
+    balancer = GradientBalance(mode, period, CLASSES)
+    balancer.reset(targets)
+    return balancer
+
+
+THREE = [gradient(2.0, 1), gradient(0.5, 2), gradient(1.0, 3)]
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("mode", BALANCING)
+@pytest.mark.parametrize("reference", [0, 1, 2])
+def test_history_2_half_1_weighs_a_quarter_1_half(mode: Mode, reference: int) -> None:
+    balanced = balance(made(mode, 3), THREE, reference=reference)
+    weights = torch.tensor([0.25, 1.0, 0.5], dtype=torch.float64)
+    assert torch.allclose(balanced.weights_KT, (weights / weights[reference]).expand(CLASSES, 3), rtol=1e-5)
+    expected = sum(float(weight) * part for weight, part in zip(weights, THREE, strict=True)) / float(weights[reference])
+    assert torch.allclose(balanced.direction, torch.as_tensor(expected), atol=2e-5)
+    assert torch.allclose(balanced.magnitudes_KT, torch.tensor([2.0, 0.5, 1.0], dtype=torch.float64).expand(CLASSES, 3))
+
+
+def test_weighting_gradients_is_weighting_losses() -> None:
+    images = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    losses = [images.sin().sum(), (images**3).mean(), (0.01 * images.exp()).sum()]
+    gradients = [torch.autograd.grad(loss, images, retain_graph=True)[0] for loss in losses]
+    lambdas = [1.0, 0.3, 2.0]
+    balanced = made("sum", 3).balance(0, range(CLASSES), gradients, lambdas, 0)
+    for label in range(CLASSES):
+        # Weights of a class hold for its images only, so each class is a backward pass of its own.
+        weighted = [w * factor * loss for w, factor, loss in zip(balanced.weights_KT[label], lambdas, losses, strict=True)]
+        (joint,) = torch.autograd.grad(torch.stack(weighted).sum(), images, retain_graph=True)
+        assert torch.allclose(balanced.direction[label], joint[label], rtol=1e-12)
+
+
+def test_with_last_the_largest_weighted_gradients_are_equal_at_every_step() -> None:
+    balancer = made("last", 3)
+    for step in range(4):
+        gradients = [gradient(size, seed) for seed, size in enumerate((1e-4 * 3**step, 0.8, 7.0 / (step + 1)))]
+        balanced = balance(balancer, gradients, step)
+        largest = balanced.weights_KT * balanced.magnitudes_KT
+        assert torch.allclose(largest, largest[:, :1].expand_as(largest), rtol=1e-12)
+
+
+def test_histories() -> None:
+    sizes = (1.0, 4.0, 2.0)
+    expected = {"sum": [1.0, 5.0, 7.0], "max": [1.0, 4.0, 4.0], "ema": [1.0, 2.5, 2.25], "last": [1.0, 4.0, 2.0]}
+    for mode in BALANCING:
+        balancer = made(mode, 1)
+        found = []
+        for step, size in enumerate(sizes):
+            balance(balancer, [gradient(size)], step)
+            found.append(float(balancer.history_KT[0, 0]))
+        assert found == pytest.approx(expected[mode], rel=1e-5)
+
+
+def test_history_is_updated_at_its_period_only() -> None:
+    balancer = made("sum", 1, period=3)
+    found = []
+    for step in range(7):
+        balance(balancer, [gradient(1.0)], step)
+        found.append(round(float(balancer.history_KT[0, 0]), 3))
+    assert found == [1, 1, 1, 2, 2, 2, 3]
+
+
+def test_reset_forgets() -> None:
+    balancer = made("sum", 2)
+    balance(balancer, THREE[:2])
+    balancer.reset(3)
+    assert torch.equal(balancer.history_KT, torch.full((CLASSES, 3), FLOOR, dtype=torch.float64))
+
+
+def test_classes_are_balanced_apart_and_in_any_order() -> None:
+    gradients = [torch.cat([3 * part[:1], part[1:]]) * size for part, size in zip(THREE, (1, 5, 1), strict=True)]
+    together, apart = made("sum", 3), made("sum", 3)
+    whole = balance(together, gradients)
+    for label in (1, 0):
+        single = apart.balance(0, [label], [part[label : label + 1] for part in gradients], [1.0] * 3, 0)
+        assert torch.equal(single.direction[0], whole.direction[label])
+        assert torch.equal(single.weights_KT[0], whole.weights_KT[label])
+    assert torch.equal(together.history_KT, apart.history_KT)
+
+
+def test_shares_are_parts_of_the_update_and_loss_weights_count() -> None:
+    balanced = made("last", 2).balance(0, range(CLASSES), [gradient(1.0), gradient(5.0)], [1.0, 3.0], 0)
+    assert torch.allclose(balanced.shares_KT, torch.tensor([0.25, 0.75], dtype=torch.float64).expand(CLASSES, 2))
+    silent = made("last", 2).balance(0, range(CLASSES), [gradient(1.0), gradient(5.0)], [1.0, 0.0], 0)
+    assert torch.equal(silent.direction, gradient(1.0))
+    assert silent.shares_KT.tolist() == [[1.0, 0.0]] * CLASSES
+
+
+# What is plain DC
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("mode", MODES)
+def test_one_target_is_applied_as_it_is(mode: Mode, dtype: torch.dtype) -> None:
+    balancer = made(mode, 1)
+    for step in range(3):
+        only = gradient(0.37 / (1 + step), seed=step).to(dtype)
+        assert torch.equal(balance(balancer, [only], step).direction, only)
+
+
+def test_without_balancing_the_update_is_the_plain_sum() -> None:
+    balanced = balance(made("none", 3), THREE)
+    assert torch.equal(balanced.direction, THREE[0] + THREE[1] + THREE[2])
+    assert torch.equal(balanced.weights_KT, torch.ones(CLASSES, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("mode", BALANCING)
+def test_a_tiny_target_does_not_shrink_the_step_of_the_main_member(mode: Mode) -> None:
+    balanced = balance(made(mode, 2), [gradient(0.5), gradient(1e-4, 1)])
+    assert torch.equal(balanced.weights_KT[:, 0], torch.ones(CLASSES, dtype=torch.float64))
+    assert balanced.direction.abs().max() > 0.4
+
+
+# Targets that are left out
+
+
+def broken(kind: str) -> Tensor:
+    if kind == "zero":
+        return torch.zeros(SHAPE, dtype=torch.float64)
+    if kind == "one NaN":
+        one = gradient(1.0)
+        one[:, 0, 0, 0, 0] = torch.nan
+        return one
+    return torch.full(SHAPE, float(kind), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["zero", "nan", "inf", "-inf", "one NaN"])
+@pytest.mark.parametrize("when", [0, 1, 2, 3])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_zero_or_broken_target_changes_nothing_for_the_others(mode: Mode, when: int, kind: str) -> None:
+    whole, without = made(mode, 3, period=2), made(mode, 2, period=2)
+    for step in range(5):
+        parts = [gradient(size * (1 + step), seed=step + 10 * i) for i, size in enumerate((0.5, 2.0))]
+        third = broken(kind) if step == when else gradient(0.1, seed=50 + step)
+        found, expected = balance(whole, [parts[0], third, parts[1]], step), balance(without, parts, step)
+        if step == when:
+            assert torch.allclose(found.direction, expected.direction, rtol=1e-12)
+            assert torch.allclose(found.weights_KT[:, [0, 2]], expected.weights_KT, rtol=1e-12)
+            assert not found.weights_KT[:, 1].any() and not found.shares_KT[:, 1].any()
+        assert found.usable_KT[:, 1].tolist() == [step != when] * CLASSES
+        assert found.usable_KT[:, [0, 2]].all()
+        assert found.direction.isfinite().all()
+        assert torch.equal(whole.history_KT[:, [0, 2]], without.history_KT)
+    assert whole.history_KT.isfinite().all()
+    if mode != "none":
+        assert (whole.history_KT > FLOOR).all()
+        assert (found.weights_KT > 0).all()
+
+
+@pytest.mark.parametrize("mode", BALANCING)
+def test_a_target_broken_at_first_enters_at_its_first_usable_step_off_the_period(mode: Mode) -> None:
+    balancer = made(mode, 2, period=10)
+    assert not balance(balancer, [gradient(1.0), broken("nan")], 0).weights_KT[:, 1].any()
+    balanced = balance(balancer, [gradient(8.0), gradient(0.25, 1)], 1)
+    assert torch.allclose(balanced.weights_KT[:, 1], torch.full((CLASSES,), 4.0, dtype=torch.float64), rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", BALANCING)
+def test_the_first_target_that_entered_sets_the_scale_when_the_main_member_did_not(mode: Mode) -> None:
+    balanced = balance(made(mode, 3), [broken("zero"), gradient(0.5, 1), gradient(2.0, 2)])
+    assert torch.allclose(
+        balanced.weights_KT, torch.tensor([0.0, 1.0, 0.25], dtype=torch.float64).expand(CLASSES, 3), rtol=1e-5
+    )
+
+
+def test_a_target_may_be_left_out_of_one_class_only() -> None:
+    half = torch.cat([broken("nan")[:1], gradient(0.5)[1:]])
+    balanced = balance(made("sum", 2), [gradient(1.0, 1), half])
+    assert balanced.usable_KT.tolist() == [[True, False], [True, True]]
+    assert torch.equal(balanced.direction[0], gradient(1.0, 1)[0])
+    assert not torch.equal(balanced.direction[1], gradient(1.0, 1)[1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_class_in_which_no_target_is_usable_stays_as_it_is(mode: Mode) -> None:
+    balanced = balance(made(mode, 2), [broken("nan"), broken("zero")])
+    assert torch.equal(balanced.direction, torch.zeros(SHAPE, dtype=torch.float64))
+    assert not balanced.shares_KT.any() and not balanced.weights_KT.any()

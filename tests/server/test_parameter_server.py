@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from parity.runs import step_plan
+
+from hmdc_ray.config import BalanceConfig, ImagesConfig
+from hmdc_ray.messages import Cotangents, Features, Gradients, MemberTaps, PulledBack, State
+from hmdc_ray.models import Tap
+from hmdc_ray.schedule import StepPlan
+from hmdc_ray.server.checkpoint import CheckpointFolder
+from hmdc_ray.server.parameter_server import ParameterServer
+
+SHAPE = (3, 2, 1, 4, 4)
+MAP, VECTOR = Tap("a", "map", 4, 2, 2), Tap("b", "vector", 3, 0, 0)
+TAPS = [MemberTaps("first", (MAP,)), MemberTaps("second", (VECTOR,)), MemberTaps("third", (MAP,))]
+FEATURES = (2, 1, 5, 3)
+"""Two images, one layer, the semantic and four spatial tokens, three channels."""
+
+
+def noise(*shape: int, seed: int = 0) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def made(folder: Path, members: int = 2, *, balance: dict[str, Any] | None = None, **images: Any) -> ParameterServer:
+    return ParameterServer(
+        initial_KICHW=noise(*SHAPE),
+        mean=(0.5,),
+        std=(0.25,),
+        images=ImagesConfig(**{"learning_rate": 0.1, "momentum": 0.5, **images}),
+        balance=BalanceConfig(**(balance or {})),
+        loss_weights=[1.0, 2.0, 3.0][:members],
+        main=0,
+        threads=1,
+        checkpoints=CheckpointFolder(folder),
+        identity={"config": {}},
+    )
+
+
+def gradients(labels: tuple[int, ...] = (0, 1, 2), *, version: int = 0, seed: int = 0, distil: bool = False) -> Gradients:
+    shape = (len(labels), *SHAPE[1:])
+    shared = noise(*shape, seed=seed + 100) if distil else None
+    return Gradients(version, labels, noise(*shape, seed=seed), shared)
+
+
+def plan(version: int = 0, members: int = 2) -> StepPlan:
+    return step_plan(version, members=members)
+
+
+def test_snapshots_are_copies_with_their_version(tmp_path: Path) -> None:
+    server = made(tmp_path)
+    first = server.snapshot()
+    assert first.version == 0 and np.array_equal(first.images_KICHW, noise(*SHAPE))
+    first.images_KICHW[:] = 0
+    assert np.array_equal(server.snapshot().images_KICHW, noise(*SHAPE))
+
+
+def test_a_step_is_the_weighted_sum_of_all_targets(tmp_path: Path) -> None:
+    server = made(tmp_path, balance={"distillation_weight": 5.0})
+    server.begin(0, (0, 1), TAPS[:2])
+    parts = [gradients(seed=seed, distil=True) for seed in (1, 2)]
+    pulled = [PulledBack(0, (0, 1, 2), noise(*SHAPE, seed=seed)) for seed in (3, 4)]
+    record = server.collect(plan(), 2, *parts, *pulled)
+    snapshot, version = server.apply(plan())
+    first, second = (part.classification_KICHW for part in parts)
+    shared = sum(part.distillation_KICHW for part in parts) + sum(part.images_KICHW for part in pulled)  # type: ignore[misc]
+    expected = noise(*SHAPE) - 0.1 * (1.0 * first + 2.0 * second + 5.0 * shared)
+    assert version == snapshot.version == 1
+    assert np.allclose(snapshot.images_KICHW, expected, rtol=1e-12)
+    assert record.labels == (0, 1, 2) and record.weights_KT.shape == (3, 3)
+    # The parts of the distillation target are summed before its magnitude is taken.
+    assert np.allclose(record.magnitudes_KT[:, 2], np.abs(shared).max(axis=(1, 2, 3, 4)))
+
+
+def test_chunks_of_classes_in_any_order_give_the_same_bits(tmp_path: Path) -> None:
+    def part(labels: tuple[int, ...], seed: int) -> Gradients:
+        return Gradients(0, labels, gradients(seed=seed).classification_KICHW[list(labels)], None)
+
+    results = []
+    for chunks in ([(0, 1, 2)], [(2,), (0,), (1,)], [(1, 2), (0,)]):
+        server = made(tmp_path, balance={"mode": "ema"})
+        server.begin(0, (0, 1), ())
+        for labels in chunks:
+            server.collect(plan(), 2, part(labels, 1), part(labels, 2))
+        results.append(server.apply(plan())[0].images_KICHW)
+    assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
+
+
+def test_a_step_without_all_classes_is_refused(tmp_path: Path) -> None:
+    server = made(tmp_path, 1)
+    server.begin(0, (0,), ())
+    server.collect(plan(members=1), 1, gradients((0, 2)))
+    with pytest.raises(RuntimeError, match="step 0 has no gradient for 1 of 3 classes"):
+        server.apply(plan(members=1))
+    server.collect(plan(members=1), 1, gradients((1,)))
+    assert server.apply(plan(members=1))[1] == 1
+    with pytest.raises(RuntimeError, match="step 1 has no gradient for 3 of 3 classes"):
+        server.apply(plan(1, members=1))
+
+
+def test_messages_of_another_version_are_refused_with_both_numbers(tmp_path: Path) -> None:
+    server = made(tmp_path)
+    server.begin(0, (0, 1), TAPS[:2])
+    batch = noise(*FEATURES)
+    stale = "belongs to image version 5, but the images are at version 0"
+    with pytest.raises(RuntimeError, match=f"a gradient {stale}"):
+        server.collect(plan(), 2, gradients(), gradients(version=5))
+    with pytest.raises(RuntimeError, match=f"a feature {stale}"):
+        server.consensus(plan(), Features(0, (batch,)), Features(5, (batch,)))
+    with pytest.raises(RuntimeError, match=f"a cotangent {stale}"):
+        server.share(plan(), Cotangents(0, (0,), (batch,)), Cotangents(5, (0,), (batch,)))
+    with pytest.raises(RuntimeError, match=f"a step {stale}"):
+        server.apply(plan(5))
+    with pytest.raises(RuntimeError, match=f"a checkpoint {stale}"):
+        server.save(5, ())
+    with pytest.raises(RuntimeError, match="a gradient belongs to image version 9"):
+        server.collect(plan(), 2, gradients(), gradients(), PulledBack(9, (0, 1, 2), noise(*SHAPE)))
+
+
+def test_consensus_and_shares_count_only_members_that_have_the_token(tmp_path: Path) -> None:
+    server = made(tmp_path, 3)
+    server.begin(0, (0, 1, 2), TAPS)
+    parts = [noise(*FEATURES, seed=seed) for seed in range(3)]
+    expected = (parts[0] + parts[1] + parts[2]) / 3
+    expected[:, :, 1:] = ((parts[0] + parts[2]) / 2)[:, :, 1:]
+    consensus = server.consensus(plan(members=3), *(Features(0, (part, 2 * part)) for part in parts))
+    assert np.allclose(consensus.batches[0], expected) and np.allclose(consensus.batches[1], 2 * expected)
+
+    share = server.share(plan(members=3), *(Cotangents(0, (1,), (part,)) for part in parts))
+    total = sum(parts)
+    assert share.labels == (1,)
+    assert np.allclose(share.batches[0][:, :, 0], total[:, :, 0] / 3)  # type: ignore[index]
+    assert np.allclose(share.batches[0][:, :, 1:], total[:, :, 1:] / 2)  # type: ignore[index]
+    assert np.array_equal(parts[0], noise(*FEATURES, seed=0))
+
+
+def test_a_pool_whose_main_member_comes_later_takes_its_scale(tmp_path: Path) -> None:
+    server = made(tmp_path, balance={"mode": "last"})
+    server.main = 1
+    server.begin(0, (0, 1), ())
+    record = server.collect(plan(), 2, gradients(seed=1), gradients(seed=2))
+    assert (record.weights_KT[:, 1] == 1).all() and not (record.weights_KT[:, 0] == 1).any()
+
+
+def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    def step(server: ParameterServer, version: int) -> bytes:
+        parts = [gradients(version=version, seed=10 * version + member, distil=True) for member in (0, 1)]
+        server.collect(plan(version), 2, *parts)
+        return server.apply(plan(version))[0].images_KICHW.tobytes()
+
+    balance = {"mode": "ema", "period": 2}
+    server = made(tmp_path, balance=balance, normalise="max")
+    server.begin(0, (0, 1), TAPS[:2])
+    for version in range(3):
+        step(server, version)
+    member = State({"network/weight": noise(2, 2)}, {})
+    server.save(3, ("first", "second"), member, member)
+    expected = [step(server, version) for version in (3, 4)]
+
+    other = made(tmp_path, balance=balance, normalise="max")
+    other.begin(0, (0, 1), TAPS[:2])
+    other.load(3)
+    assert [step(other, version) for version in (3, 4)] == expected
+    assert np.array_equal(other.member_state(3, "second").arrays["network/weight"], noise(2, 2))

@@ -1,0 +1,300 @@
+"""The order of events of the round loop, with fakes that only write down what they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.coordinator import Coordinator, StepRecord
+from hmdc_ray.messages import BalanceRecord, MemberRecord, check_version
+
+Call = tuple[str, ...]
+
+
+class FakeWorker:
+    """Every verb returns a reference, a string that says where it comes from, and notes the references that it was given."""
+
+    def __init__(self, name: str, log: list[Call]) -> None:
+        self.name = name
+        self.log = log
+
+    def __getattr__(self, verb: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            references = [argument for argument in arguments if isinstance(argument, str)]
+            self.log.append((self.name, verb, *references))
+            result = f"{self.name}.{verb}"
+            return (f"{result}.gradients", f"{result}.cotangents", f"{result}.record") if verb == "match" else result
+
+        return call
+
+
+class FakeServer(FakeWorker):
+    """Also counts versions, and refuses a plan for another one, as the real server does."""
+
+    def __init__(self, log: list[Call], version: int = 0) -> None:
+        super().__init__("server", log)
+        self.version = version
+        self.saved: list[tuple[int, tuple[str, ...]]] = []
+        self.labels: list[tuple[int, ...]] = []
+
+    def snapshot(self) -> str:
+        self.log.append(("server", "snapshot"))
+        return f"images{self.version}"
+
+    def collect(self, plan: Any, members: int, *parts: str) -> str:
+        self.log.append(("server", "collect", *parts))
+        return f"server.collect.{members}"
+
+    def apply(self, plan: Any) -> tuple[str, str]:
+        check_version("a step", plan.version, self.version)
+        self.log.append(("server", "apply"))
+        self.version += 1
+        return f"images{self.version}", "version"
+
+    def load(self, version: int) -> str:
+        self.log.append(("server", "load", str(version)))
+        self.version = version
+        return "loaded"
+
+    def member_state(self, version: int, name: str) -> str:
+        self.log.append(("server", "member_state", str(version), name))
+        return f"state{version}.{name}"
+
+    def save(self, version: int, names: tuple[str, ...], *states: str) -> str:
+        self.log.append(("server", "save", *states))
+        self.saved.append((version, names))
+        return "saved"
+
+
+class FakePool:
+    def __init__(self, names: Sequence[str], classes: int) -> None:
+        self.log: list[Call] = []
+        self.workers = [FakeWorker(name, self.log) for name in names]
+        self.server = FakeServer(self.log)
+        self.classes = classes
+
+    def get(self, references: Sequence[str]) -> list[Any]:
+        return [self._value(reference) for reference in references]
+
+    def _value(self, reference: str) -> Any:
+        worker, _, verb = reference.partition(".")
+        if reference.startswith("server.collect"):
+            targets = int(verb.split(".")[1]) + 1
+            numbers = np.arange(1.0, targets + 1) * np.ones((self.classes, 1))
+            usable = np.ones((self.classes, targets), dtype=bool)
+            usable[0, 1] = False
+            return BalanceRecord(tuple(range(self.classes)), numbers, 10 * numbers, 100 * numbers, usable)
+        if verb == "match.record":
+            return MemberRecord({"classification": 2.0 if worker == "a" else 4.0}, {"forward": 0.5})
+        if verb in ("training_step", "aligner_step", "train_on_real", "train_on_synthetic"):
+            return MemberRecord({"training": 1.0}, {"training": 0.25})
+        return reference
+
+
+def run_of(
+    names: Sequence[str] = ("a", "b"), *, classes: int = 2, distil: bool = True, **sections: Any
+) -> tuple[Coordinator, FakePool]:
+    settings = {
+        "pool": {"members": [{"name": name, "architecture": "convnet"} for name in names]},
+        "matching": {"mutual_distillation": distil, **sections.get("matching", {})},
+        "schedule": {"iterations": 1, "steps": 1, **sections.get("schedule", {})},
+    }
+    pool = FakePool(names, classes)
+    return Coordinator(RunConfig.model_validate(settings), pool, classes=classes, train_images=20), pool
+
+
+def ran(coordinator: Coordinator, start: int = 0) -> list[StepRecord]:
+    records: list[StepRecord] = []
+    coordinator.run(start, records.append)
+    return records
+
+
+BEGIN = [
+    ("a", "begin"),
+    ("b", "begin"),
+    ("server", "begin"),
+    ("a", "align"),
+    ("b", "align"),
+]
+
+
+def exchange(images: str) -> list[Call]:
+    return [
+        ("a", "features", images),
+        ("b", "features", images),
+        ("server", "consensus", "a.features", "b.features"),
+        ("a", "match", images, "server.consensus"),
+        ("b", "match", images, "server.consensus"),
+        ("server", "share", "a.match.cotangents", "b.match.cotangents"),
+        ("a", "pull_back", "server.share"),
+        ("b", "pull_back", "server.share"),
+        ("server", "collect", "a.match.gradients", "b.match.gradients", "a.pull_back", "b.pull_back"),
+    ]
+
+
+def test_a_step_with_distillation_takes_three_exchanges() -> None:
+    coordinator, pool = run_of()
+    ran(coordinator)
+    assert pool.log == [("server", "snapshot"), *BEGIN, *exchange("images0"), ("server", "apply")]
+
+
+def test_detached_distillation_takes_two() -> None:
+    coordinator, pool = run_of(matching={"peer_gradient": "detached"})
+    ran(coordinator)
+    verbs = {verb for _, verb, *_ in pool.log}
+    assert "consensus" in verbs and not verbs & {"share", "pull_back"}
+    assert ("server", "collect", "a.match.gradients", "b.match.gradients") in pool.log
+
+
+@pytest.mark.parametrize(("names", "distil"), [(("a", "b"), False), (("a",), True)], ids=["off", "one member"])
+def test_without_distillation_matching_is_the_only_exchange(names: tuple[str, ...], distil: bool) -> None:
+    coordinator, pool = run_of(names, distil=distil)
+    (record,) = ran(coordinator)
+    assert pool.log == [
+        ("server", "snapshot"),
+        *[(name, "begin") for name in names],
+        ("server", "begin"),
+        *[(name, "match", "images0") for name in names],
+        ("server", "collect", *[f"{name}.match.gradients" for name in names]),
+        ("server", "apply"),
+    ]
+    assert not any(name.endswith("_distillation") for name in record.metrics)
+
+
+def test_chunks_of_classes_go_through_all_exchanges_one_after_the_other() -> None:
+    coordinator, pool = run_of(classes=5, matching={"classes_per_call": 2})
+    ran(coordinator)
+    assert pool.log == [("server", "snapshot"), *BEGIN, *(exchange("images0") * 3), ("server", "apply")]
+
+
+def test_every_step_starts_from_the_images_of_the_one_before_and_every_iteration_from_fresh_networks() -> None:
+    coordinator, pool = run_of(distil=False, schedule={"iterations": 2, "steps": 2})
+    records = ran(coordinator)
+    matched = [images for name, verb, *images in pool.log if (name, verb) == ("a", "match")]
+    assert matched == [["images0"], ["images1"], ["images2"], ["images3"]]
+    assert [record.snapshot for record in records] == ["images1", "images2", "images3", "images4"]
+    order = [verb for name, verb, *_ in pool.log if name == "server" and verb in ("begin", "apply")]
+    assert order == ["begin", "apply", "apply", "begin", "apply", "apply"]
+
+
+def test_after_step_is_called_after_each_step_and_may_stop_the_run() -> None:
+    coordinator, pool = run_of(schedule={"steps": 3})
+
+    def stop(record: StepRecord) -> None:
+        if record.plan.version == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        coordinator.run(0, stop)
+    assert pool.server.version == 2
+
+
+def test_whose_turn_it_is_chooses_real_images_for_all() -> None:
+    coordinator, pool = run_of(schedule={"steps": 4}, matching={"sampler": "kmeans", "sampler_period": 2})
+    ran(coordinator)
+    choice = [call for call in pool.log if call[1] in ("choose", "select")]
+    first, second = ([(who, "choose"), *[(name, "select", f"{who}.choose") for name in "ab"]] for who in "ab")
+    assert choice == [*first, *second]
+    assert pool.log.index(("a", "choose")) < pool.log.index(("a", "features", "images0"))
+
+
+def test_training_on_real_data_takes_one_exchange_a_batch_then_trains_aligners() -> None:
+    coordinator, pool = run_of(schedule={"steps": 2, "training": "real", "real_images": 20, "batch": 10})
+    ran(coordinator)
+    after = pool.log[pool.log.index(("server", "apply")) + 1 :]
+
+    def batch(features: str, step: str) -> list[Call]:
+        return [
+            ("a", features),
+            ("b", features),
+            ("server", "consensus", f"a.{features}", f"b.{features}"),
+            ("a", step, "server.consensus"),
+            ("b", step, "server.consensus"),
+        ]
+
+    training = batch("training_features", "training_step") * 2 + batch("aligner_features", "aligner_step") * 2
+    assert after == [*training, *exchange("images1"), ("server", "apply")]  # the last step trains nothing
+
+
+@pytest.mark.parametrize(("training", "references"), [("real", ()), ("synthetic", ("images1",))])
+def test_training_without_distillation_takes_one_call(training: str, references: tuple[str, ...]) -> None:
+    coordinator, pool = run_of(distil=False, schedule={"steps": 2, "training": training})
+    ran(coordinator)
+    after = pool.log[pool.log.index(("server", "apply")) + 1 :]
+    assert after[:2] == [(name, f"train_on_{training}", *references) for name in "ab"]
+
+
+def test_training_on_synthetic_data_needs_no_exchange_with_distillation_either() -> None:
+    coordinator, pool = run_of(schedule={"steps": 2, "training": "synthetic"})
+    ran(coordinator)
+    after = pool.log[pool.log.index(("server", "apply")) + 1 :]
+    assert after[:2] == [("a", "train_on_synthetic", "images1"), ("b", "train_on_synthetic", "images1")]
+
+
+def test_a_plan_for_another_version_is_refused_with_both_numbers() -> None:
+    coordinator, pool = run_of()
+    pool.server.version = 3
+    with pytest.raises(RuntimeError, match="a step belongs to image version 0, but the images are at version 3"):
+        ran(coordinator)
+
+
+def test_a_record_holds_means_over_classes_and_batches_and_sums_of_seconds() -> None:
+    coordinator, _ = run_of(
+        schedule={"steps": 2, "training": "real", "real_images": 20, "batch": 10}, classes=4, matching={"classes_per_call": 2}
+    )
+    first, last = ran(coordinator)
+    assert first.metrics["loss/a_classification"] == 2 and first.metrics["loss/b_classification"] == 4
+    assert first.metrics["seconds/a_forward"] == 1.0  # two chunks
+    assert first.metrics["seconds/a_training"] == 1.0 and "seconds/a_training" not in last.metrics
+    for target, column in (("a", 1), ("b", 2), ("distillation", 3)):
+        assert first.metrics[f"gradient/largest_{target}"] == column
+        assert first.metrics[f"gbm/weight_{target}"] == 10 * column
+        assert first.metrics[f"gbm/share_{target}"] == 100 * column
+    assert first.metrics["seconds/step"] > 0
+    assert first.left_out == {"b": 2}
+
+
+# Checkpoints and resuming
+
+
+def test_within_an_iteration_members_are_saved_between_iterations_they_are_not() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
+    coordinator.checkpoint(2)
+    assert pool.log == [("a", "state"), ("b", "state"), ("server", "save", "a.state", "b.state")]
+    coordinator.checkpoint(3)
+    assert pool.log[3:] == [("server", "save")]
+    assert pool.server.saved == [(2, ("a", "b")), (3, ())]
+
+
+def test_resuming_within_an_iteration_begins_it_then_restores_server_and_members() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
+    records = ran(coordinator, start=4)
+    restored = [
+        ("server", "load", "4"),
+        ("server", "member_state", "4", "a"),
+        ("server", "member_state", "4", "b"),
+        ("a", "restore", "state4.a"),
+        ("b", "restore", "state4.b"),
+        ("server", "snapshot"),
+    ]
+    expected = [*BEGIN, *restored]
+    assert pool.log[: len(expected)] == expected
+    assert pool.log[len(expected)] == ("a", "features", "images4")
+    assert [record.plan.version for record in records] == [4, 5]
+
+
+def test_resuming_between_iterations_loads_the_images_only() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
+    records = ran(coordinator, start=3)
+    assert pool.log[:3] == [("server", "load", "3"), ("server", "snapshot"), ("a", "begin")]
+    assert [record.plan.version for record in records] == [3, 4, 5]
+
+
+def test_resuming_a_finished_run_does_nothing() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
+    assert ran(coordinator, start=6) == []
+    assert pool.log == [("server", "load", "6"), ("server", "snapshot")]
