@@ -28,6 +28,8 @@ def _resolved(schema: Schema) -> Schema:
     if "anyOf" in schema:
         (option,) = (option for option in schema["anyOf"] if option.get("type") != "null")
         schema = {**schema, **option, "nullable": True}
+    if "const" in schema:  # a choice of one
+        schema = {**schema, "enum": [schema["const"]]}
     if "$ref" in schema:
         schema = {**_root()["$defs"][schema["$ref"].rpartition("/")[2]], **schema}
     return schema

@@ -103,6 +103,15 @@ class StepRecord:
     snapshot: Reference
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A member's record of one call; in means it counts as often as the call had classes."""
+
+    name: str
+    reference: Reference
+    weight: int
+
+
 class Coordinator:
     """Runs the steps of a run on a pool.
 
@@ -152,9 +161,8 @@ class Coordinator:
         new_snapshot, version = self.pool.server.apply(plan)
         if plan.trains:
             losses += self._train(plan, new_snapshot)
-        names = [name for name, _ in losses]
-        results = self.pool.get([*balances, *(reference for _, reference in losses), version])[:-1]
-        members = list(zip(names, results[len(balances) :], strict=True))
+        results = self.pool.get([*balances, *(part.reference for part in losses), version])[:-1]
+        members = list(zip(losses, results[len(balances) :], strict=True))
         metrics, left_out = self._summarise(plan, results[: len(balances)], members)
         metrics["seconds/step"] = time.perf_counter() - start
         return StepRecord(plan, metrics, left_out, new_snapshot)
@@ -187,7 +195,7 @@ class Coordinator:
             self.pool.get([worker.restore(state) for worker, state in zip(self.pool.workers, states, strict=True)])
         return self.pool.server.snapshot()
 
-    def _match(self, plan: StepPlan, snapshot: Reference) -> tuple[list[Reference], list[tuple[str, Reference]]]:
+    def _match(self, plan: StepPlan, snapshot: Reference) -> tuple[list[Reference], list[_Part]]:
         workers, server = self._drawn(plan), self.pool.server
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
@@ -204,10 +212,10 @@ class Coordinator:
                 share = server.share(plan, *[cotangents for _, cotangents, _ in matched])
                 pulled = [worker.pull_back(plan, share) for worker in workers]
             balances.append(server.collect(plan, len(workers), *[gradients for gradients, _, _ in matched], *pulled))
-            records += self._named(plan, [record for _, _, record in matched])
+            records += self._named(plan, [record for _, _, record in matched], len(labels))
         return balances, records
 
-    def _train(self, plan: StepPlan, snapshot: Reference) -> list[tuple[str, Reference]]:
+    def _train(self, plan: StepPlan, snapshot: Reference) -> list[_Part]:
         workers = self._drawn(plan)
         if self.config.schedule.training == "synthetic":
             return self._named(plan, [worker.train_on_synthetic(plan, snapshot) for worker in workers])
@@ -228,21 +236,23 @@ class Coordinator:
     def _distils(self, plan: StepPlan) -> bool:
         return self.config.matching.mutual_distillation and len(plan.members) > 1
 
-    def _named(self, plan: StepPlan, records: Sequence[Reference]) -> list[tuple[str, Reference]]:
-        return [(self.names[member], record) for member, record in zip(plan.members, records, strict=True)]
+    def _named(self, plan: StepPlan, records: Sequence[Reference], weight: int = 1) -> list[_Part]:
+        return [_Part(self.names[member], record, weight) for member, record in zip(plan.members, records, strict=True)]
 
     def _summarise(
-        self, plan: StepPlan, balances: Sequence[BalanceRecord], records: Sequence[tuple[str, MemberRecord]]
+        self, plan: StepPlan, balances: Sequence[BalanceRecord], records: Sequence[tuple[_Part, MemberRecord]]
     ) -> tuple[dict[str, float], dict[str, int]]:
         metrics: dict[str, float] = {}
-        losses: dict[str, list[float]] = defaultdict(list)
-        for name, record in records:
+        losses: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        for part, record in records:
             for what, value in record.losses.items():
-                losses[f"loss/{name}_{what}"].append(value)
+                losses[f"loss/{part.name}_{what}"].append((value, part.weight))
             for phase, seconds in record.seconds.items():
-                key = f"seconds/{name}_{phase}"
+                key = f"seconds/{part.name}_{phase}"
                 metrics[key] = metrics.get(key, 0.0) + seconds
-        metrics |= {name: float(np.mean(values)) for name, values in losses.items()}
+        for name, weighted in losses.items():
+            means, classes = zip(*weighted, strict=True)
+            metrics[name] = float(np.average(means, weights=classes))
         targets = [self.names[member] for member in plan.members] + [DISTILLATION] * self._distils(plan)
         left_out = {}
         for column, target in enumerate(targets):

@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend; every other exception is a programming error."""
+"""Errors that are told in one line; every other exception is a programming error and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on through no fault of its input: a process died, or did not answer.
+
+    The message is one line that says what happened and what to do. Command-line programs print it and exit with code 1.
+    """
 
 
 def closest(name: str, known: Iterable[str]) -> str:

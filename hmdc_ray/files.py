@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -153,11 +153,11 @@ class RunFolder:
 
     @classmethod
     def claim(cls, path: Path, overwrite: bool = False, resume: bool = False) -> RunFolder:
-        """Take a folder for a run; makes it when there is none.
+        """Take a folder for a run; makes it when there is none. What an earlier run wrote stays until :meth:`clear`.
 
         Args:
             path: the folder.
-            overwrite: remove the files of the run that it holds (:data:`RUN_FILES`, nothing else).
+            overwrite: the run that it holds may be replaced.
             resume: go on with the run that it holds.
 
         Raises:
@@ -174,11 +174,20 @@ class RunFolder:
         try:
             _require_usable(path, overwrite, resume)
             with _named_errors(path, "cleared"):
-                _remove(path, [TEMPORARY_PREFIX + "*", *(RUN_FILES if overwrite else ())])
+                _remove(path, [TEMPORARY_PREFIX + "*"])
         except BaseException:
             folder.release()
             raise
         return folder
+
+    def clear(self) -> None:
+        """Remove the files of the run that the folder holds (:data:`RUN_FILES`, nothing else).
+
+        Raises:
+            InputError: a file cannot be removed.
+        """
+        with _named_errors(self.path, "cleared"):
+            _remove(self.path, RUN_FILES)
 
     def release(self) -> None:
         """Let others claim the folder; harmless when repeated."""
@@ -231,7 +240,7 @@ def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
         raise InputError(f"{path} holds {min(names)!r} and no run: choose an empty folder or a new one as --output")
 
 
-def _remove(folder: Path, patterns: list[str]) -> None:
+def _remove(folder: Path, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         for entry in folder.glob(pattern):
             if entry.is_dir() and not entry.is_symlink():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from time import monotonic
 from types import FrameType
 
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 6.0
 """How long the current step may go on after the first signal, before the run stops with the last checkpoint."""
 
 
@@ -19,11 +19,13 @@ class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for 
 
     Attributes:
         signal_number: SIGINT or SIGTERM; a program exits with 128 plus this.
+        resumable: whether the run's folder holds something to go on from.
     """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
         self.signal_number = signal_number
+        self.resumable = False
 
 
 class StopRequest:

@@ -21,14 +21,14 @@ from hmdc_ray.errors import InputError, closest
 
 
 def digits() -> RunConfig:
-    """Three networks, balanced and distilled, on the built-in 16x16 digits: one image per class in about a minute."""
+    """Three networks, balanced and distilled, on the built-in 16x16 digits: one image per class."""
     return RunConfig(
         name="digits",
         data=DataConfig(source="digits"),
         pool=PoolConfig(
             members=(
                 MemberConfig(architecture="convnet", options={"width": 32}),
-                MemberConfig(architecture="vit"),
+                MemberConfig(architecture="vit", options={"patch_size": 8}),
                 MemberConfig(architecture="lenet"),
             )
         ),
@@ -40,11 +40,11 @@ def digits() -> RunConfig:
         ),
         balance=BalanceConfig(mode="ema", period=1),
         images=ImagesConfig(ipc=1, initialise="real", learning_rate=0.1),
-        schedule=ScheduleConfig(iterations=60, steps=1),
+        schedule=ScheduleConfig(iterations=40, steps=1),
         evaluation=EvaluationConfig(
             students=(
                 StudentConfig(architecture="convnet", options={"width": 32}),
-                StudentConfig(architecture="vit"),
+                StudentConfig(architecture="vit", options={"patch_size": 8}),
                 StudentConfig(architecture="lenet"),
                 StudentConfig(architecture="mlp"),
                 StudentConfig(architecture="alexnet", options={"width": 32}),

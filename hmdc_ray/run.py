@@ -8,30 +8,34 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from hmdc_ray.actors.assembly import identity
 from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.actors.launch import RayPool, launch
 from hmdc_ray.actors.session import ray_session
-from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
+from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config_io import dump_config, flatten
 from hmdc_ray.coordinator import Coordinator, StepRecord
 from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.data.digits import NAME as DIGITS
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.plan import check_fit
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import RunFolder, append_json_line, read_json_lines, write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
-from hmdc_ray.messages import Snapshot
 from hmdc_ray.pictures import grid_array, image_grid
 from hmdc_ray.progress import Progress, Silent
+from hmdc_ray.resume import resumable_version
 from hmdc_ray.schedule import total_steps
-from hmdc_ray.server.checkpoint import CheckpointFolder
+from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.tracking import NoTracker, Tracker, Tracking
 from hmdc_ray.validate import validate, validate_students
+
+TRACKING_FILE = "tracking.json"
+LAST_METRIC = "seconds/step"
+"""The name that ends a step's metrics: what holds it for a step holds all the step's metrics."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +76,18 @@ def condense(
 
     Raises:
         InputError: configuration, data, folder, checkpoint, cluster or tracking server are not usable.
-        Interrupted: SIGINT or SIGTERM came; a checkpoint is saved, and the run can be resumed.
+        Interrupted: SIGINT or SIGTERM came; after the start a checkpoint is saved, and the run can be resumed.
     """
     progress = progress or Silent()
+    config = _located(config)
     path = Path(output or Path("runs") / config.name).absolute()
-    progress.stage("reading data")
-    info = open_dataset(config.data, progress.images_decoded).info
-    validate(config, info)
     with stop_on_signals() as stop:
+        info = _read_data(config, progress, stop)
+        validate(config, info)
         folder = RunFolder.claim(path, overwrite=overwrite, resume=resume)
         try:
-            start = _resumable_version(path, config, info) if resume else 0
-            write_atomically(path / "config.yaml", dump_config(config))
-            return _Run(config, info, path, start, progress, stop).execute(address)
+            start = resumable_version(path, config, info) if resume else None
+            return _Run(config, info, folder, start, progress, stop).execute(address)
         finally:
             folder.release()
 
@@ -109,37 +112,50 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM came.
     """
     progress = progress or Silent()
-    progress.stage("reading data")
-    info = open_dataset(config.data, progress.images_decoded).info
-    check_fit(condensed, info)
-    validate_students(config, info)
-    with stop_on_signals() as stop, ray_session(address):
-        progress.stage("evaluating")
-        evaluation = evaluate_on_ray(
-            condensed,
-            config,
-            pool=_pool_architectures(condensed),
-            progress=progress.trial,
-            check=stop.raise_if_requested,
-        )
+    config = _located(config)
+    with stop_on_signals() as stop:
+        info = _read_data(config, progress, stop)
+        check_fit(condensed, info)
+        validate_students(config, info)
+        progress.stage("starting Ray")
+        with ray_session(address):
+            progress.stage("evaluating")
+            evaluation = evaluate_on_ray(
+                condensed,
+                config,
+                pool=_pool_architectures(condensed),
+                progress=progress.trial,
+                check=stop.raise_if_requested,
+            )
     progress.result(evaluation)
     return evaluation
 
 
 class _Run:
-    """One execution of ``condense`` in a claimed folder, from image version ``start``."""
+    """One execution of ``condense`` in a claimed folder: a new run, or one gone on with from image version ``resumed``."""
 
     def __init__(
-        self, config: RunConfig, info: DatasetInfo, path: Path, start: int, progress: Progress, stop: StopRequest
+        self,
+        config: RunConfig,
+        info: DatasetInfo,
+        folder: RunFolder,
+        resumed: int | None,
+        progress: Progress,
+        stop: StopRequest,
     ) -> None:
         self.config = config
         self.info = info
-        self.path = path
-        self.start = start
+        self.folder = folder
+        self.path = folder.path
+        self.resumes = resumed is not None
+        self.start = resumed or 0
         self.progress = progress
         self.stop = stop
         self.total = total_steps(config.schedule)
+        self.checkpoints = CheckpointFolder(self.path / "checkpoint")
+        self.started = False
         self.tracking: Tracking = NoTracker()
+        self.tracked = 0
 
     def execute(self, address: str | None) -> RunSummary:
         """Condense what is left to condense, evaluate, and close the tracking run with how it ended."""
@@ -150,10 +166,10 @@ class _Run:
                 self.progress.stage("starting Ray")
                 stack.enter_context(ray_session(address))
                 condensed = self._condense(tracker)
-                self.tracking = tracker.result()
                 evaluation = self._evaluate(condensed)
-            except Interrupted:
+            except Interrupted as stopped:
                 tracker.result().finish("KILLED")
+                stopped.resumable = self.resumes or self.started
                 raise
             except BaseException:
                 if tracker.exception() is None:
@@ -167,26 +183,51 @@ class _Run:
     # Parts
 
     def _condense(self, tracker: Future[Tracking]) -> CondensedSet:
-        target = self.path / "condensed.parquet"
-        if self.start == self.total and target.exists():
-            return load_condensed(target)
-        self.progress.stage("starting the pool")
-        with launch(self.config, self.info, self.path, self.stop.raise_if_overdue) as pool:
-            self.tracking = tracker.result()
-            train_images = self.info.sizes["train"]
-            coordinator = Coordinator(self.config, pool, classes=len(self.info.class_names), train_images=train_images)
-            self.progress.stage("condensing")
-            coordinator.run(self.start, lambda record: self._after_step(record, coordinator, pool))
-            (snapshot,) = pool.get([pool.server.snapshot()])
-        condensed = self._condensed_set(snapshot)
-        save_condensed(target, condensed)
+        if self.start == self.total:
+            self._begin(tracker.result())
+            images_KICHW = self.checkpoints.load(self.total)[SERVER].arrays["images"]
+        else:
+            self.progress.stage("starting the pool")
+            with launch(self.config, self.info, self.path, self._check) as pool:
+                self._begin(tracker.result())
+                images_KICHW = self._run_steps(pool)
+        condensed = self._condensed_set(images_KICHW)
+        save_condensed(self.path / "condensed.parquet", condensed)
         image_grid(condensed.pixels(), condensed.labels, condensed.class_names, self.path / "images.png")
         return condensed
+
+    def _begin(self, tracking: Tracking) -> None:
+        """Take over the folder. Until here all may fail, and what a run to be replaced has left is untouched."""
+        if not self.resumes:
+            self.folder.clear()
+        write_atomically(self.path / "config.yaml", dump_config(self.config))
+        if tracking.run_id:
+            write_atomically(self.path / TRACKING_FILE, json.dumps({"run_id": tracking.run_id}))
+        self.tracking = tracking
+        self.started = True
+
+    def _check(self) -> None:
+        """While actors start there is nothing to lose; later the current step may end."""
+        if self.started:
+            self.stop.raise_if_overdue()
+        else:
+            self.stop.raise_if_requested()
+
+    def _run_steps(self, pool: RayPool) -> np.ndarray:
+        coordinator = Coordinator(self.config, pool, classes=len(self.info.class_names), train_images=self.info.sizes["train"])
+        self.progress.stage("condensing")
+        if self.start == 0:
+            coordinator.checkpoint(0)  # from here on a run that is killed can be resumed, and another one is told from it
+        coordinator.run(self.start, lambda record: self._after_step(record, coordinator, pool))
+        (snapshot,) = pool.get([pool.server.snapshot()])
+        images_KICHW: np.ndarray = snapshot.images_KICHW
+        return images_KICHW
 
     def _after_step(self, record: StepRecord, coordinator: Coordinator, pool: RayPool) -> None:
         version = record.plan.version + 1
         append_json_line(self.path / "metrics.jsonl", {"step": version, "iteration": record.plan.iteration, **record.metrics})
-        self.tracking.metrics(version, record.metrics)
+        if version > self.tracked:
+            self.tracking.metrics(version, record.metrics)
         self.progress.step(version, self.total, record.metrics, record.left_out)
         schedule = self.config.schedule
         last = version == self.total
@@ -194,7 +235,7 @@ class _Run:
             coordinator.checkpoint(version)
         if last or version % schedule.picture_every == 0:
             (snapshot,) = pool.get([record.snapshot])
-            images = self._condensed_set(snapshot)
+            images = self._condensed_set(snapshot.images_KICHW)
             self.tracking.image("images", grid_array(images.pixels(), images.labels, images.class_names), version)
         self.stop.raise_if_requested()
 
@@ -215,8 +256,8 @@ class _Run:
                     self.tracking.metrics(self.total, {f"accuracy/{row.architecture}_{kind}": summary.mean})
         return evaluation
 
-    def _condensed_set(self, snapshot: Snapshot) -> CondensedSet:
-        images_KICHW = torch.tensor(snapshot.images_KICHW, dtype=torch.float32)
+    def _condensed_set(self, array_KICHW: np.ndarray) -> CondensedSet:
+        images_KICHW = torch.tensor(array_KICHW, dtype=torch.float32)
         return CondensedSet(
             images=images_KICHW.flatten(0, 1),
             labels=torch.arange(len(images_KICHW)).repeat_interleave(images_KICHW.shape[1]),
@@ -231,11 +272,27 @@ class _Run:
     def _open_tracking(self) -> Tracking:
         if not self.config.tracking.enabled:
             return NoTracker()
-        remembered = self.path / "tracking.json"
-        run_id = json.loads(remembered.read_text())["run_id"] if self.start and remembered.exists() else None
+        remembered = self.path / TRACKING_FILE
+        run_id = json.loads(remembered.read_text())["run_id"] if self.resumes and remembered.exists() else None
         tags = {"preset": self.config.name, "seed": str(self.config.seed)}
         tracker = Tracker.open(self.config.tracking, self.config.name, self.path, tags, run_id)
-        write_atomically(remembered, json.dumps({"run_id": tracker.run_id}))
+        self.tracked = tracker.last_step(LAST_METRIC)
+        if not self.tracked:
+            self._describe(tracker)
+        if self.resumes:
+            self._send_missing(tracker)
+        return tracker
+
+    def _send_missing(self, tracker: Tracking) -> None:
+        """Steps before the checkpoint whose metrics were not sent any more when the run was killed."""
+        for record in read_json_lines(self.path / "metrics.jsonl"):
+            version = record.pop("step")
+            if version > self.tracked:
+                del record["iteration"]
+                tracker.metrics(version, record)
+                self.tracked = version
+
+    def _describe(self, tracker: Tracking) -> None:
         tracker.parameters(flatten(self.config))
         shape = self.info.shape
         kind = f"uint8 {shape.height}x{shape.width}x{shape.channels}"
@@ -247,45 +304,24 @@ class _Run:
             {"image": kind, "label": "int64"},
             dict[str, int](self.info.sizes.items()),
         )
-        return tracker
+
+
+def _located(config: RunConfig) -> RunConfig:
+    """The configuration with paths that hold in any folder: workers and later evaluations run in others."""
+    paths = {"source": None if config.data.source == DIGITS else config.data.source, "cache": config.data.cache}
+    located = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}
+    return config.model_copy(update={"data": config.data.model_copy(update=located)})
+
+
+def _read_data(config: RunConfig, progress: Progress, stop: StopRequest) -> DatasetInfo:
+    def decoded(done: int, total: int) -> None:
+        progress.images_decoded(done, total)
+        stop.raise_if_requested()
+
+    progress.stage("reading data")
+    return open_dataset(config.data, decoded).info
 
 
 def _pool_architectures(condensed: CondensedSet) -> set[str] | None:
     members = (condensed.config or {}).get("pool", {}).get("members")
     return {member["architecture"] for member in members} if members else None
-
-
-def _resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
-    """The image version to go on from; cuts the metrics back to it. 0 when no checkpoint was saved yet.
-
-    Raises:
-        InputError: the configuration or the data differ from the checkpoint's in something that changes the images.
-    """
-    latest = CheckpointFolder(path / "checkpoint").latest()
-    version = latest.version if latest else 0
-    if latest is not None:
-        saved, current = (_flat(entry) for entry in (latest.identity, identity(config, info)))
-        different = sorted(name for name in saved | current if saved.get(name) != current.get(name))
-        if different:
-            name = different[0]
-            more = f" (also {', '.join(different[1:])})" if different[1:] else ""
-            raise InputError(
-                f"{name.removeprefix('config.')} is {current.get(name)!r}, but the checkpoint in {path} was made with "
-                f"{saved.get(name)!r}{more}: resume with the same value, or start anew with --overwrite or another --output"
-            )
-    if version > total_steps(config.schedule):
-        raise InputError(
-            f"schedule.iterations {config.schedule.iterations} x steps {config.schedule.steps} is less than the {version} "
-            f"steps that the run in {path} has done: ask for more"
-        )
-    kept = [record for record in read_json_lines(path / "metrics.jsonl") if record["step"] <= version]
-    write_atomically(path / "metrics.jsonl", "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in kept))
-    return version
-
-
-def _flat(value: object, name: str = "") -> dict[str, object]:
-    if isinstance(value, dict) and value:
-        return {key: leaf for part, inner in value.items() for key, leaf in _flat(inner, f"{name}.{part}".strip(".")).items()}
-    if isinstance(value, list) and value:
-        return {key: leaf for part, inner in enumerate(value) for key, leaf in _flat(inner, f"{name}.{part}").items()}
-    return {name: value}

@@ -44,8 +44,9 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 FLUSH_SECONDS = 1.0
 FLUSH_VALUES = 500
+VALUES_PER_CALL = 1000  # MLflow's limit; more than a flush and a step hold, so that no step is torn apart
 PARAMETERS_PER_CALL = 100  # MLflow's limit
-FINISH_SECONDS: dict[Status, float] = {"FINISHED": 60, "FAILED": 8, "KILLED": 8}  # what is stopped ends within 15 s
+FINISH_SECONDS: dict[Status, float] = {"FINISHED": 60, "FAILED": 5, "KILLED": 5}  # what is stopped ends within 15 s
 _SQLITE = "sqlite:///"
 _ENVIRONMENT = {  # a value that the user has set wins
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -75,6 +76,9 @@ class Tracking(Protocol):
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Log values at a step, by names such as ``loss/vit``; they may be NaN or infinite."""
+
+    def last_step(self, name: str) -> int:
+        """The last step that a run gone on with holds a value of this name for, 0 if none; waits for the server."""
 
     def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
         """Log a picture (H, W, 3) or (H, W, 1), 0 to 255, as one of a series over the steps."""
@@ -108,6 +112,10 @@ class NoTracker:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Do nothing."""
+
+    def last_step(self, name: str) -> int:
+        """0: nothing is held."""
+        return 0
 
     def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
         """Do nothing."""
@@ -199,6 +207,12 @@ class Tracker:
         now = int(time.time() * 1000)
         self._jobs.put([Metric(_key(name), float(value), now, step) for name, value in values.items()])
 
+    def last_step(self, name: str) -> int:
+        """See :meth:`Tracking.last_step`."""
+        history: list[Metric] = []
+        self._attempt(lambda: history.extend(self._client.get_metric_history(self.run_id, _key(name))))
+        return max((metric.step for metric in history), default=0)
+
     def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
         """See :meth:`Tracking.image`."""
         assert array_HWC.dtype == np.uint8 and array_HWC.ndim == 3, (array_HWC.dtype, array_HWC.shape)
@@ -255,8 +269,8 @@ class Tracker:
                 values += job
                 if len(values) < FLUSH_VALUES and time.monotonic() < due:
                     continue
-            for start in range(0, len(values), FLUSH_VALUES):
-                self._attempt(partial(self._client.log_batch, self.run_id, values[start : start + FLUSH_VALUES]))
+            for start in range(0, len(values), VALUES_PER_CALL):
+                self._attempt(partial(self._client.log_batch, self.run_id, values[start : start + VALUES_PER_CALL]))
             values = []
             if job is None:
                 return

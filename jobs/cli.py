@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from hmdc_ray.config_io import apply_overrides, commented_yaml, load_config
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, RunError
 from hmdc_ray.presets import PRESETS, describe, preset
 
 app = typer.Typer(
     name="hmdc",
     help="Dataset condensation with a heterogeneous pool of networks, distributed on Ray.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 console = Console()
 errors = Console(stderr=True)
+_UsageError: Any = typer.BadParameter.__base__  # typer has its own copy of click's, or uses click itself
 
 Data = Annotated[str | None, typer.Option(help="'digits', a Parquet file, or a folder of them.")]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to use; without it, RAY_ADDRESS or a local one.")]
@@ -35,7 +35,7 @@ Assignments = Annotated[list[str] | None, typer.Option("--set", help="section.fi
 def condense(
     configuration: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="Preset, YAML file, or folder of a run.")],
     data: Data = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all random draws.")] = None,
+    seed: Annotated[str | None, typer.Option(metavar="INTEGER", help="Seed of all random draws.")] = None,
     set_: Assignments = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME without it.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
@@ -64,9 +64,14 @@ def condense(
         with TerminalProgress(console) as progress:
             summary = run(config, folder, resume=resume, overwrite=overwrite, address=address, progress=progress)
     except Interrupted as stopped:
-        again = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+        again = sys.argv[1:]
+        if stopped.resumable:
+            again = [word for word in again if word not in ("--overwrite", "--resume")] + ["--resume"]
         errors.print(
-            f"{stopped}. Go on with:\n  hmdc {' '.join(map(_quoted, again))} --resume", highlight=False, soft_wrap=True
+            f"{stopped}. {'Go on' if stopped.resumable else 'Start again'} with:\n  hmdc {' '.join(map(_quoted, again))}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         raise typer.Exit(128 + stopped.signal_number) from None
     console.print(f"images      {_shown(summary.folder / 'images.png')}", highlight=False, soft_wrap=True)
@@ -82,7 +87,7 @@ def evaluate(
     data: Data = None,
     protocol: Annotated[str | None, typer.Option(help="Training recipe of the students: dc.")] = None,
     architectures: Annotated[str | None, typer.Option(help="Comma-separated students; without it, the run's own.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Networks per architecture.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="INTEGER", help="Networks per architecture.")] = None,
     baselines: Annotated[str | None, typer.Option(help="Real images to compare with: none, random, kmeans, both.")] = None,
     set_: Assignments = None,
     output: Annotated[Path | None, typer.Option(help="Also write the numbers to this JSON file.")] = None,
@@ -164,12 +169,23 @@ def architectures() -> None:
 
 
 def main() -> None:
-    """Run the command line: bad input is one line on the standard error output, and exit code 2."""
+    """Run the command line. Bad input is one line on the standard error output and exit code 2; a failed run, exit code 1."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as error:
+        command = f"'{error.ctx.command_path} --help'" if error.ctx else "--help"
+        _fail(f"{error.format_message().rstrip('.')}; see {command}", 2)
     except InputError as error:
-        errors.print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error), 2)
+    except RunError as error:
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    errors.print(f"[bold red]error:[/] {_escaped(' '.join(message.split()))}", highlight=False, soft_wrap=True)
+    sys.exit(code)
 
 
 def _configuration(text: str) -> Any:

@@ -194,6 +194,8 @@ def test_overwrite_removes_the_run_and_nothing_else(tmp_path: Path, claims: list
     fill(outside, "kept")
     (tmp_path / "events.jsonl").symlink_to(outside)
     claims.append(RunFolder.claim(tmp_path, overwrite=True))
+    assert (tmp_path / "config.yaml").exists()
+    claims[0].clear()
     assert names(tmp_path) == [".lock", "notes.txt", "sub"]
     assert names(outside) == ["kept"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import ray
 
-from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, remote
+from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, remote
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
@@ -27,7 +28,8 @@ def _rows(kind: Baseline, seed_index: int, condensed: CondensedSet, config: RunC
     return baseline_rows(kind, seed_index, condensed, _dataset(config.data.model_dump_json()), config.seed)
 
 
-def _trial(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> float:
+def _trial(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None, folder: str) -> float:
+    import_from(folder)
     dataset = _dataset(config.data.model_dump_json())
     device = "cuda" if config.evaluation.num_gpus > 0 else "cpu"
     return run_trial(
@@ -65,7 +67,8 @@ def evaluate_on_ray(
         for seed in range(config.evaluation.seeds)
     }
     trials = plan(config.evaluation)
-    calls = [trial_task.remote(trial, stored, config, rows.get((trial.kind, trial.seed_index))) for trial in trials]
+    folder = str(Path.cwd())
+    calls = [trial_task.remote(trial, stored, config, rows.get((trial.kind, trial.seed_index)), folder) for trial in trials]
     progress(0, len(calls))
     pending = list(calls)
     while pending:

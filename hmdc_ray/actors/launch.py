@@ -12,11 +12,11 @@ import ray
 
 from hmdc_ray.actors.assembly import server_arguments
 from hmdc_ray.actors.handles import RemoteServer, RemoteWorker
-from hmdc_ray.actors.session import Ref, fetch, remote, wait
+from hmdc_ray.actors.session import Ref, fetch, import_from, remote, wait
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, RunError
 from hmdc_ray.messages import MemberDescription
 from hmdc_ray.server.parameter_server import ParameterServer
 
@@ -46,14 +46,31 @@ class RayPool:
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
         """Wait for results, within the configured deadline; see :func:`hmdc_ray.actors.session.wait`."""
-        wait(references, self._timeout, self._check, "the pool")
+        try:
+            wait(references, self._timeout, self._check, "the pool")
+        except TimeoutError as error:
+            raise RunError(f"{error}: raise cluster.call_timeout, or go on from the last checkpoint with --resume") from error
         return fetch(references)
 
 
 class _Worker(PoolWorker):
-    """Adds to a worker what only Ray knows."""
+    """Adds to a worker what only Ray knows.
+
+    The worker is built by :meth:`describe`, its first call: an input error in a call reaches the driver as such, one in a
+    constructor as text in the death of an actor.
+
+    Args:
+        index: position of the member in the pool.
+        config: the run.
+        folder: the driver's working directory, where the member's network may lie.
+    """
+
+    def __init__(self, index: int, config: RunConfig, folder: str) -> None:
+        self._arguments = index, config
+        import_from(folder)
 
     def describe(self) -> MemberDescription:
+        super().__init__(*self._arguments)
         context = ray.get_runtime_context()
         gpus = context.get_accelerator_ids().get("GPU", [])
         return replace(super().describe(), gpu_ids=tuple(gpus), node=context.get_node_id())
@@ -78,7 +95,7 @@ def launch(config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[
     try:
         for index, member in enumerate(members):
             options = _resources(member, share)
-            actors.append(remote(_Worker).options(**options).remote(index, config))
+            actors.append(remote(_Worker).options(**options).remote(index, config, str(Path.cwd())))
         workers = [RemoteWorker(actor, index) for index, actor in enumerate(actors)]
         descriptions = _ready(workers, config, check)
         initial = workers[config.pool.main_index].initial_images()

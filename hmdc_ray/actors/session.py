@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
 
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, RunError
 
 Ref = ray.ObjectRef[Any]
 
@@ -21,6 +24,9 @@ remote: Any = ray.remote
 
 POLL_SECONDS = 0.2
 """How often a wait for results looks whether the run is to stop."""
+
+FETCH_SECONDS = 60.0
+"""How long it may take to bring results that exist to this process."""
 
 
 @contextmanager
@@ -37,6 +43,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     local: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
@@ -45,10 +52,23 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         raise InputError(
             f"address is {address!r}, where no Ray cluster answers ({error}): give that of a running head"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # Ray puts its own in their place
+            signal.signal(number, handler)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def import_from(folder: str) -> None:
+    """Let this process import modules that lie in ``folder``, last of all places.
+
+    Workers of a Ray that was started elsewhere have another working directory than the driver, where a user's own network
+    may lie.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def wait(references: Sequence[Ref], timeout: float, check: Callable[[], None], what: str) -> None:
@@ -77,12 +97,15 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
     """Values of results that exist; an input error in an actor is raised as such, without the remote traceback.
 
     Raises:
-        InputError: as raised in the actor.
-        RayError: the actor failed or died.
+        InputError: as raised in the actor, or training diverged there.
+        RunError: a process died.
     """
     try:
-        return list(ray.get(list(references), timeout=60))
+        return list(ray.get(list(references), timeout=FETCH_SECONDS))
     except RayTaskError as error:
-        if isinstance(error.cause, InputError):
+        if isinstance(error.cause, InputError | FloatingPointError):
             raise InputError(str(error.cause)) from None
         raise
+    except (RayActorError, WorkerCrashedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"a process of the run died ({reason}): go on from the last checkpoint with --resume") from error

@@ -23,7 +23,7 @@ def read_digits(config: DataConfig) -> LabelledImages:
 
     60 % of each class train, 10 % validate and 30 % test, always the same images; the fractions in ``config`` do not apply.
     """
-    # Here, because scikit-learn takes two seconds to import, and the decoded digits are read from the cache after the first time.
+    # Here, because scikit-learn takes two seconds to import, and the decoded digits are in the cache after the first time.
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,0 +1,49 @@
+"""The command ``python -m jobs.bench``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from hmdc_ray.errors import InputError
+from jobs.bench.configuration import bench_config
+
+PLAIN_WIDTH = 140
+"""Columns of the output where there is no terminal."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+@app.command()
+def bench(
+    data: Annotated[str, typer.Option(help="CIFAR-10 as a Parquet file or a folder of them, or 'digits'.")] = (
+        "../shared/data/cifar10"
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 3,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
+) -> None:
+    """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory."""
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    config = bench_config(data, steps, set_ or [])
+    # Not before the arguments are known to be good: Ray and torch take seconds to import.
+    from jobs.bench.measure import measure
+    from jobs.bench.report import print_bench
+
+    print_bench(measure(config, steps, lambda line: console.print(line, style="dim", highlight=False)), console)
+
+
+def main() -> None:
+    """Run the command: bad input is one line on the standard error output, and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The measurements as tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from jobs.bench.measure import ONE_PROCESS, Bench, Measurement, StepTimes
+from jobs.bench.traffic import DRIVER, SERVER
+
+MB = 1e6
+NOTHING = "-"
+
+
+def print_bench(bench: Bench, console: Console) -> None:
+    """Print everything that was measured."""
+    config, steps = bench.config, len(bench.actors.steps)
+    console.print(
+        f"{bench.info.source}: {len(bench.info.class_names)} classes, {bench.info.shape}; {len(bench.workers)} members, "
+        f"{config.images.ipc} images per class, f {config.images.formation}, real batch {config.matching.real_batch}; "
+        f"{config.cluster.threads} thread(s) per process, {os.cpu_count()} processors; "
+        f"median of {steps} step(s) after one to warm up",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for table in (_steps(bench), _phases(bench), _traffic(bench), _memory(bench)):
+        console.print()
+        console.print(table)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=None)
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left")
+    return table
+
+
+def _steps(bench: Bench) -> Table:
+    table = _table("Step", ["", "seconds", "lowest", "highest", "load before"])
+    for name, measurement in (("actors", bench.actors), (ONE_PROCESS, bench.one_process)):
+        seconds = [step.seconds for step in measurement.steps]
+        numbers = (measurement.seconds, min(seconds), max(seconds), measurement.load)
+        table.add_row(name, *(f"{number:.2f}" for number in numbers))
+    outside = median(step.outside(bench.workers) for step in bench.actors.steps)
+    table.add_row("ratio: actors are so many times as fast", f"{bench.ratio:.2f}")
+    table.add_row("share of an actor step outside the busiest worker's computation", f"{outside:.1%}")
+    return table
+
+
+def _phases(bench: Bench) -> Table:
+    processes = [*bench.workers, SERVER]
+    columns = [f"{where}\n{name}" for where in ("actors", ONE_PROCESS) for name in processes]
+    table = _table("Seconds per step by phase", ["phase", *columns])
+    halves = (bench.actors, bench.one_process)
+    for owners in (bench.workers, [SERVER]):
+        for phase in _names(halves, owners):
+            cells = [_median(half, _phase(name, phase)) for half in halves for name in processes]
+            table.add_row({"apply": "apply (image step)"}.get(phase, phase), *cells)
+    busy = [_median(half, _busy(name)) for half in halves for name in processes]
+    table.add_row("all phases", *busy, style="bold")
+    waiting = [_median(bench.actors, _waiting(name)) for name in bench.workers]
+    table.add_row("waiting, moving", *waiting)
+    table.add_row("processor time", *(_median(bench.actors, _cpu(name)) for name in processes))
+    return table
+
+
+def _names(halves: Sequence[Measurement], processes: Sequence[str]) -> Iterator[str]:
+    """Phases of these processes in the order in which they first appear."""
+    steps = [step for half in halves for step in half.steps]
+    return iter(dict.fromkeys(phase for step in steps for name in processes for phase in step.phases.get(name, {})))
+
+
+Quantity = Callable[[StepTimes], float | None]
+
+
+def _phase(process: str, phase: str) -> Quantity:
+    return lambda step: step.phases.get(process, {}).get(phase)
+
+
+def _busy(process: str) -> Quantity:
+    return lambda step: step.busy(process) if process in step.phases else None
+
+
+def _waiting(process: str) -> Quantity:
+    return lambda step: step.seconds - step.busy(process)
+
+
+def _cpu(process: str) -> Quantity:
+    return lambda step: step.cpu_seconds.get(process)
+
+
+def _median(measurement: Measurement, quantity: Quantity) -> str:
+    values = [value for value in map(quantity, measurement.steps) if value is not None]
+    return f"{median(values):.3f}" if values else NOTHING
+
+
+def _traffic(bench: Bench) -> Table:
+    processes = [*bench.workers, SERVER, DRIVER]
+    calls = dict.fromkeys(call for _, call in bench.traffic)
+    table = _table("MB per step that a process receives from others, by call", ["call", *processes, "all"])
+    for call in calls:
+        row = [bench.traffic.get((process, call), 0.0) for process in processes]
+        table.add_row(call, *map(_megabytes, [*row, sum(row)]))
+    totals = [sum(count for (name, _), count in bench.traffic.items() if name == process) for process in processes]
+    table.add_row("all calls", *map(_megabytes, [*totals, sum(totals)]), style="bold")
+    return table
+
+
+def _memory(bench: Bench) -> Table:
+    table = _table("Memory in MB", ["process", "peak", "decoded data, resident", "decoded data, share of it"])
+    for name, use in (*bench.actors.processes.items(), *bench.one_process.processes.items()):
+        sizes = (use.peak_bytes, use.data_resident_bytes, use.data_share_bytes)
+        table.add_row(name, *map(_megabytes, sizes))
+    actors = bench.actors.processes.values()
+    sums = (sum(use.data_resident_bytes for use in actors), sum(use.data_share_bytes for use in actors))
+    shape = bench.info.shape
+    pixels = sum(bench.info.sizes.values()) * shape.channels * shape.height * shape.width
+    table.add_row(f"all of the actors' run ({_megabytes(pixels)} of pixels)", "", *map(_megabytes, sums), style="bold")
+    return table
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / MB:,.3f}" if count else NOTHING

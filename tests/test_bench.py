@@ -1,0 +1,178 @@
+"""The bench on two tiny networks: its numbers against counts by hand, and against each other."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from hmdc_ray.config import DataConfig
+from hmdc_ray.errors import InputError
+from hmdc_ray.messages import Features, Gradients
+from jobs.bench.__main__ import main
+from jobs.bench.configuration import WARM_UP, bench_config
+from jobs.bench.measure import Bench, StepTimes, measure
+from jobs.bench.process import process_use
+from jobs.bench.report import print_bench
+from jobs.bench.traffic import Traffic, array_bytes
+
+MEMBERS = ", ".join(
+    f"{{name: {name}, architecture: convnet, options: {{width: 4, depth: {depth}}}}}" for name, depth in (("a", 1), ("a_b", 2))
+)
+TINY = [
+    f"pool.members=[{MEMBERS}]",
+    "matching.real_batch=5",
+    "matching.classes_per_call=2",
+    "images.ipc=1",
+    "schedule.real_images=8",
+    "schedule.batch=4",
+]
+
+
+@dataclass(frozen=True)
+class Finished:
+    bench: Bench
+    lines: list[str]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def finished(ray_local: None, three_digits_config: DataConfig) -> Finished:
+    """Three classes of 8x8 grey images, one measured step."""
+    assignments = [*TINY, f"data.cache={three_digits_config.cache}"]
+    lines: list[str] = []
+    bench = measure(bench_config(three_digits_config.source, 1, assignments), 1, lines.append)
+    printed = StringIO()
+    print_bench(bench, Console(file=printed, width=140))
+    return Finished(bench, lines, printed.getvalue())
+
+
+def test_every_wanted_step_is_run_and_the_warm_up_left_out(finished: Finished) -> None:
+    assert len([line for line in finished.lines if line.startswith("actors: step")]) == WARM_UP + 1
+    assert len([line for line in finished.lines if line.startswith("one process: step")]) == WARM_UP + 1
+    assert len(finished.bench.actors.steps) == len(finished.bench.one_process.steps) == 1
+
+
+def test_phases_add_up_to_no_more_than_the_step(finished: Finished) -> None:
+    (actors,), (alone,) = finished.bench.actors.steps, finished.bench.one_process.steps
+    for worker in finished.bench.workers:
+        assert 0 < actors.busy(worker) <= actors.seconds
+    assert 0 < sum(alone.busy(process) for process in alone.phases) <= alone.seconds
+    assert 0 <= actors.outside(finished.bench.workers) < 1
+
+
+def test_each_worker_has_all_phases_of_a_step_with_distillation(finished: Finished) -> None:
+    expected = {"data", "forward", "real_gradients", "synthetic_gradients", "second_derivative", "distillation_real"}
+    expected |= {"distillation_synthetic", "pull_back", "training", "aligner_training"}
+    for half in (finished.bench.actors, finished.bench.one_process):
+        assert [set(half.steps[0].phases[worker]) for worker in ("worker a", "worker a_b")] == [expected, expected]
+    assert {"consensus", "share", "collect", "apply"} <= set(finished.bench.one_process.steps[0].phases["server"])
+
+
+def test_bytes_are_those_counted_by_hand(finished: Finished) -> None:
+    classes, members, real, synthetic, pixels, single = 3, 2, 5, 4, 8 * 8, 4
+    features = (1 + 2 * 2) * 4 * single  # of one image: tokens of the deeper network's last map, channels
+    images = classes * 1 * pixels * single
+    pairs, cotangents = classes * (real + synthetic) * features, classes * synthetic * features
+    training = 2 * 4 * features  # two batches of four images
+    expected = {("server", "consensus"): members * (pairs + 2 * training)}
+    expected["server", "share"] = members * cotangents
+    expected["server", "collect"] = members * 3 * images  # classification, own and pulled-back part of distillation
+    for worker in finished.bench.workers:
+        expected[worker, "features"] = images
+        expected[worker, "match"] = pairs
+        expected[worker, "pull_back"] = cotangents
+        expected[worker, "training_step"] = expected[worker, "aligner_step"] = training
+    targets = members + 1
+    expected["driver", "get"] = classes * targets * (3 * np.dtype(np.float64).itemsize + np.dtype(np.bool_).itemsize)
+    assert finished.bench.traffic == expected
+
+
+def test_every_process_of_the_actors_is_seen_from_inside(finished: Finished) -> None:
+    processes = finished.bench.actors.processes
+    assert set(processes) == {"driver", "worker a", "worker a_b", "server"}
+    assert all(use.peak_bytes > 100e6 for use in processes.values())  # each has imported torch
+    for worker in finished.bench.workers:
+        use = processes[worker]
+        assert 0 < use.data_share_bytes <= use.data_resident_bytes / 2  # both have the file mapped
+    assert processes["server"].data_resident_bytes == 0
+
+
+def test_ratio_and_shares_are_printed(finished: Finished) -> None:
+    bench = finished.bench
+    assert bench.ratio == bench.one_process.seconds / bench.actors.seconds
+    rows = [" ".join(line.split()) for line in finished.printed.splitlines()]
+    assert f"ratio: actors are so many times as fast {bench.ratio:.2f}" in rows
+    outside = bench.actors.steps[0].outside(bench.workers)
+    assert f"share of an actor step outside the busiest worker's computation {outside:.1%}" in rows
+    assert any(row.startswith("apply (image step)") for row in rows)
+    assert f"all calls {' '.join(_megabytes(bench))}" in rows
+
+
+def _megabytes(bench: Bench) -> list[str]:
+    processes = [*bench.workers, "server", "driver"]
+    sums = [sum(count for (name, _), count in bench.traffic.items() if name == process) for process in processes]
+    return [f"{count / 1e6:,.3f}" for count in (*sums, sum(sums))]
+
+
+def test_a_message_counts_once_for_each_receiver_and_not_for_its_maker() -> None:
+    traffic, message = Traffic(), Features(0, (np.zeros(3), np.zeros((2, 2), np.float32)))
+    traffic.made("server", (message, 1))
+    for process in ("worker a", "worker a", "worker b", "server"):
+        traffic.received(process, "match", (7, message, None))
+    assert traffic.take() == {("worker a", "match"): 40, ("worker b", "match"): 40}
+    assert traffic.take() == {}
+
+
+def test_a_new_message_counts_although_it_may_have_the_place_of_an_old_one() -> None:
+    traffic = Traffic()
+    for _ in range(50):
+        traffic.received("server", "consensus", (Features(0, (np.zeros(1),)),))
+    assert traffic.take() == {("server", "consensus"): 50 * 8}
+
+
+def test_bytes_are_those_of_arrays_only() -> None:
+    assert array_bytes(Gradients(3, (0, 1), np.zeros((2, 1, 1, 2, 2)), None)) == 64
+    assert array_bytes({"a": [np.zeros(2, np.uint8)], "b": "text"}) == 2
+
+
+def test_waiting_is_what_the_busiest_worker_leaves() -> None:
+    step = StepTimes(4.0, {"x": {"forward": 1.0, "training": 2.0}, "y": {"forward": 1.0}, "server": {"apply": 3.9}}, {})
+    assert step.busy("x") == 3.0
+    assert math.isclose(step.outside(["x", "y"]), 0.25)
+
+
+def test_a_process_holds_no_data_outside_the_folder(tmp_path: Path) -> None:
+    before, after = process_use(None, tmp_path), process_use(None, tmp_path)
+    assert before.data_resident_bytes == 0
+    assert after.peak_bytes >= before.peak_bytes > 0
+    assert after.cpu_seconds >= before.cpu_seconds > 0
+
+
+def test_the_configuration_is_that_of_the_issue_and_keeps_its_length(tmp_path: Path) -> None:
+    config = bench_config("digits", 5, ["matching.classes_per_call=5", "schedule.steps=1"])
+    assert [member.options for member in config.pool.members] == [{"width": 128, "depth": 3}, {"width": 128, "depth": 4}]
+    assert (config.images.ipc, config.images.formation, config.matching.real_batch) == (10, 2, 128)
+    assert (config.schedule.iterations, config.schedule.steps) == (1, WARM_UP + 5 + 1)
+    assert config.matching.classes_per_call == 5
+    with pytest.raises(InputError, match=r"images\.ipc is -1"):
+        bench_config("digits", 1, ["images.ipc=-1"])
+
+
+def test_missing_data_is_one_line_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--data", str(tmp_path / "none")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
+    assert line.startswith(f"error: --data '{tmp_path / 'none'}' does not exist: give ")

@@ -1,0 +1,103 @@
+"""What may import what: Ray, MLflow and Arrow stay at the edge, layers form no circles, and the command line starts fast."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = [path for package in ("hmdc_ray", "jobs", "tune_spaces") for path in sorted((ROOT / package).rglob("*.py"))]
+HOMES = {
+    "ray": ("hmdc_ray/actors/", "hmdc_ray/search.py", "hmdc_ray/pretrain.py", "hmdc_ray/plan.py", "tune_spaces/", "jobs/"),
+    "mlflow": ("hmdc_ray/tracking.py",),
+    "pyarrow": ("hmdc_ray/data/", "hmdc_ray/condensed.py", "hmdc_ray/server/checkpoint.py"),
+}
+ASSEMBLERS = ("hmdc_ray/actors/", "hmdc_ray/run.py", "hmdc_ray/resume.py", *HOMES["ray"])
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imported(path: Path, *, everywhere: bool) -> Iterator[str]:
+    """Dotted names that a file imports: anywhere in it, or only when it is itself imported."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):  # parents come before their children
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if node in skipped or (not everywhere and (later or _is_type_checking(node))):
+            skipped.update(ast.iter_child_nodes(node))
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def own_modules(path: Path) -> set[str]:
+    """Modules of this repository that are imported with the file."""
+    found = set()
+    for name in imported(path, everywhere=False):
+        if name.partition(".")[0] in ("hmdc_ray", "jobs", "tune_spaces"):
+            found.add(name if name in MODULES else name.rpartition(".")[0])
+    return found
+
+
+def within(path: Path, places: tuple[str, ...]) -> bool:
+    return path.relative_to(ROOT).as_posix().startswith(places)
+
+
+def test_the_graph_is_seen() -> None:
+    assert "ray" in {name.partition(".")[0] for name in imported(MODULES["hmdc_ray.actors.session"], everywhere=True)}
+    assert "hmdc_ray.models.registry" in own_modules(MODULES["hmdc_ray.models.lenet"])
+    assert all(own_modules(path) <= set(MODULES) for path in FILES)
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
+    users = [path for path in FILES if library in {name.partition(".")[0] for name in imported(path, everywhere=True)}]
+    assert users, f"nothing imports {library}: is this test still right?"
+    assert [str(path) for path in users if not within(path, HOMES[library])] == []
+
+
+def test_actors_are_created_only_where_a_run_is_assembled() -> None:
+    users = [path for path in FILES if any(name.startswith("hmdc_ray.actors") for name in own_modules(path))]
+    assert [str(path) for path in users if not within(path, ASSEMBLERS)] == []
+
+
+def test_modules_form_no_circle() -> None:
+    graph = {name: own_modules(path) - {name} for name, path in MODULES.items()}
+    for name, needed in graph.items():  # a package's own __init__ is run before its modules, whatever it imports
+        graph[name] = {module for module in needed if not name.startswith(f"{module}.")}
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert set(order) == set(MODULES)
+
+
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("hmdc_ray.config_io", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
+        ("jobs.cli", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
+        ("jobs.dry_run", ("ray", "mlflow")),
+        ("hmdc_ray.run", ("mlflow",)),
+    ],
+)
+def test_what_is_slow_is_not_imported_in_vain(module: str, slow: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print(*(set(sys.modules) & set({slow!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

@@ -1,0 +1,158 @@
+"""Whole runs for tests: a tiny configuration, the command line in this process, and a pool that needs no Ray."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hmdc_ray import run
+from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.condensed import CondensedSet, load_condensed
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config_io import dump_config, parse_config
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.evaluation.plan import plan, run_trial
+from hmdc_ray.evaluation.report import Evaluation, summarise
+from jobs.cli import main
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "seed": 5,
+    "pool": {"members": [{"architecture": "convnet", "options": {"width": 8, "depth": 2}}, {"architecture": "lenet"}]},
+    "matching": {
+        "metric": "cosine",
+        "mutual_distillation": True,
+        "real_batch": 8,
+        "augmentation": "dsa",
+        "families": ["crop", "brightness"],
+    },
+    "balance": {"mode": "ema", "period": 2},
+    "schedule": {
+        "iterations": 2,
+        "steps": 3,
+        "training": "real",
+        "real_images": 32,
+        "batch": 16,
+        "checkpoint_every": 2,
+        "picture_every": 3,
+    },
+    "evaluation": {"students": [], "seeds": 1, "epochs": 2, "baselines": "random"},
+    "tracking": {"enabled": False},
+}
+"""Two members, mutual distillation and GBM, two iterations of three steps; judged by no student and not tracked."""
+
+STEPS = 6
+
+
+def tiny(cache: Path, **sections: Any) -> RunConfig:
+    """The tiny run, with its data decoded in ``cache`` and some fields replaced."""
+    data = {**TINY, "data": {"cache": str(cache)}}
+    for name, value in sections.items():
+        data[name] = {**data.get(name, {}), **value} if isinstance(value, dict) else value
+    return parse_config(data, "test")
+
+
+def tiniest(folder: Path, **sections: Any) -> RunConfig:
+    """The tiny run on three classes of noise, 16x16 grey, which is several times as fast; the data lies in ``folder``."""
+    source = folder / "noise.parquet"
+    if not source.exists():
+        write_images(source, [0, 1, 2] * 12, side=16)
+    return tiny(folder / "cache", **{**sections, "data": {"source": str(source), **sections.get("data", {})}})
+
+
+def write_config(path: Path, config: RunConfig) -> Path:
+    path.write_text(dump_config(config))
+    return path
+
+
+def write_images(path: Path, labels: Sequence[int | None], *, side: int = 8, channels: int = 1, **columns: Any) -> Path:
+    """A Parquet file of random images, one for each label, as raw arrays; ``columns`` replace its own."""
+    shape = (len(labels), side, side) if channels == 1 else (len(labels), side, side, channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": images.tolist(), "label": list(labels), **columns}), path)
+    return path
+
+
+def pixels(folder: Path) -> bytes:
+    """The condensed images of a run, to the last bit."""
+    return load_condensed(folder).images.numpy().tobytes()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content; locks, which hold process numbers, left out."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """Runs ``hmdc`` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *words: object) -> Outcome:
+        self._monkeypatch.setattr(sys, "argv", ["hmdc", *map(str, words)])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return Outcome(code or 0, *self._capsys.readouterr())
+
+    def succeeds(self, *words: object) -> str:
+        """The standard output of a command that must succeed."""
+        outcome = self(*words)
+        assert outcome.code == 0, outcome
+        return outcome.out
+
+
+@contextmanager
+def _local_pool(config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[], None]) -> Iterator[LocalPool]:
+    check()
+    yield LocalPool(config, info, folder)
+
+
+def _evaluate(
+    condensed: CondensedSet,
+    config: RunConfig,
+    *,
+    pool: Collection[str] | None,
+    progress: Callable[[int, int], None],
+    check: Callable[[], None],
+) -> Evaluation:
+    dataset = open_dataset(config.data)
+    trials, results = plan(config.evaluation), []
+    for trial in trials:
+        check()
+        results.append(run_trial(trial, condensed, dataset, config.evaluation, config.seed, config.cluster.threads))
+        progress(len(results), len(trials))
+    settings = config.evaluation
+    return summarise(settings, trials, results, condensed=condensed, info=dataset.info, run_seed=config.seed, pool=pool)
+
+
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs and evaluations take place in this process."""
+    monkeypatch.setattr(run, "ray_session", lambda address: nullcontext())
+    monkeypatch.setattr(run, "launch", _local_pool)
+    monkeypatch.setattr(run, "evaluate_on_ray", _evaluate)
