@@ -40,10 +40,11 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _steps(bench: Bench) -> Table:
-    table = _table("Step", ["", "seconds", "lowest", "highest", "load before"])
+    table = _table("Step", ["", "seconds", "lowest", "highest", "processor time", "load before"])
     for name, measurement in (("actors", bench.actors), (ONE_PROCESS, bench.one_process)):
         seconds = [step.seconds for step in measurement.steps]
-        numbers = (measurement.seconds, min(seconds), max(seconds), measurement.load)
+        cpu = median(sum(step.cpu_seconds.values()) for step in measurement.steps)
+        numbers = (measurement.seconds, min(seconds), max(seconds), cpu, measurement.load)
         table.add_row(name, *(f"{number:.2f}" for number in numbers))
     outside = median(step.outside(bench.workers) for step in bench.actors.steps)
     table.add_row("ratio: actors are so many times as fast", f"{bench.ratio:.2f}")
