@@ -28,7 +28,7 @@ def digits() -> RunConfig:
         pool=PoolConfig(
             members=(
                 MemberConfig(architecture="convnet", options={"width": 32}),
-                MemberConfig(architecture="vit", options={"patch_size": 8}),
+                MemberConfig(architecture="vit", options={"patch_size": 8, "depth": 2}),
                 MemberConfig(architecture="lenet"),
             )
         ),
@@ -40,11 +40,11 @@ def digits() -> RunConfig:
         ),
         balance=BalanceConfig(mode="ema", period=1),
         images=ImagesConfig(ipc=1, initialise="real", learning_rate=0.1),
-        schedule=ScheduleConfig(iterations=40, steps=1),
+        schedule=ScheduleConfig(iterations=24, steps=1),
         evaluation=EvaluationConfig(
             students=(
                 StudentConfig(architecture="convnet", options={"width": 32}),
-                StudentConfig(architecture="vit", options={"patch_size": 8}),
+                StudentConfig(architecture="vit", options={"patch_size": 8, "depth": 2}),
                 StudentConfig(architecture="lenet"),
                 StudentConfig(architecture="mlp"),
                 StudentConfig(architecture="alexnet", options={"width": 32}),
