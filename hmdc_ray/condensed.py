@@ -10,10 +10,8 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -32,6 +30,7 @@ from torch.utils.data import Dataset
 from hmdc_ray.data.packing import check_formation, decode
 from hmdc_ray.data.statistics import KNOWN
 from hmdc_ray.errors import InputError, closest
+from hmdc_ray.files import atomic_path
 
 FILE_NAME = "condensed.parquet"
 METADATA_KEY = b"hmdc_ray"
@@ -105,7 +104,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
 
     def normalise(self, images_BCHW: Tensor) -> Tensor:
         """Bring 8-bit pixels of real images, uint8 (B, C, H, W), into the space of the condensed ones, float32."""
-        mean, std = self._statistics()
+        mean, std = (values.to(images_BCHW.device) for values in self._statistics())
         return (images_BCHW.float() / 255 - mean) / std
 
     def pixels(self) -> Tensor:
@@ -160,27 +159,6 @@ class _Metadata(BaseModel):
     data_fingerprint: str | None
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all: yields a temporary path beside ``path``, which then replaces it.
-
-    Raises:
-        InputError: the file cannot be written (no space, no permission); what was there before is still there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
 def save_condensed(path: Path, condensed: CondensedSet) -> None:
     """Write one row a stored image: ``image`` (8-bit PNG, to look at), ``pixels`` (the exact normalised values), ``label``.
 
@@ -188,7 +166,7 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
     schema metadata, as JSON under ``hmdc_ray``.
 
     Raises:
-        InputError: the file cannot be written; see :func:`replacing`.
+        InputError: the file cannot be written; see :func:`hmdc_ray.files.atomic_path`.
     """
     count, *shape = condensed.images.shape
     values = pa.array(condensed.images.detach().cpu().contiguous().numpy().reshape(-1))
@@ -217,7 +195,7 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
     table = pa.table(columns).replace_schema_metadata(
         {METADATA_KEY: metadata.model_dump_json(), b"huggingface": json.dumps({"info": {"features": features}})}
     )
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
@@ -30,6 +31,10 @@ Options = Annotated[dict[str, Any], AfterValidator(_require_plain)]
 Side = Annotated[int, Field(ge=1, le=1024)]
 STATISTICS = ("cifar10", "cifar100", "mnist", "fashionmnist", "svhn")
 """Data sets whose mean and standard deviation are known (see :mod:`hmdc_ray.data.statistics`)."""
+
+
+RESERVED_NAMES = frozenset({"server", "distillation"})
+"""Names that members cannot have, because records and checkpoints use them."""
 
 
 class Section(BaseModel):
@@ -152,6 +157,10 @@ class PoolConfig(Section):
     def _names_are_unique(self) -> PoolConfig:
         _require_unique(self.members)
         names = [member.name for member in self.members]
+        for reserved in RESERVED_NAMES & set(names):
+            raise ValueError(
+                f"a member is called {reserved!r}, which records and checkpoints use themselves: give it another 'name'"
+            )
         if self.main is not None and self.main not in names:
             raise ValueError(f"main is {self.main!r}, which is not a member: known are {', '.join(names)}")
         return self
@@ -290,6 +299,14 @@ class TrackingConfig(Section):
 
     enabled: bool = Field(True, description="Log the run to MLflow.")
     uri: str | None = Field(None, description="MLflow tracking address; null: MLFLOW_TRACKING_URI, or SQLite beside the runs.")
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).password:
+            raise ValueError("uri holds a password, which would be written beside the results: use MLFLOW_TRACKING_PASSWORD")
+        return value
+
     experiment: str = Field("hmdc-ray", min_length=1, description="MLflow experiment name.")
 
 

@@ -37,6 +37,14 @@ DISTILLATION = "distillation"
 """Name of the pool's shared target in records."""
 
 
+_TARGET_METRICS = {
+    "gbm/weight": "weights_KT",
+    "gbm/share": "shares_KT",
+    "gradient/largest": "magnitudes_KT",
+    "gradient/norm": "norms_KT",
+}
+
+
 class WorkerHandle(Protocol):
     """The calls to one pool member; see :class:`hmdc_ray.actors.worker.PoolWorker` for what each does."""
 
@@ -92,7 +100,7 @@ class StepRecord:
     Attributes:
         plan: the step.
         metrics: by name ``area/what``; losses, seconds, and per target the GBM weight relative to the main member, the share
-            in the update and the largest gradient entry, each the mean over classes.
+            in the update, and the gradient's largest entry and norm, each the mean over the classes in which it entered.
         left_out: per target the number of classes in which it was left out, if any.
         snapshot: reference to the new images.
     """
@@ -253,17 +261,16 @@ class Coordinator:
         for name, weighted in losses.items():
             means, classes = zip(*weighted, strict=True)
             metrics[name] = float(np.average(means, weights=classes))
+        terms = [value for name, value in metrics.items() if name.startswith("loss/") and name.endswith("_distillation")]
+        if terms:
+            metrics[f"loss/{DISTILLATION}"] = sum(terms)
         targets = [self.names[member] for member in plan.members] + [DISTILLATION] * self._distils(plan)
         left_out = {}
         for column, target in enumerate(targets):
-            usable = np.concatenate([balance.usable_KT[:, column] for balance in balances])
-            for name, field in (
-                ("gbm/weight", "weights_KT"),
-                ("gbm/share", "shares_KT"),
-                ("gradient/largest", "magnitudes_KT"),
-            ):
+            entered = np.concatenate([balance.entered_KT[:, column] for balance in balances])
+            for name, field in _TARGET_METRICS.items():
                 values = np.concatenate([getattr(balance, field)[:, column] for balance in balances])
-                metrics[f"{name}_{target}"] = float(np.mean(values))
-            if not usable.all():
-                left_out[target] = int((~usable).sum())
+                metrics[f"{name}_{target}"] = float(np.mean(values[entered])) if entered.any() else 0.0
+            if not entered.all():
+                left_out[target] = int((~entered).sum())
         return metrics, left_out

@@ -53,8 +53,9 @@ def _sync_folder(folder: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path to write, which takes the place of ``path`` when the block ends without an error.
 
-    The temporary file lies in the same folder and has the same suffix. It is on the disk before it is renamed, and the
-    rename before the block is left: after a crash ``path`` holds the old content or the new, never a part.
+    The folder is made when it is missing. The temporary file lies in it and has the same suffix. It is on the disk before
+    it is renamed, and the rename before the block is left: after a crash ``path`` holds the old content or the new, never
+    a part.
 
     Raises:
         InputError: the file cannot be written; ``path`` is as before, and the temporary file is gone.
@@ -62,6 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
     try:
         with _named_errors(path, "written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())

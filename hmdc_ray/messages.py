@@ -114,14 +114,16 @@ class BalanceRecord:
         magnitudes_KT: largest absolute entry of each target's gradient.
         weights_KT: weights relative to the reference target.
         shares_KT: part of each target in the update, in [0, 1].
-        usable_KT: False where a target was left out, because its gradient was zero or not finite.
+        norms_KT: Euclidean norm of each target's gradient.
+        entered_KT: False where a target was left out, because its gradient was zero, not finite, or below the history's floor.
     """
 
     labels: tuple[int, ...]
     magnitudes_KT: Array
     weights_KT: Array
     shares_KT: Array
-    usable_KT: NDArray[np.bool_]
+    norms_KT: Array
+    entered_KT: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class MemberDescription:
         node: the Ray node's id; empty in one process.
         pid: process id.
         threads: torch threads.
+        data: fingerprint of the data as the process reads it.
     """
 
     name: str
@@ -145,6 +148,7 @@ class MemberDescription:
     node: str
     pid: int
     threads: int
+    data: str
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hmdc_ray.condensed import replacing
+from hmdc_ray.files import atomic_path
 
 BACKGROUND = (255, 255, 255)
 TEXT = (40, 40, 46)
@@ -100,7 +100,7 @@ def image_grid(images_NCHW: Tensor, labels_N: Tensor, class_names: Sequence[str]
         InputError: the file cannot be written.
     """
     page = Image.fromarray(grid_array(images_NCHW, labels_N, class_names))
-    with replacing(path) as temporary:
+    with atomic_path(path) as temporary:
         page.save(temporary, format="PNG")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 
 from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.actors.launch import RayPool, launch
-from hmdc_ray.actors.session import ray_session
+from hmdc_ray.actors.session import ray_session, require_gpus
 from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config_io import dump_config, flatten
@@ -21,6 +21,7 @@ from hmdc_ray.coordinator import Coordinator, StepRecord
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.digits import NAME as DIGITS
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.plan import check_fit
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import RunFolder, append_json_line, read_json_lines, write_atomically
@@ -34,6 +35,9 @@ from hmdc_ray.tracking import NoTracker, Tracker, Tracking
 from hmdc_ray.validate import validate, validate_students
 
 TRACKING_FILE = "tracking.json"
+TRACKER_SECONDS = 4.0
+"""How long a stopped run waits for a tracking server that was still being opened."""
+
 LAST_METRIC = "seconds/step"
 """The name that ends a step's metrics: what holds it for a step holds all the step's metrics."""
 
@@ -119,6 +123,7 @@ def evaluate(
         validate_students(config, info)
         progress.stage("starting Ray")
         with ray_session(address):
+            require_gpus(config.evaluation)
             progress.stage("evaluating")
             evaluation = evaluate_on_ray(
                 condensed,
@@ -165,10 +170,12 @@ class _Run:
             try:
                 self.progress.stage("starting Ray")
                 stack.enter_context(ray_session(address))
+                require_gpus(self.config.evaluation)
                 condensed = self._condense(tracker)
                 evaluation = self._evaluate(condensed)
             except Interrupted as stopped:
-                tracker.result().finish("KILLED")
+                with suppress(InputError, TimeoutError):  # a tracking server that does not answer must not hold up the stop
+                    tracker.result(TRACKER_SECONDS).finish("KILLED")
                 stopped.resumable = self.resumes or self.started
                 raise
             except BaseException:

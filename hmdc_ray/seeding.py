@@ -29,6 +29,7 @@ Stream = Literal[
     "train_images",
     "train_augmentation",
     "train_network",
+    "cutmix",
     "split",
     "baseline",
     "student",
@@ -78,5 +79,7 @@ def forked(key: Key) -> Iterator[None]:
     """Run code that draws from torch's global generators; seeds them from ``key`` and puts them back afterwards."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(key.number())
+        torch.default_generator.manual_seed(key.number())
+        if devices:
+            torch.cuda.manual_seed_all(key.number())
         yield

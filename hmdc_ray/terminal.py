@@ -115,6 +115,6 @@ def _detail(metrics: Mapping[str, float]) -> str:
     for name, weight in metrics.items():
         if name.startswith("gbm/weight_"):
             target = name.removeprefix("gbm/weight_")
-            loss = metrics.get(f"loss/{target}_classification")
+            loss = metrics.get(f"loss/{target}_classification", metrics.get(f"loss/{target}"))
             parts.append(f"{target} {'' if loss is None else f'{loss:.3g} '}×{weight:.2g}")
     return "loss ×weight: " + ", ".join(parts) if parts else ""

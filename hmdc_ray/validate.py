@@ -26,6 +26,11 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
     check_formation(config.images.formation, info.shape.height, info.shape.width)
     members = [_build(f"pool.members.{member.name}", member, info) for member in config.pool.members]
     validate_students(config, info)
+    for member, network in zip(config.pool.members, members, strict=True):
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise InputError(
+                f"pool.members.{member.name} ({member.architecture!r}) has no parameter to train, it needs at least one"
+            )
     if config.matching.mutual_distillation and len(members) > 1:
         for member, network in zip(config.pool.members, members, strict=True):
             if not network.taps:

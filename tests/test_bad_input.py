@@ -150,6 +150,8 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "no value": ("condense tiny.yaml --set images.ipc", "--set 'images.ipc': must be section.field=value"),
     "no such member": ("condense tiny.yaml --set pool.members.vit.learning_rate=1", "'vit' must be an index"),
+    "reserved name": ('condense tiny.yaml --set pool.members=[{"architecture":"mlp","name":"server"}]', "'server'"),
+    "password in the address": ("condense tiny.yaml --set tracking.uri=http://me:secret@host:1", "tracking.uri"),
     "two of a name": (f"condense tiny.yaml --set {MEMBERS.format('[mlp,mlp]')}", "two networks are called 'mlp'"),
     "seed is text": ("condense tiny.yaml --seed abc", "seed is 'abc': must be a whole number"),
     "unknown option": ("condense tiny.yaml --sed 3", "No such option: --sed"),

@@ -87,7 +87,7 @@ class FakePool:
             numbers = np.arange(1.0, targets + 1) * np.ones((self.classes, 1))
             usable = np.ones((self.classes, targets), dtype=bool)
             usable[0, 1] = False
-            return BalanceRecord(tuple(range(self.classes)), numbers, 10 * numbers, 100 * numbers, usable)
+            return BalanceRecord(tuple(range(self.classes)), numbers, 10 * numbers, 100 * numbers, 1000 * numbers, usable)
         if verb == "match.record":
             return MemberRecord({"classification": 2.0 if worker == "a" else 4.0}, {"forward": 0.5})
         if verb in ("training_step", "aligner_step", "train_on_real", "train_on_synthetic"):

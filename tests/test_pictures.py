@@ -85,7 +85,5 @@ def test_file_is_the_array_and_always_the_same(tmp_path: Path) -> None:
 def test_unwritable_place_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(
-        InputError, match=r"cannot write .*images\.png: Not a directory|cannot write .*images\.png: File exists"
-    ):
+    with pytest.raises(InputError, match=r"images\.png cannot be written: (Not a directory|File exists)"):
         image_grid(torch.ones(1, 1, 8, 8), torch.tensor([0]), ["a"], tmp_path / "file" / "images.png")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import ray
+import torch
 
-from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, remote
+from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, largest_node, remote
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
@@ -31,7 +32,7 @@ def _rows(kind: Baseline, seed_index: int, condensed: CondensedSet, config: RunC
 def _trial(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None, folder: str) -> float:
     import_from(folder)
     dataset = _dataset(config.data.model_dump_json())
-    device = "cuda" if config.evaluation.num_gpus > 0 else "cpu"
+    device = "cuda" if config.evaluation.num_gpus > 0 and torch.cuda.is_available() else "cpu"
     return run_trial(
         trial, condensed, dataset, config.evaluation, config.seed, config.cluster.threads, rows=rows, device=device
     )
@@ -58,7 +59,11 @@ def evaluate_on_ray(
         InputError: images and data do not fit together.
     """
     info = open_dataset(config.data).info
-    resources = {"num_cpus": config.cluster.threads, "num_gpus": config.evaluation.num_gpus, "max_retries": 3}
+    resources = {
+        "num_cpus": min(config.cluster.threads, largest_node("CPU")),
+        "num_gpus": config.evaluation.num_gpus,
+        "max_retries": 3,
+    }
     stored = ray.put(condensed)
     rows_task, trial_task = (remote(function).options(**resources) for function in (_rows, _trial))
     rows: dict[tuple[str, int], Ref] = {
@@ -71,11 +76,15 @@ def evaluate_on_ray(
     calls = [trial_task.remote(trial, stored, config, rows.get((trial.kind, trial.seed_index)), folder) for trial in trials]
     progress(0, len(calls))
     pending = list(calls)
-    while pending:
-        done, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
-        fetch(done)
-        check()
-        if done:
-            progress(len(calls) - len(pending), len(calls))
+    try:
+        while pending:
+            done, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
+            fetch(done)
+            check()
+            if done:
+                progress(len(calls) - len(pending), len(calls))
+    finally:
+        for call in pending:  # what is left when the evaluation stops early
+            ray.cancel(call, force=True)
     results = fetch(calls)
     return summarise(config.evaluation, trials, results, condensed=condensed, info=info, run_seed=config.seed, pool=pool)

@@ -22,9 +22,8 @@ def _call(method: Any, *arguments: object) -> Ref:
 class RemoteWorker:
     """A :class:`hmdc_ray.actors.worker.PoolWorker` in an actor; see there for the verbs."""
 
-    def __init__(self, actor: Any, index: int) -> None:
+    def __init__(self, actor: Any) -> None:
         self.actor = actor
-        self.index = index
 
     def describe(self) -> Ref:
         return _call(self.actor.describe)

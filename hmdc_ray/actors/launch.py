@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,8 @@ from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, RunError
 from hmdc_ray.messages import MemberDescription
 from hmdc_ray.server.parameter_server import ParameterServer
+
+_logger = logging.getLogger(__name__)
 
 
 class RayPool:
@@ -96,16 +99,42 @@ def launch(config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[
         for index, member in enumerate(members):
             options = _resources(member, share)
             actors.append(remote(_Worker).options(**options).remote(index, config, str(Path.cwd())))
-        workers = [RemoteWorker(actor, index) for index, actor in enumerate(actors)]
+        workers = [RemoteWorker(actor) for actor in actors]
         descriptions = _ready(workers, config, check)
+        _require_same(descriptions, config, info)
         initial = workers[config.pool.main_index].initial_images()
         wait([initial], config.cluster.call_timeout, check, "the main member")
+        fetch([initial])  # an input error, such as too few images in a class, is raised here and not in the server's start
         server = remote(ParameterServer).options(num_cpus=config.cluster.server_cpus)
         actors.append(server.remote(initial_KICHW=initial, **server_arguments(config, info, folder)))
-        yield RayPool(workers, RemoteServer(actors[-1]), descriptions, config.cluster.call_timeout, check)
+        handle = RemoteServer(actors[-1])
+        _require_server(handle, config, check)
+        yield RayPool(workers, handle, descriptions, config.cluster.call_timeout, check)
     finally:
         for actor in actors:
             ray.kill(actor)
+
+
+def _require_same(descriptions: Sequence[MemberDescription], config: RunConfig, info: DatasetInfo) -> None:
+    for member, description in zip(config.pool.members, descriptions, strict=True):
+        if description.data != info.fingerprint:
+            raise InputError(
+                f"data.source {config.data.source!r} is other data on the node of pool member {member.name!r} (fingerprint "
+                f"{description.data}) than here ({info.fingerprint}): all nodes must see the same files"
+            )
+        if member.num_gpus > 0 and description.device == "cpu":
+            _logger.warning("pool member %r asks for a GPU, but CUDA is not available to it: it runs on the CPU", member.name)
+
+
+def _require_server(server: RemoteServer, config: RunConfig, check: Callable[[], None]) -> None:
+    call = server.snapshot()
+    try:
+        wait([call], config.cluster.start_timeout, check, "the parameter server")
+    except TimeoutError as error:
+        raise InputError(
+            f"the parameter server did not start within cluster.start_timeout {config.cluster.start_timeout:g} s: it asks for "
+            f"cluster.server_cpus {config.cluster.server_cpus:g}, free: {ray.available_resources().get('CPU', 0):g} CPU"
+        ) from error
 
 
 def cpu_share(node_cpus: Sequence[float], config: RunConfig) -> float:

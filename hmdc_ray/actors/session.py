@@ -13,8 +13,10 @@ from time import monotonic
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+import torch
+from ray.exceptions import RayError, RayTaskError
 
+from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.errors import InputError, RunError
 
 Ref = ray.ObjectRef[Any]
@@ -61,6 +63,24 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
+def largest_node(resource: str) -> float:
+    """The most that one node of the cluster has of a resource, such as ``CPU`` or ``GPU``."""
+    return max((node["Resources"].get(resource, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+
+
+def require_gpus(config: EvaluationConfig) -> None:
+    """Refuse an evaluation whose students would wait for GPUs for ever.
+
+    Raises:
+        InputError: no node has as many GPUs as a student asks for.
+    """
+    if config.num_gpus and config.num_gpus > largest_node("GPU"):
+        raise InputError(
+            f"evaluation.num_gpus is {config.num_gpus:g}, but no node has more than {largest_node('GPU'):g}: "
+            "use 0 to train students on CPUs"
+        )
+
+
 def import_from(folder: str) -> None:
     """Let this process import modules that lie in ``folder``, last of all places.
 
@@ -105,7 +125,11 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
     except RayTaskError as error:
         if isinstance(error.cause, InputError | FloatingPointError):
             raise InputError(str(error.cause)) from None
+        if isinstance(error.cause, torch.OutOfMemoryError):
+            raise RunError(
+                f"out of GPU memory ({str(error.cause).splitlines()[0]}): lower matching.classes_per_call"
+            ) from error
         raise
-    except (RayActorError, WorkerCrashedError) as error:
+    except RayError as error:
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"a process of the run died ({reason}): go on from the last checkpoint with --resume") from error

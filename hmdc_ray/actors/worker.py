@@ -64,6 +64,7 @@ class PoolWorker:
             node="",
             pid=os.getpid(),
             threads=torch.get_num_threads(),
+            data=member.batches.dataset.info.fingerprint,
         )
 
     def initial_images(self) -> Array:

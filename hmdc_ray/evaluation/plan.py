@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -129,8 +130,10 @@ def run_trial(
         raise InputError(f"evaluation.split is {config.split!r}, which has no images in data {dataset.info.source!r}")
     with torch_threads(threads):
         images_NCHW, labels_N = _training_images(trial, condensed, dataset, run_seed, rows)
-        key = Key(run_seed, "student", member=trial.member_index, iteration=trial.seed_index)
         student = trial.student
+        # The network, not its place in the list, makes the key: a student gives the same numbers beside any others.
+        network_number = zlib.crc32(f"{student.architecture} {sorted(student.options.items())}".encode())
+        key = Key(run_seed, "student", member=network_number, iteration=trial.seed_index)
         network = build(student.architecture, student.options, dataset.info.shape, len(condensed.class_names), key).to(device)
         try:
             train_student(network, images_NCHW.to(device), labels_N.to(device), recipe(config), key)

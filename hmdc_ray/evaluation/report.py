@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from hmdc_ray.condensed import CondensedSet, replacing
+from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig, Options, StudentConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.plan import Kind, Trial
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.evaluation.statistics import Summary, summarise_values
+from hmdc_ray.files import atomic_path
 
 SCHEMA_VERSION = 1
 
@@ -89,7 +90,7 @@ class Evaluation:
         Raises:
             InputError: it cannot be written.
         """
-        with replacing(path) as temporary:
+        with atomic_path(path) as temporary:
             temporary.write_text(self.to_json(), encoding="utf-8")
 
 

@@ -28,6 +28,7 @@ def evaluation_config(
     """
     if condensed.config is not None:
         config = parse_config(condensed.config, "the condensed set's configuration")
+        config = config.model_copy(update={"data": config.data.model_copy(update={"cache": None})})
     elif data is None:
         raise InputError(
             "the images do not say which data they are of: name it with --data (a Parquet file or folder, or 'digits')"
@@ -41,10 +42,26 @@ def evaluation_config(
     elif condensed.config is None:
         names = list(DEFAULT_STUDENTS)
     else:
-        return config
+        names = [student.name for student in config.evaluation.students]
     if not all(names):
         raise InputError(f"--architectures is {architectures!r}: must be names with commas between them, such as convnet,mlp")
-    known = {student.name: student for student in config.evaluation.students}
-    students = tuple(known[name] if name in known and condensed.config else StudentConfig(architecture=name) for name in names)
+    students = tuple(_student(name, config, trusted=condensed.config is None) for name in names)
     evaluation = config.evaluation.model_dump() | {"students": [student.model_dump() for student in students]}
     return parse_config(config.model_dump() | {"evaluation": evaluation}, "--architectures")
+
+
+def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
+    """The student of this name or architecture, with the options that the configuration gives it.
+
+    Raises:
+        InputError: the images' own configuration names code to import, which must be named by the user.
+    """
+    for student in config.evaluation.students:
+        if not trusted and student.name == name and student.architecture != name and ":" in student.architecture:
+            raise InputError(
+                f"the images ask to import the network {student.architecture!r}: if you trust it, name it with "
+                f"--architectures {student.architecture}"
+            )
+        if name in (student.name, student.architecture):
+            return student
+    return StudentConfig(architecture=name)

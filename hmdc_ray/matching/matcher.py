@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hmdc_ray.matching.gradients import (
     DistillationTerm,
@@ -117,7 +118,9 @@ class Matcher:
         with member.clock.phase("data"):
             augment = member.batches.augmentation(plan, "augmentation", label)
             real = augment(member.batches.real(plan, label, member.selection))
-        with member.clock.phase("forward"), forked(member.key("matching", plan.iteration, plan.step, label)):
+        # Fused attention has no second derivative.
+        unfused = sdpa_kernel(SDPBackend.MATH)
+        with member.clock.phase("forward"), unfused, forked(member.key("matching", plan.iteration, plan.step, label)):
             synthetic = augment(member.batches.synthetic(plan, label, images))
             logits_real, features_real = member.observe(real)
             logits_synthetic, features_synthetic = member.observe(synthetic)

@@ -151,7 +151,7 @@ class Member:
         key = self.key("network", iteration)
         network = build(self.config.architecture, self.config.options, info.shape, len(info.class_names), key)
         self.network = network.to(self.device, self.batches.dtype)
-        self.parameters = list(self.network.parameters())
+        self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.SGD(self.parameters, lr=self.config.learning_rate)
 
     def prepare(self, plan: StepPlan) -> None:

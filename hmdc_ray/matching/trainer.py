@@ -17,7 +17,7 @@ from hmdc_ray.matching.member import Member, array
 from hmdc_ray.messages import Features, MemberRecord, Snapshot, check_version
 from hmdc_ray.models.batchnorm import freeze_batchnorm
 from hmdc_ray.schedule import StepPlan
-from hmdc_ray.seeding import forked
+from hmdc_ray.seeding import Key, forked
 
 
 class Trainer:
@@ -114,9 +114,10 @@ class Trainer:
             if not member.config.cutmix:
                 logits, features = member.observe(images)
                 return F.cross_entropy(logits, labels), features
-            mixed = cutmix(images, labels, member.key("train_network", plan.iteration, plan.step, batch=batch))
-            logits, features = member.observe(mixed.images)
-            return mixed.loss(logits), features
+            # Members agree on unmixed images: not every member mixes, and all must see the same ones.
+            mixed = cutmix(images, labels, Key(member.seed, "cutmix", iteration=plan.iteration, step=plan.step, batch=batch))
+            features = member.observe(images)[1] if member.aligner is not None else None
+            return mixed.loss(member.network(mixed.images)), features
 
     def _distillation(self, plan: StepPlan, consensus: Features) -> Tensor:
         check_version("a consensus", consensus.version, plan.version)

@@ -26,14 +26,16 @@ class Balanced:
         weights_KT: w of each target, 0 where it was left out.
         shares_KT: part of each target in the update, by absolute sum, in [0, 1]; a row sums to 1, or to 0 if empty.
         magnitudes_KT: largest absolute entry of each target's gradient; may be 0, infinite or NaN.
-        usable_KT: whether the target's gradient is finite and not zero.
+        norms_KT: Euclidean norm of each target's gradient; may be 0, infinite or NaN.
+        entered_KT: whether the target is in the update: its gradient is finite and not zero, and its history above the floor.
     """
 
     direction: Tensor
     weights_KT: Tensor
     shares_KT: Tensor
     magnitudes_KT: Tensor
-    usable_KT: Tensor
+    norms_KT: Tensor
+    entered_KT: Tensor
 
 
 class GradientBalance:
@@ -87,7 +89,8 @@ class GradientBalance:
             sizes.append(part.flatten(1).abs().sum(dim=1).double())
         sizes_KT = torch.stack(sizes, dim=1)
         shares_KT = sizes_KT / sizes_KT.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        return Balanced(direction, weights_KT, shares_KT, magnitudes_KT, usable_KT)
+        norms_KT = stacked_TKP.double().norm(dim=2).T
+        return Balanced(direction, weights_KT, shares_KT, magnitudes_KT, norms_KT, weights_KT > 0)
 
     def _update(self, step: int, labels: Tensor, magnitudes_KT: Tensor, usable_KT: Tensor) -> None:
         history_KT = self.history_KT[labels]

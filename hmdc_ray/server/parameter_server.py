@@ -142,7 +142,8 @@ class ParameterServer:
             balanced.magnitudes_KT.numpy(),
             balanced.weights_KT.numpy(),
             balanced.shares_KT.numpy(),
-            balanced.usable_KT.numpy(),
+            balanced.norms_KT.numpy(),
+            balanced.entered_KT.numpy(),
         )
 
     def apply(self, plan: StepPlan) -> tuple[Snapshot, int]:

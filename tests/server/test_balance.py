@@ -170,8 +170,8 @@ def test_a_zero_or_broken_target_changes_nothing_for_the_others(mode: Mode, when
             assert torch.allclose(found.direction, expected.direction, rtol=1e-12)
             assert torch.allclose(found.weights_KT[:, [0, 2]], expected.weights_KT, rtol=1e-12)
             assert not found.weights_KT[:, 1].any() and not found.shares_KT[:, 1].any()
-        assert found.usable_KT[:, 1].tolist() == [step != when] * CLASSES
-        assert found.usable_KT[:, [0, 2]].all()
+        assert found.entered_KT[:, 1].tolist() == [step != when] * CLASSES
+        assert found.entered_KT[:, [0, 2]].all()
         assert found.direction.isfinite().all()
         assert torch.equal(whole.history_KT[:, [0, 2]], without.history_KT)
     assert whole.history_KT.isfinite().all()
@@ -199,7 +199,7 @@ def test_the_first_target_that_entered_sets_the_scale_when_the_main_member_did_n
 def test_a_target_may_be_left_out_of_one_class_only() -> None:
     half = torch.cat([broken("nan")[:1], gradient(0.5)[1:]])
     balanced = balance(made("sum", 2), [gradient(1.0, 1), half])
-    assert balanced.usable_KT.tolist() == [[True, False], [True, True]]
+    assert balanced.entered_KT.tolist() == [[True, False], [True, True]]
     assert torch.equal(balanced.direction[0], gradient(1.0, 1)[0])
     assert not torch.equal(balanced.direction[1], gradient(1.0, 1)[1])
 
@@ -209,3 +209,8 @@ def test_a_class_in_which_no_target_is_usable_stays_as_it_is(mode: Mode) -> None
     balanced = balance(made(mode, 2), [broken("nan"), broken("zero")])
     assert torch.equal(balanced.direction, torch.zeros(SHAPE, dtype=torch.float64))
     assert not balanced.shares_KT.any() and not balanced.weights_KT.any()
+
+
+def test_a_target_below_the_floor_of_the_history_is_reported_as_left_out() -> None:
+    balanced = balance(made("last", 2), [gradient(1.0), 1e-9 * gradient(1.0, 1)])
+    assert balanced.entered_KT.tolist() == [[True, False]] * CLASSES
