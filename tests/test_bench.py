@@ -90,7 +90,7 @@ def test_bytes_are_those_counted_by_hand(finished: Finished) -> None:
         expected[worker, "pull_back"] = cotangents
         expected[worker, "training_step"] = expected[worker, "aligner_step"] = training
     targets = members + 1
-    expected["driver", "get"] = classes * targets * (3 * np.dtype(np.float64).itemsize + np.dtype(np.bool_).itemsize)
+    expected["driver", "get"] = classes * targets * (4 * np.dtype(np.float64).itemsize + np.dtype(np.bool_).itemsize)
     assert finished.bench.traffic == expected
 
 
