@@ -16,7 +16,7 @@ from hmdc_ray.actors.launch import RayPool, launch
 from hmdc_ray.actors.session import ray_session, require_gpus
 from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import RunConfig
-from hmdc_ray.config_io import dump_config, flatten
+from hmdc_ray.config.io import dump_config, flatten
 from hmdc_ray.coordinator import Coordinator, StepRecord
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.digits import NAME as DIGITS

@@ -72,7 +72,7 @@ class Tracking(Protocol):
     location: str
 
     def parameters(self, flat: Mapping[str, Any]) -> None:
-        """Log the run's parameters, such as :func:`hmdc_ray.config_io.flatten` gives them; they cannot change later."""
+        """Log the run's parameters, such as :func:`hmdc_ray.config.io.flatten` gives them; they cannot change later."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Log values at a step, by names such as ``loss/vit``; they may be NaN or infinite."""

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hmdc_ray.config_io import apply_overrides, commented_yaml, load_config
+from hmdc_ray.config.io import apply_overrides, commented_yaml, load_config
 from hmdc_ray.errors import InputError, RunError
 from hmdc_ray.presets import PRESETS, describe, preset
 

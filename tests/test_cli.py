@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from whole_runs import STEPS, CommandLine, pixels, tiniest, tree, without_ray, write_config, write_images
 
-from hmdc_ray.config_io import apply_overrides, load_config
+from hmdc_ray.config.io import apply_overrides, load_config
 from hmdc_ray.files import RunFolder
 from hmdc_ray.models import registered
 from hmdc_ray.presets import PRESETS, preset

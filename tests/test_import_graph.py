@@ -90,7 +90,7 @@ def test_modules_form_no_circle() -> None:
 @pytest.mark.parametrize(
     ("module", "slow"),
     [
-        ("hmdc_ray.config_io", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
+        ("hmdc_ray.config.io", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
         ("jobs.cli", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
         ("jobs.dry_run", ("ray", "mlflow")),
         ("hmdc_ray.run", ("mlflow",)),

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from whole_runs import STEPS, CommandLine, pixels, tiny, tree, without_ray, write_config, write_images
 
 from hmdc_ray import condense, evaluate, load_condensed
-from hmdc_ray.config_io import flatten, load_config
+from hmdc_ray.config.io import flatten, load_config
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import read_json_lines
 from hmdc_ray.progress import Silent
@@ -29,7 +29,7 @@ KILL_AFTER = """
 import os, signal, sys
 from pathlib import Path
 from hmdc_ray import condense
-from hmdc_ray.config_io import load_config
+from hmdc_ray.config.io import load_config
 from hmdc_ray.progress import Silent
 
 class Killer(Silent):

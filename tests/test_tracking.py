@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from hmdc_ray import tracking
 from hmdc_ray.config import RunConfig, TrackingConfig
-from hmdc_ray.config_io import flatten
+from hmdc_ray.config.io import flatten
 from hmdc_ray.errors import InputError
 from hmdc_ray.tracking import NoTracker, Tracker, Tracking
 

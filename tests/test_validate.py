@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from hmdc_ray.config_io import parse_config
+from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError

@@ -18,7 +18,7 @@ from hmdc_ray import run
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.condensed import CondensedSet, load_condensed
 from hmdc_ray.config import RunConfig
-from hmdc_ray.config_io import dump_config, parse_config
+from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.plan import plan, run_trial

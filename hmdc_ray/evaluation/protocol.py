@@ -41,4 +41,4 @@ class Recipe:
 def recipe(config: EvaluationConfig) -> Recipe:
     """The recipe ``dc``, of DC's released code (Zhao et al., arXiv 2006.05929): 300 epochs, 1000 with augmentation."""
     default = DC_EPOCHS_AUGMENTED if config.augmentation else DC_EPOCHS
-    return Recipe(epochs=config.epochs or default, augmentation=config.augmentation)
+    return Recipe(epochs=config.epochs or default, augmentation=bool(config.augmentation))

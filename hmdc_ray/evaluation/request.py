@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig, StudentConfig
-from hmdc_ray.config_io import apply_overrides, parse_config
+from hmdc_ray.config.io import apply_overrides, parse_config
 from hmdc_ray.errors import InputError
 
 DEFAULT_STUDENTS = ("convnet", "mlp", "lenet")

@@ -15,7 +15,7 @@ from hmdc_ray.config import (
     RunConfig,
     ScheduleConfig,
 )
-from hmdc_ray.config_io import apply_overrides
+from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.errors import InputError
 
 WARM_UP = 1

@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hmdc_ray.config import RunConfig, Section
-from hmdc_ray.config_io import apply_overrides, commented_yaml, dump_config, flatten, load_config, parse_config
+from hmdc_ray.config.io import apply_overrides, commented_yaml, dump_config, flatten, load_config, parse_config
 from hmdc_ray.errors import InputError
 
 POOL = {
@@ -152,7 +152,7 @@ def test_any_options_and_texts_survive_writing(options: dict[str, Any], source: 
 
 
 def yaml_of(text: str) -> dict[str, Any]:
-    from hmdc_ray.config_io import _parse_yaml
+    from hmdc_ray.config.io import _parse_yaml
 
     data = _parse_yaml(text, "test")
     assert isinstance(data, dict)

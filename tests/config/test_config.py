@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from hmdc_ray.config import ImagesConfig, MemberConfig, PoolConfig, RunConfig, Section, default_name
-from hmdc_ray.config_errors import field_schema
+from hmdc_ray.config.errors import field_schema
 
 
 def sections(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

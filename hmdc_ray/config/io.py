@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from hmdc_ray.config import RunConfig, Section, default_name
-from hmdc_ray.config_errors import dotted, explain, field_schema, quote
+from hmdc_ray.config.errors import dotted, explain, field_schema, quote
 from hmdc_ray.errors import InputError, closest
 
 Scalar = str | int | float | bool | None

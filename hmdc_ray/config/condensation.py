@@ -1,0 +1,102 @@
+"""How the synthetic images are learned: matching, balance, images, schedule."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hmdc_ray.config.base import Section
+
+Family = Literal["flip", "brightness", "saturation", "contrast", "crop", "scale", "rotate", "cutout"]
+
+
+class MatchingConfig(Section):
+    """What is matched between real and synthetic images, and on which batches."""
+
+    metric: Literal["mse", "cosine", "l1"] = Field(
+        "mse", description="Distance between gradients: mse (HMDC), cosine (DC), l1 (IDC)."
+    )
+    mutual_distillation: bool = Field(False, description="Match the gradients of the members' feature agreement too (MD).")
+    peer_gradient: Literal["exact", "detached"] = Field(
+        "exact", description="Gradient of MD through the other members: exact (three exchanges) or detached (two, approximate)."
+    )
+    resize: Literal["adaptive", "bilinear"] = Field(
+        "adaptive", description="How feature maps reach the common size: adaptive (shrink by averaging) or bilinear (HMDC)."
+    )
+    sampler: Literal["random", "kmeans"] = Field(
+        "random", description="How real images are chosen: random, or kmeans (nearest to k-means centroids)."
+    )
+    sampler_period: int = Field(10, ge=1, description="Steps between two k-means selections, at least 1.")
+    kmeans_iterations: int = Field(20, ge=1, le=1000, description="Most Lloyd iterations of one k-means, 1 to 1000.")
+    real_batch: int = Field(
+        128, ge=1, description="Images in a real batch, and most decoded synthetic images in one, per class; at least 1."
+    )
+    augmentation: Literal["none", "dsa", "idc"] = Field("none", description="Siamese augmentation order: none, dsa, or idc.")
+    families: tuple[Family, ...] = Field(
+        ("flip", "brightness", "saturation", "contrast", "crop", "scale", "rotate", "cutout"),
+        strict=False,
+        description="Augmentation families in use, of flip, brightness, saturation, contrast, crop, scale, rotate, cutout; "
+        "leave out flip where mirrored images change class.",
+    )
+    precision: Literal["float32", "float64"] = Field(
+        "float32",
+        description="Number format of images, networks, gradients: float32, or float64 for checks. Part of the run's identity.",
+    )
+    classes_per_call: int | None = Field(
+        None,
+        ge=1,
+        description="Classes in one call between actors, at least 1, to bound memory; null: all. Does not change results.",
+    )
+
+
+class BalanceConfig(Section):
+    """The Gradient Balance Module (GBM)."""
+
+    mode: Literal["none", "sum", "max", "ema", "last"] = Field(
+        "none", description="How the history of gradient magnitudes is kept: none (off), sum, max, ema, or last."
+    )
+    period: int = Field(10, ge=1, description="Steps between two updates of the history, at least 1.")
+    distillation_weight: float = Field(
+        1.0, ge=0, le=1e6, description="Factor lambda, 0 to 1e6, of the MD target in the image update."
+    )
+
+
+class ImagesConfig(Section):
+    """The synthetic images and their optimiser."""
+
+    ipc: int = Field(1, ge=1, le=10_000, description="Images per class (IPC), 1 to 10000.")
+    formation: int = Field(
+        1, ge=1, le=8, description="Multi-formation factor f: each stored image holds f x f training images, 1 to 8."
+    )
+    initialise: Literal["noise", "real", "kmeans"] = Field(
+        "real",
+        description="What images start from: noise, real (random real images), or kmeans (those nearest to k-means centroids).",
+    )
+    learning_rate: float = Field(0.1, gt=0, le=1e4, description="Learning rate of the images' SGD, up to 10000.")
+    momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the images' SGD, 0 to 1.")
+    normalise: Literal["none", "max"] = Field(
+        "none", description="Scale the update of each image and channel by its largest entry (max, HMDC) or not (none, DC)."
+    )
+    clip: bool = Field(False, description="Keep pixels within [0, 1] after each step.")
+
+
+class ScheduleConfig(Section):
+    """How long the run is and how networks are trained between image steps."""
+
+    iterations: int = Field(100, ge=1, description="Iterations; each starts with fresh networks. At least 1.")
+    steps: int = Field(1, ge=1, description="Image steps in an iteration, at least 1.")
+    training: Literal["none", "synthetic", "real"] = Field(
+        "none",
+        description="What members are trained on after each image step but an iteration's last: none, synthetic, or real.",
+    )
+    inner_epochs: int = Field(
+        1, ge=1, description="Epochs over the synthetic images after a step, for training on synthetic data; at least 1."
+    )
+    real_images: int = Field(
+        2000, ge=1, description="Real images that members are trained on after a step, for training on real data; at least 1."
+    )
+    batch: int = Field(256, ge=1, description="Images in a training batch of a member, at least 1.")
+    aligner_learning_rate: float = Field(0.01, gt=0, le=10, description="Learning rate of the aligners' Adam, up to 10.")
+    checkpoint_every: int = Field(50, ge=1, description="Image steps between two checkpoints, at least 1.")
+    picture_every: int = Field(50, ge=1, description="Image steps between two image grids sent to tracking, at least 1.")

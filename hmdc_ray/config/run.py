@@ -1,0 +1,60 @@
+"""A complete run."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from hmdc_ray.config.base import Section
+from hmdc_ray.config.condensation import BalanceConfig, ImagesConfig, MatchingConfig, ScheduleConfig
+from hmdc_ray.config.data import DataConfig
+from hmdc_ray.config.evaluation import EvaluationConfig
+from hmdc_ray.config.pool import PoolConfig
+
+
+class TrackingConfig(Section):
+    """What is sent to MLflow."""
+
+    enabled: bool = Field(True, description="Log the run to MLflow.")
+    uri: str | None = Field(None, description="MLflow tracking address; null: MLFLOW_TRACKING_URI, or SQLite beside the runs.")
+
+    @field_validator("uri")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).password:
+            raise ValueError("uri holds a password, which would be written beside the results: use MLFLOW_TRACKING_PASSWORD")
+        return value
+
+    experiment: str = Field("hmdc-ray", min_length=1, description="MLflow experiment name.")
+
+
+class ClusterConfig(Section):
+    """Resources and deadlines of the Ray actors."""
+
+    threads: int = Field(
+        1, ge=1, le=256, description="Torch threads of every actor and student, 1 to 256; part of the run's identity."
+    )
+    server_cpus: float = Field(0.1, ge=0, description="Logical CPUs of the parameter server's actor, 0 or more.")
+    start_timeout: float = Field(120, gt=0, description="Seconds to wait until every actor has its resources and is ready.")
+    call_timeout: float = Field(3600, gt=0, description="Seconds that one call to an actor may take.")
+
+
+class RunConfig(Section):
+    """A complete run. Written to ``config.yaml`` in the run's folder, from which it can be repeated."""
+
+    name: str = Field(
+        "run",
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+        description="Name of the run, and of its folder under runs/: letters, digits, '_', '-', and '.' after the first.",
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed from which every random draw is derived, 0 to 2**63 - 1.")
+    data: DataConfig = DataConfig()
+    pool: PoolConfig = PoolConfig()
+    matching: MatchingConfig = MatchingConfig()
+    balance: BalanceConfig = BalanceConfig()
+    images: ImagesConfig = ImagesConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    cluster: ClusterConfig = ClusterConfig()
