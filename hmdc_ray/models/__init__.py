@@ -9,6 +9,7 @@ from hmdc_ray.models.network import Architecture, Network, Observation
 from hmdc_ray.models.registry import Entry, build, register, registered
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import Tap, TapKind, TapSpec
+from hmdc_ray.models.weights import load_weights, save_weights
 
 __all__ = [
     "Architecture",
@@ -25,10 +26,12 @@ __all__ = [
     "freeze_batchnorm",
     "has_batchnorm",
     "lenet",
+    "load_weights",
     "mlp",
     "register",
     "registered",
     "resnet",
+    "save_weights",
     "vgg",
     "vit",
 ]

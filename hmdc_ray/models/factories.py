@@ -88,7 +88,7 @@ def check_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any
             raise InputError(f"unknown option {name!r}: {closest(name, named) if named else 'there are no options'}")
     for name, parameter in named.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
-            raise InputError(f"option {name!r} is missing, must be given")
+            raise InputError(f"option {name!r} is missing: give it under 'options'")
     return {
         name: _check_value(name, value, named[name].annotation) if name in named else value for name, value in options.items()
     }

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hmdc_ray.errors import InputError
+from hmdc_ray.models.probe import evaluating, keep_output, zeros
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import Tap, TapSpec, require_module, resolve
 
@@ -70,6 +71,8 @@ class Network(nn.Module):
         taps: the declared features with their sizes, found by one forward pass of zeros.
         image_shape: native shape of the images.
         classes: number K of logits.
+        architecture: what :func:`hmdc_ray.models.registry.build` was asked for; empty for a network made in another way.
+        options: likewise.
 
     Raises:
         InputError: the module does not admit the images, or its taps, classifier or logits are not as declared.
@@ -81,6 +84,8 @@ class Network(nn.Module):
         self.module = architecture.module
         self.image_shape = shape
         self.classes = classes
+        self.architecture = ""
+        self.options: Mapping[str, Any] = {}
         self._input_size = architecture.input_size or (shape.height, shape.width)
         self._repeats = _channel_repeats(shape, architecture.input_channels)
         self._classifier = _find_classifier(architecture)
@@ -97,7 +102,8 @@ class Network(nn.Module):
             images_BCHW = images_BCHW.repeat(1, self._repeats, 1, 1)
         if images_BCHW.shape[2:] != self._input_size:
             images_BCHW = F.interpolate(images_BCHW, self._input_size, mode="bilinear", align_corners=True)
-        logits_BK: Tensor = self.module(images_BCHW)
+        with sdpa_kernel(SDPBackend.MATH):  # of torch's attention kernels the one that has a second derivative
+            logits_BK: Tensor = self.module(images_BCHW)
         return logits_BK
 
     def observe(self, images_BCHW: Tensor) -> Observation:
@@ -106,7 +112,10 @@ class Network(nn.Module):
         A tapped module that is called several times gives its last output.
         """
         logits_BK, outputs, inputs = self._capture(images_BCHW, tuple(tap.module for tap in self.taps))
-        return Observation(logits_BK, tuple(outputs[tap.module] for tap in self.taps), inputs[self._classifier])
+        embedding_BD = inputs[self._classifier]
+        if embedding_BD.ndim > 2:
+            embedding_BD = embedding_BD.flatten(1)
+        return Observation(logits_BK, tuple(outputs[tap.module] for tap in self.taps), embedding_BD)
 
     def _capture(self, images_BCHW: Tensor, taps: tuple[str, ...]) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
         """Logits, outputs of the modules ``taps``, and input of the classifier; modules not called are missing."""
@@ -115,7 +124,7 @@ class Network(nn.Module):
         with ExitStack() as hooks:
             for name in set(taps):
                 tapped = self.module.get_submodule(name)
-                hooks.enter_context(tapped.register_forward_hook(partial(_keep_output, outputs, name)))
+                hooks.enter_context(tapped.register_forward_hook(partial(keep_output, outputs, name)))
             classifier = self.module.get_submodule(self._classifier)
             keep = partial(_keep_input, inputs, self._classifier)
             hooks.enter_context(classifier.register_forward_pre_hook(keep, with_kwargs=True))
@@ -124,41 +133,38 @@ class Network(nn.Module):
 
     def _dry_run(self, specs: tuple[TapSpec, ...]) -> tuple[Tap, ...]:
         """Push zeros through, in evaluation mode so that no running statistic moves, and check what comes out."""
-        modes = [(child, child.training) for child in self.modules()]
-        like = next(self.module.parameters(), torch.empty(0))
         shape = self.image_shape
-        zeros_BCHW = torch.zeros((_DRY_BATCH, shape.channels, shape.height, shape.width), dtype=like.dtype, device=like.device)
-        self.eval()
+        images_BCHW = zeros(self.module, _DRY_BATCH, shape.channels, shape.height, shape.width)
         try:
-            with torch.no_grad():
-                logits_BK, outputs, inputs = self._capture(zeros_BCHW, tuple(spec.module for spec in specs))
+            with evaluating(self):
+                logits_BK, outputs, inputs = self._capture(images_BCHW, tuple(spec.module for spec in specs))
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"images are {shape}, the network fails on them ({reason}): "
                 "its Architecture must name input_size and input_channels if they differ from the images'"
             ) from error
-        finally:
-            for child, training in modes:
-                child.training = training
         if not isinstance(logits_BK, Tensor) or logits_BK.shape != (_DRY_BATCH, self.classes):
             expected = (_DRY_BATCH, self.classes)
             raise InputError(f"the network returns {_describe(logits_BK)}, must return logits of shape {expected}")
         embedding_BD = inputs.get(self._classifier)
-        if not isinstance(embedding_BD, Tensor) or embedding_BD.ndim != 2 or len(embedding_BD) != _DRY_BATCH:
+        if not _is_vector(embedding_BD):
             found = _describe(embedding_BD)
             raise InputError(f"classifier {self._classifier!r} is given {found}, must be given (images, features)")
         return tuple(resolve(spec, outputs.get(spec.module), _DRY_BATCH) for spec in specs)
-
-
-def _keep_output(outputs: dict[str, Any], name: str, _module: nn.Module, _inputs: object, output: Any) -> None:
-    outputs[name] = output
 
 
 def _keep_input(
     inputs: dict[str, Any], name: str, _module: nn.Module, positional: tuple[Any, ...], named: Mapping[str, Any]
 ) -> None:
     inputs[name] = (*positional, *named.values())[0]
+
+
+def _is_vector(embedding: object) -> bool:
+    """Whether there is one vector an image; maps of one pixel, which a 1x1 convolution classifies, are such vectors."""
+    if not isinstance(embedding, Tensor) or embedding.ndim < 2 or len(embedding) != _DRY_BATCH:
+        return False
+    return all(size == 1 for size in embedding.shape[2:])
 
 
 def _describe(value: object) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from torch import nn
 
 from hmdc_ray.errors import InputError, closest
+from hmdc_ray.models.external import LIBRARIES, make_external
 from hmdc_ray.models.factories import Factory, check_options, import_factory, option_parameters
 from hmdc_ray.models.network import Architecture, Network
 from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.models.weights import CHECKPOINT, load_weights
 from hmdc_ray.seeding import Key, forked
 
 AnyFactory = TypeVar("AnyFactory", bound=Factory)
@@ -64,37 +67,63 @@ def registered() -> Mapping[str, Entry]:
     return MappingProxyType(_ENTRIES)
 
 
-def build(architecture: str, options: Mapping[str, Any], shape: ImageShape, classes: int, key: Key) -> Network:
-    """Make a freshly initialised network; the same key gives the same weights.
+def build(
+    architecture: str, options: Mapping[str, Any], shape: ImageShape, classes: int, key: Key, weights: str = "scratch"
+) -> Network:
+    """Make a network that is ready to be trained; the same key and origin give the same weights.
 
     Args:
-        architecture: a registered name, or the import path ``package.module:factory`` of a function that is called like the
-            registered ones and returns an :class:`Architecture`, or a bare ``nn.Module``, which then has no taps.
+        architecture: a registered name; ``timm:NAME`` or ``torchvision:NAME`` (see :mod:`hmdc_ray.models.external`); or the
+            import path ``package.module:factory`` of a function that is called like the registered ones and returns an
+            :class:`Architecture`, or a bare ``nn.Module``, which then has no taps.
         options: the factory's options.
         shape: native shape of the images.
         classes: number of classes, at least 1.
         key: what the weights are drawn with; torch's global generators stay as they were.
+        weights: ``scratch``; ``pretrained``, the library's own weights with a fresh classifier (timm and torchvision only);
+            or ``checkpoint:PATH``, a file of :func:`hmdc_ray.models.weights.save_weights`. Images stay in the data set's
+            normalised space also for a network that was pretrained with another mean and standard deviation.
 
     Raises:
-        InputError: unknown architecture or option, or a network that does not fit the images or its own declaration.
+        InputError: unknown architecture or option; a network that does not fit the images or its own declaration; weights
+            that cannot be had or do not fit.
     """
+    assert weights in ("scratch", "pretrained") or weights.startswith(CHECKPOINT), weights
     try:
-        factory = _find(architecture)
-        checked = check_options(factory, options)
         with forked(key):
-            made = factory(shape, classes, **checked)
-            if isinstance(made, nn.Module):
-                made = Architecture(made)
-            if not isinstance(made, Architecture):
-                raise InputError(f"the factory returns a {type(made).__name__}, must return an Architecture or an nn.Module")
-            return Network(made, shape, classes)
+            network = Network(_make(architecture, options, shape, classes, weights == "pretrained"), shape, classes)
+        network.architecture, network.options = architecture, dict(options)
+        if weights.startswith(CHECKPOINT):
+            load_weights(network, Path(weights.removeprefix(CHECKPOINT)))
+        return network
     except InputError as error:
         raise InputError(f"architecture {architecture!r}: {error}") from error
+
+
+def _make(architecture: str, options: Mapping[str, Any], shape: ImageShape, classes: int, pretrained: bool) -> Architecture:
+    library, _, name = architecture.partition(":")
+    if library in LIBRARIES:
+        return make_external(library, name, options, shape, classes, pretrained)
+    if pretrained:
+        raise InputError(
+            "weights are 'pretrained', which only architectures timm:NAME and torchvision:NAME have: "
+            "must be scratch or checkpoint:PATH"
+        )
+    factory = _find(architecture)
+    made = factory(shape, classes, **check_options(factory, options))
+    if isinstance(made, nn.Module):
+        made = Architecture(made)
+    if not isinstance(made, Architecture):
+        raise InputError(f"the factory returns a {type(made).__name__}, must return an Architecture or an nn.Module")
+    return made
 
 
 def _find(architecture: str) -> Factory:
     if ":" in architecture:
         return import_factory(architecture)
     if architecture not in _ENTRIES:
-        raise InputError(f"unknown, {closest(architecture, _ENTRIES)}; a network of your own: 'package.module:factory'")
+        raise InputError(
+            f"unknown, {closest(architecture, _ENTRIES)}; others: 'timm:NAME', 'torchvision:NAME', "
+            "and a network of your own: 'package.module:factory'"
+        )
     return _ENTRIES[architecture].factory

@@ -34,10 +34,17 @@ REDUCED: dict[str, dict[str, Any]] = {
     "vgg11": {"width": 8},
     "vit": {"width": 24, "depth": 5, "heads": 3},
 }
+# Of timm a convolutional network and a transformer, and one of torchvision, which has no smaller form.
+OF_LIBRARIES: dict[str, dict[str, Any]] = {
+    "timm:test_resnet": {"zero_init_last": False},  # zero: half of its weights start with gradient 0
+    "timm:test_vit": {"input_size": 32, "patch_size": 8},
+    "torchvision:resnet18": {},
+}
+OPTIONS = REDUCED | OF_LIBRARIES
 REFUSED = {("vgg11", DIGITS)}
 CASES = [
     pytest.param(name, shape, id=f"{name}-{shape}")
-    for name in REDUCED
+    for name in OPTIONS
     for shape in (MNIST, CIFAR, DIGITS)
     if (name, shape) not in REFUSED
 ]
@@ -45,7 +52,7 @@ CASES = [
 
 @cache
 def make(name: str, shape: ImageShape) -> Network:
-    return build(name, REDUCED[name], shape, CLASSES, KEY)
+    return build(name, OPTIONS[name], shape, CLASSES, KEY)
 
 
 def draw(shape: ImageShape, images: int = 2, seed: int = 0) -> Tensor:
@@ -123,19 +130,19 @@ def test_pickles(name: str, shape: ImageShape) -> None:
     assert (copy.taps, copy.image_shape, copy.classes) == (network.taps, shape, CLASSES)
 
 
-@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_weights_come_from_the_key_alone(name: str) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    again = build(name, REDUCED[name], CIFAR, CLASSES, KEY)
+    again = build(name, OPTIONS[name], CIFAR, CLASSES, KEY)
     assert torch.equal(torch.get_rng_state(), before)
-    other = build(name, REDUCED[name], CIFAR, CLASSES, Key(0, "network", iteration=1))
+    other = build(name, OPTIONS[name], CIFAR, CLASSES, Key(0, "network", iteration=1))
     weights = torch.nn.utils.parameters_to_vector(make(name, CIFAR).parameters())
     assert torch.equal(torch.nn.utils.parameters_to_vector(again.parameters()), weights)
     assert not torch.equal(torch.nn.utils.parameters_to_vector(other.parameters()), weights)
 
 
-@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_observation_keeps_nothing_alive(name: str) -> None:
     network = make(name, CIFAR)
     observed = network.observe(draw(CIFAR))

@@ -115,6 +115,31 @@ def test_tokens_and_keyword_calls() -> None:
     assert torch.equal(observed.embedding_BD, observed.features[0][:, 0])
 
 
+def test_a_convolution_may_classify_maps_of_one_pixel() -> None:
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 5, 1), nn.Flatten())
+    observed = Network(Architecture(module, classifier="1"), SHAPE, 5).observe(torch.ones(2, 3, 8, 8))
+    assert torch.equal(observed.embedding_BD, torch.ones(2, 3))
+
+
+def test_torchs_own_attention_has_a_second_derivative() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, images_BCHW: Tensor) -> Tensor:
+            tokens = images_BCHW.flatten(1, 2)
+            logits: Tensor = self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+            return logits
+
+    network = Network(Architecture(Attention(), classifier="head"), SHAPE, 5)
+    images_BCHW = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    first = torch.autograd.grad(network(images_BCHW).square().sum(), list(network.parameters()), create_graph=True)
+    (second,) = torch.autograd.grad(torch.stack([(g**2).sum() for g in first]).sum(), images_BCHW)
+    assert torch.isfinite(second).all() and second.abs().max() > 0
+
+
 def test_hooks_are_removed_when_the_forward_fails() -> None:
     network = Network(Architecture(small(), (TapSpec("stem", "map"),)), SHAPE, 5)
     with pytest.raises(AssertionError):

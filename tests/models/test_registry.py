@@ -105,7 +105,7 @@ def test_annotations_for_type_checkers_only_do_no_harm(user_module: str) -> None
         ("my_networks:CONSTANT", {}, "is a int, must be a function (shape, classes, **options)"),
         ("my_networks:wrong", {}, "the factory returns a int, must return an Architecture or an nn.Module"),
         ("my_networks:keyword_only", {}, "does not take (shape, classes) as its first arguments"),
-        ("my_networks:needy", {}, "option 'units' is missing, must be given"),
+        ("my_networks:needy", {}, "option 'units' is missing: give it under 'options'"),
         ("my_networks:tapped", {"unit": 3}, "unknown option 'unit': did you mean 'units'?"),
         ("my_networks:tapped", {"units": "3"}, "option 'units' is '3': it should be a valid integer"),
         ("my_networks:tapped", {"units": {1}}, "option 'units' is {1}: it should be a plain value"),

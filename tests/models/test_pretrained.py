@@ -1,0 +1,165 @@
+"""Pretrained weights, from caches that the tests fill with small random ones; nothing is downloaded."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torchvision import models
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.models import ImageShape, Network, build
+from hmdc_ray.seeding import Key, forked
+
+GREY = ImageShape(1, 28, 28)
+SHUFFLENET = "shufflenetv2_x0.5-f707e7126e.pth"
+
+
+def make(architecture: str, classes: int = 5, seed: int = 0, options: dict[str, Any] | None = None) -> Network:
+    return build(architecture, options or {}, GREY, classes, Key(seed, "network"), "pretrained")
+
+
+def random_state(create: Callable[[], torch.nn.Module]) -> dict[str, Tensor]:
+    with forked(Key(7, "network")):
+        return create().state_dict()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hugging Face cache; the hub is a port that nobody listens on."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path
+
+
+@pytest.fixture
+def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch's folder of downloaded weights, empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "hub" / "checkpoints"
+
+
+def fill(hub: Path, name: str) -> tuple[Path, dict[str, Tensor]]:
+    """Random weights of 1000 classes as the hub's cache keeps them: the file, and what it holds."""
+    state = random_state(lambda: timm.create_model(name))
+    folder = hub / f"models--timm--{name}.r160_in1k"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("c0ffee")
+    (folder / "snapshots" / "c0ffee").mkdir(parents=True)
+    save_file(state, folder / "snapshots" / "c0ffee" / "model.safetensors")
+    return folder / "snapshots" / "c0ffee" / "model.safetensors", state
+
+
+@pytest.mark.parametrize("classes", [5, 1000])
+def test_timms_weights_come_with_a_fresh_classifier(hub: Path, classes: int) -> None:
+    _, state = fill(hub, "test_resnet")
+    network, other = make("timm:test_resnet", classes), make("timm:test_resnet", classes, seed=1)
+    found = network.module.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if not name.startswith("fc."))
+    head = found["fc.weight"]
+    assert head.shape == (classes, 96)
+    assert torch.equal(head, make("timm:test_resnet", classes).module.state_dict()["fc.weight"])
+    assert not torch.equal(head, other.module.state_dict()["fc.weight"])
+    assert classes != 1000 or not torch.equal(head, state["fc.weight"])
+
+
+def test_grey_is_repeated_at_the_size_of_the_pretraining(hub: Path) -> None:
+    fill(hub, "test_resnet")
+    network = make("timm:test_resnet")
+    seen: list[Tensor] = []
+    with network.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        network.eval()(torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+    assert seen[0].shape == (1, 3, 160, 160)
+    assert torch.equal(seen[0][:, 0], seen[0][:, 2])
+
+
+def test_a_transformers_positions_follow_another_input_size(hub: Path) -> None:
+    _, state = fill(hub, "test_vit")
+    network = make("timm:test_vit", options={"input_size": 80})
+    assert [(tap.height, tap.width) for tap in network.taps] == [(5, 5)] * 4
+    assert torch.equal(network.module.state_dict()["blocks.0.attn.qkv.weight"], state["blocks.0.attn.qkv.weight"])
+
+
+def refusal(architecture: str) -> str:
+    with pytest.raises(InputError) as caught:
+        make(architecture)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_a_network_timms_weights_are_named(hub: Path, monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    message = refusal("timm:test_resnet")
+    assert "timm/test_resnet.r160_in1k/model.safetensors are neither in the local cache nor reachable" in message
+    assert "use scratch or checkpoint:PATH" in message
+
+
+def test_a_network_without_weights_on_the_hub_is_refused(hub: Path) -> None:
+    assert "it has no pretrained weights on the Hugging Face hub" in refusal("timm:test_coatnet")
+
+
+def test_a_damaged_file_of_the_hub_is_named(hub: Path) -> None:
+    path, _ = fill(hub, "test_resnet")
+    path.write_bytes(path.read_bytes()[:1000])
+    message = refusal("timm:test_resnet")
+    assert f"pretrained weights {str(path)!r} cannot be read" in message and "delete the file" in message
+
+
+def test_torchvisions_weights_come_with_a_fresh_classifier(torch_home: Path) -> None:
+    state = random_state(models.shufflenet_v2_x0_5)
+    torch.save(state, torch_home / SHUFFLENET)
+    found = make("torchvision:shufflenet_v2_x0_5").module.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if not name.startswith("fc."))
+    assert found["fc.weight"].shape == (5, 1024)
+    other = make("torchvision:shufflenet_v2_x0_5", classes=1000, seed=1).module.state_dict()["fc.weight"]
+    assert not torch.equal(other, state["fc.weight"])
+
+
+def test_old_names_of_densenets_layers_are_understood(torch_home: Path) -> None:
+    state = random_state(models.densenet121)
+    old = {name.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): tensor for name, tensor in state.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, torch_home / "densenet121-a639ec97.pth")
+    found = make("torchvision:densenet121").module.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if not name.startswith("classifier."))
+
+
+def test_without_a_network_torchvisions_weights_are_named(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float | None] = []
+
+    def unreachable(*_: object, **__: object) -> None:
+        limits.append(socket.getdefaulttimeout())
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    message = refusal("torchvision:shufflenet_v2_x0_5")
+    assert f"pretrained weights {SHUFFLENET} are neither in the local cache nor reachable at https://" in message
+    assert f"put the file into {torch_home}" in message
+    assert limits == [10.0] and socket.getdefaulttimeout() is None
+
+
+class Malicious:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_file_with_code_in_it_is_refused_unread(torch_home: Path, tmp_path: Path) -> None:
+    torch.save({"fc.weight": Malicious(tmp_path / "mark")}, torch_home / SHUFFLENET)
+    assert f"pretrained weights {str(torch_home / SHUFFLENET)!r} cannot be read" in refusal("torchvision:shufflenet_v2_x0_5")
+    assert not (tmp_path / "mark").exists()
