@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -21,32 +19,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from numpy.dtypes import Float64DType
 from PIL import Image
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from hmdc_ray.data.packing import check_formation, decode
-from hmdc_ray.data.statistics import KNOWN
-from hmdc_ray.errors import InputError, closest
+from hmdc_ray.errors import InputError
 from hmdc_ray.files import atomic_path
 
 FILE_NAME = "condensed.parquet"
 METADATA_KEY = b"hmdc_ray"
-# What torch.save wrote into DC's files beside tensors: the authors' accuracies as NumPy scalars, under NumPy 1 and 2 names.
-_NUMPY_SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]  # no public name
-_DC_GLOBALS: list[Any] = [(_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [
-    np.dtype,
-    Float64DType,
-]
 
 
 def _package_version() -> str:
     return installed_version("hmdc-ray")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CondensedSet(Dataset[tuple[Tensor, int]]):
     """Condensed images and labels; as a data set, its items are the *decoded* (image (C, H, W) normalised, label) pairs.
 
@@ -79,6 +69,10 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
 
     def __post_init__(self) -> None:
         _check(self)
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.images.shape[1:]))
+        return f"CondensedSet({len(self.images)} images {size}, {len(self.class_names)} classes, formation {self.formation})"
 
     def __len__(self) -> int:
         return len(self.images) * self.formation**2
@@ -145,8 +139,11 @@ def _check(condensed: CondensedSet) -> None:
     check_formation(condensed.formation, *images.shape[2:])
 
 
-class _Metadata(BaseModel):
-    """What the file's schema carries under ``METADATA_KEY``, as JSON."""
+class Metadata(BaseModel):
+    """What a file says of a condensed set beside images and labels, as JSON; see :class:`CondensedSet` for the fields.
+
+    ``shape`` is (C, H, W) of a stored image.
+    """
 
     version: str
     class_names: tuple[str, ...]
@@ -157,6 +154,57 @@ class _Metadata(BaseModel):
     shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     config: dict[str, Any] | None
     data_fingerprint: str | None
+
+    @classmethod
+    def of(cls, condensed: CondensedSet) -> Metadata:
+        """What is to be written beside the images and labels of a set."""
+        _, channels, height, width = condensed.images.shape
+        return cls(
+            version=condensed.version,
+            class_names=condensed.class_names,
+            mean=condensed.mean,
+            std=condensed.std,
+            formation=condensed.formation,
+            value_range=condensed.value_range,
+            shape=(channels, height, width),
+            config=condensed.config,
+            data_fingerprint=condensed.fingerprint,
+        )
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Metadata:
+        """Read the JSON text.
+
+        Raises:
+            InputError: not JSON, or a field is missing or wrong.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "text"
+            raise InputError(f"metadata of the condensed set, {place}: {first['msg']}") from error
+
+    def restore(self, images: Tensor, labels: Tensor) -> CondensedSet:
+        """The set that was written, from its images (N, C, H, W), normalised, and labels (N,).
+
+        Raises:
+            InputError: the parts do not fit together.
+        """
+        if tuple(images.shape[1:]) != self.shape:
+            raise InputError(f"images have shape {list(images.shape)}, must be N of {list(self.shape)}, as their metadata says")
+        return CondensedSet(
+            images=images,
+            labels=labels,
+            class_names=self.class_names,
+            mean=self.mean,
+            std=self.std,
+            formation=self.formation,
+            value_range=self.value_range,
+            config=self.config,
+            fingerprint=self.data_fingerprint,
+            version=self.version,
+        )
 
 
 def save_condensed(path: Path, condensed: CondensedSet) -> None:
@@ -172,40 +220,33 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
     values = pa.array(condensed.images.detach().cpu().contiguous().numpy().reshape(-1))
     offsets = pa.array(np.arange(count + 1) * math.prod(shape), pa.int32())
     columns = {
-        "image": pa.array(_pictures(condensed), pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "image": pa.array(
+            [{"bytes": picture, "path": f"{row:05d}.png"} for row, picture in enumerate(pictures(condensed))],
+            pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+        ),
         "pixels": pa.ListArray.from_arrays(offsets, values),
         "label": pa.array(condensed.labels.cpu().numpy()),
     }
-    metadata = _Metadata(
-        version=condensed.version,
-        class_names=condensed.class_names,
-        mean=condensed.mean,
-        std=condensed.std,
-        formation=condensed.formation,
-        value_range=condensed.value_range,
-        shape=(shape[0], shape[1], shape[2]),
-        config=condensed.config,
-        data_fingerprint=condensed.fingerprint,
-    )
     features = {
         "image": {"_type": "Image"},
         "pixels": {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"},
         "label": {"names": list(condensed.class_names), "_type": "ClassLabel"},
     }
     table = pa.table(columns).replace_schema_metadata(
-        {METADATA_KEY: metadata.model_dump_json(), b"huggingface": json.dumps({"info": {"features": features}})}
+        {METADATA_KEY: Metadata.of(condensed).model_dump_json(), b"huggingface": json.dumps({"info": {"features": features}})}
     )
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 
 
-def _pictures(condensed: CondensedSet) -> list[dict[str, Any]]:
-    pictures = []
-    for row, image_HWC in enumerate((condensed.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()):
+def pictures(condensed: CondensedSet) -> list[bytes]:
+    """The stored images as 8-bit PNG files, clamped to the pixel range, N of them."""
+    files = []
+    for image_HWC in (condensed.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
         file = io.BytesIO()
         Image.fromarray(image_HWC.squeeze(2) if image_HWC.shape[2] == 1 else image_HWC).save(file, format="PNG")
-        pictures.append({"bytes": file.getvalue(), "path": f"{row:05d}.png"})
-    return pictures
+        files.append(file.getvalue())
+    return files
 
 
 def load_condensed(path: str | Path) -> CondensedSet:
@@ -228,32 +269,16 @@ def load_condensed(path: str | Path) -> CondensedSet:
         raise InputError(f"{file} is not a readable Parquet file: {error}") from error
     try:
         metadata = _read_metadata(table.schema)
-        return CondensedSet(
-            images=_read_pixels(table, metadata.shape),
-            labels=_read_labels(table),
-            class_names=metadata.class_names,
-            mean=metadata.mean,
-            std=metadata.std,
-            formation=metadata.formation,
-            value_range=metadata.value_range,
-            config=metadata.config,
-            fingerprint=metadata.data_fingerprint,
-            version=metadata.version,
-        )
+        return metadata.restore(_read_pixels(table, metadata.shape), _read_labels(table))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
 
 
-def _read_metadata(schema: pa.Schema) -> _Metadata:
+def _read_metadata(schema: pa.Schema) -> Metadata:
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
         raise InputError("no metadata of a condensed set in its schema: was it written by save_condensed?")
-    try:
-        return _Metadata.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "text"
-        raise InputError(f"metadata of the condensed set, {place}: {first['msg']}") from error
+    return Metadata.parse(text)
 
 
 def _column(table: pa.Table, name: str, kind: str, fits: bool) -> pa.Array:
@@ -288,54 +313,3 @@ def _column_type(table: pa.Table, name: str) -> pa.DataType:
     if name not in table.column_names:
         raise InputError(f"no column {name!r}: has {', '.join(table.column_names) or 'none'}")
     return table.schema.field(name).type
-
-
-def import_dc(path: str | Path, statistics: str | tuple[Sequence[float], Sequence[float]], snapshot: int = -1) -> CondensedSet:
-    """Read a file of DC's released code (Zhao et al., arXiv 2006.05929): a dict whose ``data`` lists [images, labels] pairs.
-
-    Nothing in the file is executed: only tensors, numbers and containers are read. Classes are named by their index.
-
-    Args:
-        path: file that ``torch.save`` wrote.
-        statistics: (mean, std) per channel that the images are normalised with, or a known name, such as ``cifar10``.
-        snapshot: which entry of ``data``: experiments, or iterations of one, in order; negative counts from the end.
-
-    Raises:
-        InputError: no such file, not of this format, asks for code, or holds images or labels that do not fit.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file} does not exist: give a file that DC's code saved")
-    if isinstance(statistics, str) and statistics not in KNOWN:
-        raise InputError(f"statistics is {statistics!r}, which is not known: {closest(statistics, KNOWN)}")
-    mean, std = KNOWN[statistics] if isinstance(statistics, str) else statistics
-    images, labels = _dc_snapshot(file, snapshot)
-    try:
-        return CondensedSet(
-            images=images.float().contiguous(),
-            labels=labels,
-            class_names=tuple(str(label) for label in range(len(labels.unique()))),
-            mean=tuple(map(float, mean)),
-            std=tuple(map(float, std)),
-        )
-    except InputError as error:
-        raise InputError(f"{file}, snapshot {snapshot}: {error}") from error
-
-
-def _dc_snapshot(file: Path, snapshot: int) -> tuple[Tensor, Tensor]:
-    try:
-        with torch.serialization.safe_globals(_DC_GLOBALS):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # broken bytes can fail anywhere in the reader
-        forbidden = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"asks for {forbidden[1]!r}, only tensors and numbers are read" if forbidden else "is not a file of torch.save"
-        raise InputError(f"{file} {reason}") from error
-    snapshots = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(snapshots, list) or not snapshots:
-        raise InputError(f"{file} has no list 'data' of [images, labels], as DC's code saves")
-    if not -len(snapshots) <= snapshot < len(snapshots):
-        raise InputError(f"{file}: snapshot is {snapshot}, must be {-len(snapshots)} to {len(snapshots) - 1}")
-    pair = snapshots[snapshot]
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
-        raise InputError(f"{file}, snapshot {snapshot}: is not a pair of tensors [images, labels]")
-    return pair[0], pair[1]

@@ -2,7 +2,6 @@ import errno
 import io
 import json
 import os
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from hmdc_ray.condensed import METADATA_KEY, CondensedSet, import_dc, load_condensed, save_condensed
+from hmdc_ray.condensed import METADATA_KEY, CondensedSet, load_condensed, save_condensed
 from hmdc_ray.data.packing import decode
 from hmdc_ray.errors import InputError
-
-PEERS = Path(__file__).resolve().parents[1].parent / "shared" / "peers"
 
 
 def make_set(channels: int = 3, **changes: Any) -> CondensedSet:
@@ -241,110 +238,6 @@ def test_files_that_are_missing_or_of_another_format(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"x\.parquet") as caught:
             load_condensed(tmp_path / "x.parquet")
         assert "\n" not in str(caught.value)
-
-
-# Import of DC's files
-
-GREY = ((0.5,), (0.25,))
-
-
-def dc_file(tmp_path: Path, content: Any) -> Path:
-    path = tmp_path / "res_DC.pt"
-    torch.save(content, path)
-    return path
-
-
-def dc_content(**changes: Any) -> dict[str, Any]:
-    images = [torch.full((4, 1, 4, 4), float(index)) for index in range(2)]
-    accuracies = {"ConvNet": [np.float64(0.5)]}
-    return {"data": [[image, torch.tensor([0, 0, 1, 1])] for image in images], "accs_all_exps": accuracies} | changes
-
-
-def test_import_takes_the_wanted_snapshot(tmp_path: Path) -> None:
-    path = dc_file(tmp_path, dc_content())
-
-    last, first = import_dc(path, GREY), import_dc(str(path), "mnist", snapshot=0)
-
-    assert last.images.unique().tolist() == [1.0] and first.images.unique().tolist() == [0.0]
-    assert (last.mean, last.std) == GREY and (first.mean, first.std) == ((0.1307,), (0.3081,))
-    assert last.class_names == ("0", "1") and last.formation == 1 and last.config is None and last.fingerprint is None
-
-
-def test_imported_set_saves_and_loads(tmp_path: Path) -> None:
-    imported = import_dc(dc_file(tmp_path, dc_content()), GREY)
-
-    save_condensed(tmp_path / "c.parquet", imported)
-
-    assert torch.equal(load_condensed(tmp_path / "c.parquet").images, imported.images)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], "has no list 'data'"),
-        ({"data": []}, "has no list 'data'"),
-        ({"data": [[torch.zeros(2, 1, 4, 4)]]}, "is not a pair of tensors"),
-        ({"data": [[torch.zeros(2, 1, 4, 4), [0, 1]]]}, "is not a pair of tensors"),
-        ({"data": [[torch.zeros(2, 4, 4), torch.tensor([0, 1])]]}, r"must be float32 \(N, C, H, W\)"),
-        ({"data": [[torch.zeros(2, 1, 4, 4), torch.tensor([0, 5])]]}, "label of row 1 is 5, must be 0 to 1"),
-        ({"data": [[torch.zeros(2, 1, 4, 4), torch.tensor([0.0, 1.0])]]}, "must be int64"),
-        ({"data": [[torch.full((2, 1, 4, 4), torch.nan), torch.tensor([0, 1])]]}, "row 0 are not all finite"),
-        ({"data": [[torch.zeros(2, 3, 4, 4), torch.tensor([0, 1])]]}, "mean and std have 1 and 1 values, must be 3"),
-    ],
-)
-def test_import_of_wrong_content(content: Any, message: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"res_DC\.pt.*{message}"):
-        import_dc(dc_file(tmp_path, content), GREY)
-
-
-class Payload:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.target),)
-
-
-def test_import_never_runs_code(tmp_path: Path) -> None:
-    target = tmp_path / "executed"
-    with_torch, plain = dc_file(tmp_path, dc_content(extra=Payload(target))), tmp_path / "plain.pt"
-    plain.write_bytes(pickle.dumps(Payload(target), protocol=2))
-
-    with pytest.raises(InputError, match=r"res_DC\.pt asks for 'posix\.mkdir', only tensors and numbers are read"):
-        import_dc(with_torch, GREY)
-    with pytest.raises(InputError, match=r"plain\.pt"):
-        import_dc(plain, GREY)
-
-    assert not target.exists()
-
-
-def test_import_of_broken_bytes_and_arguments(tmp_path: Path) -> None:
-    whole = dc_file(tmp_path, dc_content())
-    for content in (b"", b"PK\x03\x04", b"hello", whole.read_bytes()[:-300]):
-        (tmp_path / "x.pt").write_bytes(content)
-        with pytest.raises(InputError, match=r"x\.pt is not a file of torch\.save"):
-            import_dc(tmp_path / "x.pt", GREY)
-    with pytest.raises(InputError, match=r"nowhere\.pt does not exist"):
-        import_dc(tmp_path / "nowhere.pt", GREY)
-    with pytest.raises(InputError, match=r"snapshot is 2, must be -2 to 1"):
-        import_dc(whole, GREY, snapshot=2)
-    with pytest.raises(InputError, match=r"statistics is 'cifar1o', which is not known: did you mean 'cifar10'\?"):
-        import_dc(whole, "cifar1o")
-
-
-@pytest.mark.skipif(not PEERS.is_dir(), reason="the folder with published condensed sets is absent")
-@pytest.mark.parametrize(
-    ("name", "statistics", "shape"),
-    [
-        ("res_DC_CIFAR10_ConvNet_1ipc_1000.pt", "cifar10", (10, 3, 32, 32)),
-        ("modelpool_res_DC_CIFAR10_ConvNet_1ipc_1000.pt", "cifar10", (10, 3, 32, 32)),
-        ("res_DC_MNIST_ConvNet_1ipc.pt", "mnist", (10, 1, 28, 28)),
-    ],
-)
-def test_published_files(name: str, statistics: str, shape: tuple[int, ...]) -> None:
-    imported = import_dc(PEERS / name, statistics)
-
-    assert imported.images.shape == shape and imported.labels.tolist() == list(range(10)) and imported.ipc == 1
 
 
 def test_version_is_the_installed_one() -> None:

@@ -1,0 +1,148 @@
+"""From what a file holds and what the user states to a checked condensed set, with a record of what was taken for granted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.data.statistics import KNOWN, Statistics
+from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.labels import integers, read_labels
+from hmdc_ray.interchange.stated import Found, Stated
+
+_T = TypeVar("_T")
+
+# Pixels, 0 to 1 in theory. Published images in pixel scale leave it by the last steps' size; normalised ones, which nothing
+# clips, were seen from -0.7 to 2.6. Values 0 to 255 that are taken for normalised come to 40 and more.
+_PIXEL_LIMITS = (-0.5, 1.5)
+_NORMALISED_LIMITS = (-9.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A set from a foreign file.
+
+    Attributes:
+        condensed: the set.
+        assumed: what was found, and what it was taken for: two lines to show to the user.
+    """
+
+    condensed: CondensedSet
+    assumed: str
+
+
+def assemble(path: Path, found: Found, stated: Stated) -> Imported:
+    """Check the parts against each other and against what the user states, and normalise images in pixel scale.
+
+    Raises:
+        InputError: something is missing, contradicts, or cannot be, such as values far outside of the scale.
+    """
+    metadata = found.metadata
+    images = _checked_images(found.images)
+    scale = _settled("--scale", stated.scale, found.scale, "normalised")
+    formation = _settled("--formation", stated.formation, metadata.formation if metadata else found.formation, 1)
+    mean, std = _statistics(found, stated, images.shape[1])
+    labels, labels_from = _labels(found, stated, len(images))
+    names = _class_names(labels, found, stated)
+    if metadata is None:
+        _check_scale(images, scale, mean, std)
+    if scale == "pixel":
+        images = (images - images.new_tensor(mean).view(-1, 1, 1)) / images.new_tensor(std).view(-1, 1, 1)
+    if metadata is not None:
+        condensed = metadata.restore(images, labels)
+    else:
+        condensed = CondensedSet(images, labels, names, mean, std, formation)
+    count, channels, height, width = images.shape
+    size = f"{count} images of {channels}x{height}x{width}, {len(names)} classes"
+    taken = [
+        f"{'normalised with' if scale == 'normalised' else 'pixels, to be normalised with'} {_shown(mean, std)}",
+        f"f {formation}",
+        f"labels of {labels_from}",
+        f"classes {', '.join(names[:3])}{', ..' if len(names) > 3 else ''}",
+    ]
+    return Imported(condensed, f"{path}: {size}{found.origin and '; ' + found.origin}\ntaken as {'; '.join(taken)}")
+
+
+def _settled(flag: str, stated: _T | None, known: _T | None, default: _T) -> _T:
+    if stated is None:
+        return default if known is None else known
+    if known is not None and stated != known:
+        raise InputError(f"{flag} is {stated!r}, but the file or its format says {known!r}: leave out {flag}")
+    return stated
+
+
+def _checked_images(images: Tensor) -> Tensor:
+    if images.ndim != 4 or images.numel() == 0:
+        raise InputError(f"images have shape {list(images.shape)}, must be N x C x H x W, at least one")
+    if not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}, must be floating point, normalised or in pixel scale 0 to 1")
+    return images.float().contiguous()
+
+
+def _statistics(found: Found, stated: Stated, channels: int) -> Statistics:
+    known = (found.metadata.mean, found.metadata.std) if found.metadata else None
+    statistics = known or stated.statistics
+    if statistics is None:
+        raise InputError(f"a file does not name its data set: give --statistics, {', '.join(KNOWN)}, or MEAN,..:STD,..")
+    mean, std = statistics
+    if not len(mean) == len(std) == channels:
+        raise InputError(f"statistics {_shown(mean, std)} are for {len(mean)} channels, but images have {channels}")
+    if known and stated.statistics and not _close(known, stated.statistics):
+        raise InputError(f"--statistics are {_shown(*stated.statistics)}, but the file says {_shown(*known)}: leave them out")
+    return statistics
+
+
+def _close(ours: Statistics, theirs: Statistics) -> bool:
+    return all(
+        len(left) == len(right) and all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(left, right, strict=True))
+        for left, right in zip(ours, theirs, strict=True)
+    )
+
+
+def _labels(found: Found, stated: Stated, count: int) -> tuple[Tensor, str]:
+    if found.labels is not None and stated.labels is not None:
+        raise InputError(f"--labels is {stated.labels}, but the file has labels: leave out --labels")
+    if found.labels is not None:
+        return integers(found.labels, count), "the file"
+    if stated.labels is None:
+        raise InputError("there are no labels in the file: give --labels FILE, written by torch.save or numpy.save")
+    return integers(read_labels(stated.labels), count), str(stated.labels)
+
+
+def _class_names(labels: Tensor, found: Found, stated: Stated) -> tuple[str, ...]:
+    present = len(labels.unique())
+    known = found.metadata.class_names if found.metadata else found.class_names
+    names = stated.class_names
+    if names is not None and known is None and len(names) != present:
+        raise InputError(f"--class-names are {', '.join(names)}: {len(names)} names, but labels have {present} classes")
+    return _settled("--class-names", names, known, tuple(map(str, range(present))))
+
+
+def _check_scale(images: Tensor, scale: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    if not images.isfinite().all():
+        return  # the set itself says in which row
+    low, high = float(images.min()), float(images.max())
+    if scale == "pixel":
+        if low < _PIXEL_LIMITS[0] or high > _PIXEL_LIMITS[1]:
+            raise InputError(f"images range from {low:.4g} to {high:.4g}, but scale 'pixel' is 0 to 1: is it 'normalised'?")
+        return
+    if low >= 0 and high <= 1:
+        raise InputError(
+            f"images range from {low:.4g} to {high:.4g}, as pixels do, but are stated to be normalised: "
+            "is --scale pixel meant (with --format tensors)?"
+        )
+    pixels = images * images.new_tensor(std).view(-1, 1, 1) + images.new_tensor(mean).view(-1, 1, 1)
+    if pixels.min() < _NORMALISED_LIMITS[0] or pixels.max() > _NORMALISED_LIMITS[1]:
+        raise InputError(
+            f"images range from {low:.4g} to {high:.4g}, too far for normalised ones, whose pixels are about 0 to 1: "
+            "values 0 to 255 must be divided by 255, others need their own --statistics"
+        )
+
+
+def _shown(mean: tuple[float, ...], std: tuple[float, ...]) -> str:
+    return ":".join(",".join(f"{value:.4g}" for value in values) for values in (mean, std))

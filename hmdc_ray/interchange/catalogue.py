@@ -1,0 +1,20 @@
+"""The formats by name, each with what its name states about a file; free of torch, for the command line's help."""
+
+from __future__ import annotations
+
+MEANINGS: dict[str, str] = {
+    "dc": "file of DC's code (also DSA, DM): normalised, f 1, labels in the file, last snapshot unless --snapshot",
+    "hmdc": "synthetic_images.pth of HMDC's code: normalised, f in the file, labels by position",
+    "idc": "data.pt of IDC's code: pixel scale, packed, labels in the file; f from its args.txt, or --formation",
+    "mtt": "images_best.pt of MTT's code, labels_best.pt beside it: normalised, not ZCA-whitened, f 1",
+    "tensors": "any file of torch.save with images and labels, or --labels: normalised, f 1, unless stated",
+    "dd-ranking": "folder of DD-Ranking with images.pt and labels.pt: decoded, normalised, not ZCA-whitened, f 1",
+    "image-folder": "8-bit images in a folder per class: pixel scale; index.json of an export states the rest, else f 1",
+    "npz": "arrays images and labels; an export's metadata states the rest, else normalised, f 1, unless stated",
+    "safetensors": "tensors images and labels; an export's metadata states the rest, else as npz",
+    "pt": "as tensors, with an export's metadata, which states the rest",
+}
+"""What the name of each format says of a file, and what is taken for granted."""
+
+EXPORTS: tuple[str, ...] = ("dd-ranking", "image-folder", "npz", "safetensors", "pt")
+"""Formats that are also written."""

@@ -1,0 +1,49 @@
+"""A folder for DD-Ranking (NUS-HPC-AI-Lab/DD-Ranking, ddranking/metrics/hard_label.py): ``images.pt`` and ``labels.pt``.
+
+Its evaluator takes a tensor of training images (N, C, H, W), normalised, and hard labels (N,), by default sorted by class with
+the same number in each. So a packed set is written decoded. ``metadata.json`` beside is ours; DD-Ranking does not look at it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hmdc_ray.condensed import CondensedSet, Metadata
+from hmdc_ray.interchange import pt
+from hmdc_ray.interchange.pairs import read_pair
+from hmdc_ray.interchange.stated import Found, Stated
+
+METADATA_FILE = "metadata.json"
+
+
+def read(path: Path, stated: Stated) -> Found:
+    """The set in such a folder, or in a file of images with one of labels beside it.
+
+    Raises:
+        InputError: not such files, or soft labels.
+    """
+    file, images, labels = read_pair(path, stated, "images.pt")
+    metadata = file.with_name(METADATA_FILE)
+    return Found(
+        images,
+        labels,
+        scale="normalised",
+        formation=1,
+        metadata=Metadata.parse(metadata.read_bytes()) if metadata.is_file() else None,
+        origin="not ZCA-whitened",
+    )
+
+
+def write(folder: Path, condensed: CondensedSet) -> None:
+    """Write the decoded images bit for bit, in the order of their classes, and within a class in the order of the set.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+    images, labels = condensed.decoded()
+    order = labels.argsort(stable=True)
+    decoded = replace(condensed, images=images[order], labels=labels[order], formation=1)
+    pt.save(folder / "images.pt", decoded.images)
+    pt.save(folder / "labels.pt", decoded.labels)
+    (folder / METADATA_FILE).write_text(Metadata.of(decoded).model_dump_json(indent=2), encoding="utf-8")

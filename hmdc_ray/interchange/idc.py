@@ -1,0 +1,45 @@
+"""Files of IDC's released code (Kim et al., ICML 2022; snu-mllab/Efficient-Dataset-Condensation, condense.py).
+
+``data.pt`` is a list of images (N, C, H, W), float32, packed, in pixel scale and, after the last steps, a little outside of
+0 to 1; and labels (N,). The factor f is not in it, but in ``args.txt``, JSON that the code writes into the same folder. The
+grid of tiles is the one used here. IDC enlarges tiles with corners not aligned, this package with corners aligned.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.safe import load_torch, plain_tensor
+from hmdc_ray.interchange.stated import Found, Stated
+
+
+def read(path: Path, stated: Stated) -> Found:
+    """The set, with f from ``args.txt`` where it lies beside.
+
+    Raises:
+        InputError: not such a file, f is nowhere stated, or the images were decoded in another way than a grid of f x f.
+    """
+    content = load_torch(path)
+    if not isinstance(content, list | tuple) or len(content) != 2:
+        raise InputError(f"{path} is not a list [images, labels], as IDC's code saves")
+    images, labels = (plain_tensor(part, path, what) for part, what in zip(content, ("images", "labels"), strict=True))
+    arguments = path.with_name("args.txt")
+    formation = _factor(arguments) if arguments.is_file() else None
+    if formation is None and stated.formation is None:
+        raise InputError(f"{path} does not say its factor f, and there is no args.txt beside it: give --formation")
+    return Found(images, labels, scale="pixel", formation=formation)
+
+
+def _factor(path: Path) -> int:
+    try:
+        arguments = json.loads(path.read_bytes())
+        factor, decoding = arguments["factor"], arguments["decode_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} has no 'factor' and 'decode_type', as IDC's code writes") from error
+    if not isinstance(factor, int) or (decoding != "single" and factor > 1):
+        raise InputError(
+            f"{path}: factor is {factor!r} and decode_type {decoding!r}, only a whole number and 'single' are read"
+        )
+    return max(1, factor)

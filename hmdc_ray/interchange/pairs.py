@@ -1,0 +1,36 @@
+"""Images and labels in two files of ``torch.save`` beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.labels import read_labels
+from hmdc_ray.interchange.safe import load_torch, plain_tensor
+from hmdc_ray.interchange.stated import Stated
+
+
+def read_pair(path: Path, stated: Stated, images_name: str) -> tuple[Path, Tensor, Tensor | None]:
+    """Images, and the labels in the file of the same name with ``labels`` for ``images``, unless the user states another.
+
+    Args:
+        path: file of the images, or the folder that holds it.
+        stated: may name a file of labels.
+        images_name: file of the images in a folder.
+
+    Returns:
+        The file of the images, the images, and the labels or None.
+
+    Raises:
+        InputError: no such file, or not a tensor.
+    """
+    file = path / images_name if path.is_dir() else path
+    images = plain_tensor(load_torch(file), file, "images")
+    beside = file.with_name(file.name.replace("images", "labels"))
+    if stated.labels is not None or beside == file:
+        return file, images, None
+    if not beside.is_file():
+        raise InputError(f"{file} has no labels: {beside.name} is not beside it, give --labels")
+    return file, images, read_labels(beside)

@@ -1,0 +1,43 @@
+"""A whole condensed set as safetensors: ``images`` and ``labels``, and JSON text in the file's metadata under ``hmdc_ray``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from hmdc_ray.condensed import METADATA_KEY, CondensedSet, Metadata
+from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.safe import require_file
+from hmdc_ray.interchange.stated import Found, Stated
+
+_KEY = METADATA_KEY.decode()
+
+
+def read(path: Path, stated: Stated) -> Found:
+    """Tensors ``images`` and ``labels``, and the metadata of an export where it is in the file.
+
+    Raises:
+        InputError: not such a file.
+    """
+    require_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:  # the library checks every shape against the size of the file
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name in ("images", "labels")}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is not a file of safetensors: {error}") from error
+    if "images" not in tensors:
+        raise InputError(f"{path} has no tensor 'images'")
+    return Found(tensors["images"], tensors.get("labels"), metadata=None if text is None else Metadata.parse(text))
+
+
+def write(path: Path, condensed: CondensedSet) -> None:
+    """Write images and labels bit for bit, and everything else as metadata.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    tensors = {"images": condensed.images.contiguous(), "labels": condensed.labels.contiguous()}
+    path.write_bytes(save(tensors, metadata={_KEY: Metadata.of(condensed).model_dump_json()}))

@@ -1,0 +1,97 @@
+"""What is known of a foreign file: what the user states, and what the file or its format says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from hmdc_ray.condensed import Metadata
+from hmdc_ray.data.statistics import KNOWN, Statistics
+from hmdc_ray.errors import InputError, closest
+
+Scale = Literal["normalised", "pixel"]
+"""``normalised``: pixels less the mean, over the deviation, per channel. ``pixel``: 0 to 1."""
+
+SCALES: tuple[Scale, ...] = ("normalised", "pixel")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the user says of a file; None where nothing is said.
+
+    Attributes:
+        statistics: mean and deviation per channel, of pixels 0 to 1, that the images are normalised with (or, of images in
+            pixel scale, are to be normalised with).
+        scale: of the values in the file.
+        formation: factor f, at least 1: a stored image holds f x f training images.
+        labels: file of labels, for images that come without.
+        snapshot: which of several sets in the file; negative counts from the end.
+        class_names: one for each class, in the order of the labels.
+
+    Raises:
+        InputError: an unknown scale, a factor below 1, or statistics that are not finite, the deviations above 0.
+    """
+
+    statistics: Statistics | None = None
+    scale: str | None = None
+    formation: int | None = None
+    labels: Path | None = None
+    snapshot: int | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and self.scale not in SCALES:
+            raise InputError(f"--scale is {self.scale!r}, which is not known: {closest(self.scale, SCALES)}")
+        if self.formation is not None and self.formation < 1:
+            raise InputError(f"--formation is {self.formation}, must be at least 1")
+        if self.statistics is not None:
+            mean, std = self.statistics
+            if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
+                raise InputError(f"--statistics are {mean}:{std}, must be finite, the deviations above 0")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file holds, before it is checked.
+
+    Attributes:
+        images: stored images, meant to be (N, C, H, W), floating point.
+        labels: meant to be integers (N,); None: not in the file.
+        scale: as the file or its format says; None: neither does.
+        formation: likewise.
+        class_names: likewise.
+        metadata: of a file that was exported from here, else None. States everything else.
+        origin: which part of the file, or which further file, this is; for the user to read.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    scale: Scale | None = None
+    formation: int | None = None
+    class_names: tuple[str, ...] | None = None
+    metadata: Metadata | None = None
+    origin: str = ""
+
+
+def parse_statistics(text: str) -> Statistics:
+    """Read ``cifar10`` or another known name, or ``MEAN,..:STD,..`` with a number for each channel, of pixels 0 to 1.
+
+    Raises:
+        InputError: neither of them.
+    """
+    if text in KNOWN:
+        return KNOWN[text]
+    if ":" not in text:
+        raise InputError(f"--statistics is {text!r}, which is not known: {closest(text, KNOWN)} Or give MEAN,..:STD,..")
+    parts = text.split(":")
+    try:
+        mean, std = (tuple(float(number) for number in part.split(",")) for part in parts)
+    except ValueError:
+        raise InputError(f"--statistics is {text!r}, must be numbers MEAN,..:STD,.., such as 0.1307:0.3081") from None
+    if len(mean) != len(std):
+        raise InputError(f"--statistics is {text!r}: {len(mean)} means, but {len(std)} deviations; must be one each a channel")
+    return mean, std

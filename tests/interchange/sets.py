@@ -1,0 +1,52 @@
+"""Sets and files that the tests of this folder share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.interchange.stated import Stated
+
+GREY = ((0.5,), (0.25,))
+STATED = Stated(statistics=GREY)
+METADATA = ("class_names", "mean", "std", "formation", "value_range", "config", "fingerprint", "version")
+
+
+def make_set(channels: int = 3, **changes: Any) -> CondensedSet:
+    """Six packed images of three classes, the classes not in order, pixels in and out of the range that can be shown."""
+    generator = torch.Generator().manual_seed(0)
+    fields: dict[str, Any] = {
+        "images": torch.randn(6, channels, 6, 4, generator=generator) * 3,
+        "labels": torch.tensor([1, 0, 1, 2, 0, 2]),
+        "class_names": ("cat/../dog", "Ähre", ".."),
+        "mean": (0.1, 0.5, 1 / 3)[:channels],
+        "std": (0.2, 0.3, 0.7)[:channels],
+        "formation": 2,
+        "config": {"seed": 3, "images": {"ipc": 1}},
+        "fingerprint": "0123abcd",
+        "version": "0.0.9",
+    }
+    return CondensedSet(**(fields | changes))
+
+
+def grey_images(count: int = 4) -> torch.Tensor:
+    """Normalised images (count, 1, 4, 4), about -3 to 3."""
+    return torch.linspace(-3, 3, count * 16).reshape(count, 1, 4, 4)
+
+
+def saved(path: Path, content: Any) -> Path:
+    """The file, as ``torch.save`` writes it."""
+    torch.save(content, path)
+    return path
+
+
+def assert_same(left: CondensedSet, right: CondensedSet) -> None:
+    """Equal to the last bit, metadata included."""
+    assert left.images.shape == right.images.shape
+    assert left.images.numpy().tobytes() == right.images.numpy().tobytes()
+    assert torch.equal(left.labels, right.labels)
+    for name in METADATA:
+        assert getattr(left, name) == getattr(right, name), name
