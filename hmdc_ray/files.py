@@ -20,6 +20,9 @@ TEMPORARY_PREFIX = ".hmdc-tmp-"
 RUN_FILES = (  # what a run writes in its folder; the configuration, which marks the folder as a run's, last
     "condensed.parquet",
     "images.png",
+    "gradients.png",
+    "matrix.png",
+    "gains.png",
     "evaluation.json",
     "metrics.jsonl",
     "events.jsonl",

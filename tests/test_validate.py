@@ -6,17 +6,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.models import ImageShape
+from hmdc_ray.models import ImageShape, Network, build
+from hmdc_ray.seeding import Key
 from hmdc_ray.validate import validate, validate_students
 
 MLP = {"architecture": "mlp", "options": {"width": 4}}
 CONVNET = {"architecture": "convnet", "options": {"width": 4, "depth": 1}}
+
+
+def hard(shape: ImageShape, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape.channels * shape.height * shape.width, classes), nn.Hardsigmoid())
 
 
 def without_taps(shape: ImageShape, classes: int) -> nn.Module:
@@ -56,8 +62,24 @@ def test_the_networks_of_the_pool_come_back_in_order(info: DatasetInfo) -> None:
         ),
         ({"evaluation": {"students": [MLP, "lenet"]}}, "evaluation.students.lenet: architecture 'lenet': images are 1x8x8"),
         ({"images": {"formation": 3}}, "images.formation is 3, which does not divide the image size 8x8"),
+        (
+            {"evaluation": {"students": [MLP], "distillation": {"teacher": {"architecture": "lenet"}}}},
+            "evaluation.distillation.teacher: architecture 'lenet': images are 1x8x8",
+        ),
+        (
+            {"pool": {"members": [{**MLP, "weights": "checkpoint:nowhere.safetensors"}]}},
+            "pool.members.mlp: architecture 'mlp': weights 'nowhere.safetensors' cannot be read (no such file)",
+        ),
+        (
+            {"pool": {"members": [{**CONVNET, "random_options": {"norm": ["batch", "layer"], "depth": [1, 2, 4]}}]}},
+            "pool.members.convnet with random_options.depth 4: architecture 'convnet': images are 1x8x8, must be at least",
+        ),
+        (
+            {"pool": {"members": [{**CONVNET, "random_options": {"pool": ["max", "avg"]}}]}},
+            "pool.members.convnet: architecture 'convnet': unknown option 'pool'",
+        ),
     ],
-    ids=["too small", "unknown", "option", "student", "formation"],
+    ids=["too small", "unknown", "option", "student", "formation", "teacher", "weights", "drawn", "drawn name"],
 )
 def test_what_does_not_fit_is_named_with_its_field(info: DatasetInfo, sections: dict[str, Any], message: str) -> None:
     assert message in refusal(info, **sections)
@@ -73,6 +95,11 @@ def test_mutual_distillation_needs_taps(info: DatasetInfo) -> None:
     assert len(validate(parse_config(alone, "test"), info)) == 1
 
 
+def test_class_sizes_are_those_of_the_training_split(three_digits: ImageDataset) -> None:
+    sizes = tuple(len(three_digits.class_rows("train", label)) for label in range(3))
+    assert three_digits.info.class_sizes == sizes and sizes[0] > sizes[1] > sizes[2]
+
+
 def test_one_class_cannot_be_condensed(info: DatasetInfo) -> None:
     assert "has 1 class, condensation needs at least 2" in refusal(replace(info, class_names=("only",)))
 
@@ -83,3 +110,73 @@ def test_students_need_images_to_be_judged_on(info: DatasetInfo) -> None:
     with pytest.raises(InputError, match=r"evaluation\.split is 'validation', which has no images in data"):
         validate_students(config, empty)
     validate_students(config, info)
+
+
+def test_random_options_may_hold_every_convnet_of_the_model_pool(info: DatasetInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    def counted(architecture: str, options: dict[str, Any], *rest: Any) -> Network:
+        made.append(options)
+        return build(architecture, options, *rest)
+
+    monkeypatch.setattr("hmdc_ray.validate.build", counted)
+    choices = {
+        "activation": ["sigmoid", "relu", "leakyrelu", "swish"],
+        "norm": ["batch", "layer", "instance", "group"],
+        "pooling": ["max", "avg"],
+    }
+    member = {**CONVNET, "random_options": choices}
+    (network,) = validate(parse_config({"pool": {"members": [member]}, "evaluation": {"students": [MLP]}}, "test"), info)
+    assert dict(network.options) == {"width": 4, "depth": 1, "activation": "sigmoid", "norm": "batch", "pooling": "max"}
+    for option, values in choices.items():
+        assert {options[option] for options in made if "pooling" in options} == set(values)
+    assert len(made) == 1 + 3 + 3 + 1 + 1
+
+
+def test_equal_networks_are_built_once(info: DatasetInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(architecture: str, *rest: Any) -> Network:
+        made.append(architecture)
+        return build(architecture, *rest)
+
+    monkeypatch.setattr("hmdc_ray.validate.build", counted)
+    members = [MLP, {**MLP, "name": "again"}, {**MLP, "name": "wider", "options": {"width": 5}}]
+    networks = validate(parse_config({"pool": {"members": members}, "evaluation": {"students": [MLP]}}, "test"), info)
+    assert made == ["mlp", "mlp"] and networks[0] is networks[1] is not networks[2]
+
+
+def test_a_member_needs_a_second_derivative_and_a_student_does_not(info: DatasetInfo) -> None:
+    network = {"architecture": f"{__name__}:hard", "name": "hard"}
+    message = refusal(info, pool={"members": [MLP, network]})
+    assert message.startswith(
+        "pool.members.hard ('test_validate:hard') has no second derivative (derivative for aten::hardsigm"
+    )
+    validate(parse_config({"pool": {"members": [MLP]}, "evaluation": {"students": [network]}}, "test"), info)
+
+
+def test_members_come_back_as_they_were_built(info: DatasetInfo) -> None:
+    options = {"width": 4, "depth": 1, "norm": "batch"}
+    members = [{**CONVNET, "options": options}]
+    (network,) = validate(parse_config({"pool": {"members": members}, "evaluation": {"students": [MLP]}}, "test"), info)
+    fresh = build("convnet", options, info.shape, 3, Key(0, "network"))
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in network.state_dict().items())
+    assert all(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("images", "needed", "largest"),
+    [({"ipc": 30, "initialise": "real"}, 30, 14), ({"ipc": 4, "formation": 2, "initialise": "kmeans"}, 16, 3)],
+)
+def test_the_smallest_class_bounds_the_images_per_class(
+    info: DatasetInfo, images: dict[str, Any], needed: int, largest: int
+) -> None:
+    assert info.class_sizes[2] == min(info.class_sizes) == 14
+    message = refusal(info, images=images)
+    assert message.startswith(
+        f"class '2' has 14 training images, the fewest of all, images.initialise '{images['initialise']}'"
+    )
+    assert f"needs {needed} " in message and f"the largest possible ipc is {largest})" in message
+    sections = {"pool": {"members": [MLP]}, "evaluation": {"students": [MLP]}}
+    for admitted in ({**images, "ipc": largest}, {**images, "initialise": "noise"}):
+        validate(parse_config({**sections, "images": admitted}, "test"), info)

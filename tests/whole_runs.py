@@ -16,13 +16,14 @@ import pytest
 
 from hmdc_ray import run
 from hmdc_ray.actors.local import LocalPool
-from hmdc_ray.condensed import CondensedSet, load_condensed
-from hmdc_ray.config import RunConfig
+from hmdc_ray.condensed import load_condensed
+from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
-from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.evaluation.plan import plan, run_trial
-from hmdc_ray.evaluation.report import Evaluation, summarise
+from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.executor import InProcess
+from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.evaluation.sets import Sets
 from jobs.cli import main
 
 TINY: dict[str, Any] = {
@@ -134,21 +135,14 @@ def _local_pool(config: RunConfig, info: DatasetInfo, folder: Path, check: Calla
 
 
 def _evaluate(
-    condensed: CondensedSet,
+    condensed: Sets,
     config: RunConfig,
     *,
-    pool: Collection[str] | None,
+    pool: Collection[MemberConfig] | None,
     progress: Callable[[int, int], None],
     check: Callable[[], None],
 ) -> Evaluation:
-    dataset = open_dataset(config.data)
-    trials, results = plan(config.evaluation), []
-    for trial in trials:
-        check()
-        results.append(run_trial(trial, condensed, dataset, config.evaluation, config.seed, config.cluster.threads))
-        progress(len(results), len(trials))
-    settings = config.evaluation
-    return summarise(settings, trials, results, condensed=condensed, info=dataset.info, run_seed=config.seed, pool=pool)
+    return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress)
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,89 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import ray
-import torch
+from ray.exceptions import RayTaskError
 
 from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, largest_node, remote
-from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.data.dataset import ImageDataset, open_dataset
-from hmdc_ray.evaluation.baselines import Baseline, baseline_rows
-from hmdc_ray.evaluation.plan import Trial, baseline_kinds, plan, run_trial
-from hmdc_ray.evaluation.report import Evaluation, summarise
+from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.errors import RunError
+from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.evaluation.sets import Sets
 
 
-@lru_cache(maxsize=1)
-def _dataset(config: str) -> ImageDataset:
-    """The data, opened once per process; the key is the configuration as JSON, because it must be hashable."""
-    return open_dataset(DataConfig.model_validate_json(config))
+class RayTasks:
+    """Runs each function as a Ray task, as many at a time as the cluster has CPUs (or GPUs) for.
+
+    Args:
+        config: what a task takes: as many CPUs as a student has threads, and its GPUs.
+        check: called while waiting; may raise to stop.
+    """
+
+    def __init__(self, config: RunConfig, check: Callable[[], None]) -> None:
+        self._check = check
+        self._folder = str(Path.cwd())
+        self._task = remote(_call).options(
+            num_cpus=min(config.cluster.threads, largest_node("CPU")), num_gpus=config.evaluation.num_gpus, max_retries=3
+        )
+
+    def put(self, value: Any) -> Ref:
+        """Store a value once, for all tasks that take it."""
+        return ray.put(value)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Ref:
+        """Start a task; references among its arguments are waited for."""
+        reference: Ref = self._task.remote(self._folder, function, *arguments)
+        return reference
+
+    def completed(self, handles: Sequence[Ref]) -> Iterator[tuple[int, Any]]:
+        """Position and value of every task, in the order in which they end; what is left is cancelled when that stops early."""
+        pending = {reference: position for position, reference in enumerate(handles)}
+        try:
+            while pending:
+                done, _ = ray.wait(list(pending), num_returns=1, timeout=POLL_SECONDS)
+                self._check()
+                for reference in done:
+                    yield pending.pop(reference), _value(reference)
+        finally:
+            for reference in pending:
+                ray.cancel(reference, force=True)
 
 
-def _rows(kind: Baseline, seed_index: int, condensed: CondensedSet, config: RunConfig) -> np.ndarray:
-    return baseline_rows(kind, seed_index, condensed, _dataset(config.data.model_dump_json()), config.seed)
-
-
-def _trial(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None, folder: str) -> float:
+def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     import_from(folder)
-    dataset = _dataset(config.data.model_dump_json())
-    device = "cuda" if config.evaluation.num_gpus > 0 and torch.cuda.is_available() else "cpu"
-    return run_trial(
-        trial, condensed, dataset, config.evaluation, config.seed, config.cluster.threads, rows=rows, device=device
-    )
+    return function(*arguments)
+
+
+def _value(reference: Ref) -> Any:
+    try:
+        (value,) = fetch([reference])
+    except RayTaskError as error:
+        if isinstance(error.cause, RunError):  # told in one line, without the remote traceback
+            raise RunError(str(error.cause)) from None
+        raise
+    return value
 
 
 def evaluate_on_ray(
-    condensed: CondensedSet,
+    condensed: Sets,
     config: RunConfig,
     *,
-    pool: Collection[str] | None,
+    pool: Collection[MemberConfig] | None,
     progress: Callable[[int, int], None],
     check: Callable[[], None],
 ) -> Evaluation:
-    """Train and test all students of ``config.evaluation``, as many at a time as the cluster has CPUs (or GPUs) for.
+    """Train and test all students of ``config.evaluation`` as Ray tasks; see :func:`hmdc_ray.evaluation.course.conduct`.
 
     Args:
         condensed: the images to judge.
         config: the data, the evaluation, the seed and the threads.
-        pool: architectures that the images were learned with; None when unknown.
+        pool: the members that the first set's images were learned with; None when unknown.
         progress: called with the number of trials done and of all.
         check: called while waiting; may raise to stop.
 
     Raises:
-        InputError: images and data do not fit together.
+        InputError: images and data do not fit together, or a network cannot be built.
+        RunError: a student's training diverged, or a process died.
     """
-    info = open_dataset(config.data).info
-    resources = {
-        "num_cpus": min(config.cluster.threads, largest_node("CPU")),
-        "num_gpus": config.evaluation.num_gpus,
-        "max_retries": 3,
-    }
-    stored = ray.put(condensed)
-    rows_task, trial_task = (remote(function).options(**resources) for function in (_rows, _trial))
-    rows: dict[tuple[str, int], Ref] = {
-        (kind, seed): rows_task.remote(kind, seed, stored, config)
-        for kind in baseline_kinds(config.evaluation)
-        for seed in range(config.evaluation.seeds)
-    }
-    trials = plan(config.evaluation)
-    folder = str(Path.cwd())
-    calls = [trial_task.remote(trial, stored, config, rows.get((trial.kind, trial.seed_index)), folder) for trial in trials]
-    progress(0, len(calls))
-    pending = list(calls)
-    try:
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
-            fetch(done)
-            check()
-            if done:
-                progress(len(calls) - len(pending), len(calls))
-    finally:
-        for call in pending:  # what is left when the evaluation stops early
-            ray.cancel(call, force=True)
-    results = fetch(calls)
-    return summarise(config.evaluation, trials, results, condensed=condensed, info=info, run_seed=config.seed, pool=pool)
+    return conduct(condensed, config, pool=pool, executor=RayTasks(config, check), progress=progress)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ remote: Any = ray.remote
 POLL_SECONDS = 0.2
 """How often a wait for results looks whether the run is to stop."""
 
+START_ATTEMPTS = 2
+"""How often a local Ray is started before giving up."""
+
 FETCH_SECONDS = 60.0
 """How long it may take to bring results that exist to this process."""
 
@@ -39,28 +43,57 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 
     Raises:
         InputError: no cluster answers at the address.
+        RunError: a local one does not start.
     """
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    local: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
         if address == "local":
-            raise
-        raise InputError(
-            f"address is {address!r}, where no Ray cluster answers ({error}): give that of a running head"
-        ) from error
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():  # Ray puts its own in their place
-            signal.signal(number, handler)
+            _start_local()
+        else:
+            _connect(address)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():  # Ray puts its own in their place
+                signal.signal(number, handler)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+        raise InputError(
+            f"address is {address!r}, where no Ray cluster answers ({error}): give that of a running head"
+        ) from error
+
+
+def _start_local() -> None:
+    """Start Ray on this machine; once more if its processes took too long, as they may on a busy one."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+            return
+        except Exception as error:  # Ray raises the bare class where its node does not start in time
+            ray.shutdown()
+            if attempt == START_ATTEMPTS:
+                reason = " ".join(str(error).split()) or repr(error)
+                raise RunError(
+                    f"Ray did not start on this machine ({textwrap.shorten(reason, 200)}): try again when it is less busy,"
+                    " or start Ray with 'ray start --head' and give --address auto"
+                ) from error
 
 
 def largest_node(resource: str) -> float:
@@ -117,19 +150,19 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
     """Values of results that exist; an input error in an actor is raised as such, without the remote traceback.
 
     Raises:
-        InputError: as raised in the actor, or training diverged there.
-        RunError: a process died.
+        InputError: as raised in the actor.
+        RunError: as raised in the actor; it ran out of GPU memory; or its process died.
     """
     try:
         return list(ray.get(list(references), timeout=FETCH_SECONDS))
     except RayTaskError as error:
-        if isinstance(error.cause, InputError | FloatingPointError):
-            raise InputError(str(error.cause)) from None
+        if isinstance(error.cause, InputError | RunError):
+            raise type(error.cause)(str(error.cause)) from None
         if isinstance(error.cause, torch.OutOfMemoryError):
             raise RunError(
-                f"out of GPU memory ({str(error.cause).splitlines()[0]}): lower matching.classes_per_call"
+                f"out of GPU memory ({str(error.cause).splitlines()[0]}): use smaller batches, or matching.classes_per_call"
             ) from error
         raise
     except RayError as error:
         reason = str(error).strip().splitlines()[0]
-        raise RunError(f"a process of the run died ({reason}): go on from the last checkpoint with --resume") from error
+        raise RunError(f"a process died ({reason}): condensation goes on from its last checkpoint with --resume") from error

@@ -34,6 +34,9 @@ class Section(BaseModel):
 
 def default_name(architecture: str) -> str:
     """Name of a network that was given none: its architecture's, or its factory's for ``package.module:factory``."""
+    library, _, name = architecture.partition(":")
+    if library in ("timm", "torchvision"):
+        return name
     return architecture.rpartition(":")[2].rpartition(".")[2]
 
 
@@ -45,7 +48,9 @@ class NetworkSection(Section):
         pattern=r"^[A-Za-z0-9_.-]*$",
         description="Unique name in records and tables: letters, digits, '_', '.', '-'; empty: the architecture's.",
     )
-    architecture: str = Field(description="A registered name (see 'hmdc architectures') or 'package.module:factory'.")
+    architecture: str = Field(
+        description="A registered name (see 'hmdc architectures'), timm:NAME, torchvision:NAME, or 'package.module:factory'."
+    )
     options: Options = Field({}, description="Options of the architecture, such as width or depth.")
     weights: str = Field(
         "scratch",

@@ -41,7 +41,9 @@ class DataConfig(Section):
         " null: computed from the training split.",
     )
     cache: str | None = Field(
-        None, description="Folder on each node for the decoded images; null: hmdc_ray in the user's cache folder."
+        None,
+        description="Folder on each node for decoded images and for accuracies on real ones; null: hmdc_ray in the user's cache"
+        " folder.",
     )
 
     @field_validator("statistics")

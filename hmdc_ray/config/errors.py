@@ -5,7 +5,7 @@ Both come from the JSON schema of :class:`hmdc_ray.config.RunConfig`, so types a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -61,6 +61,20 @@ def quote(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def unknown_field(path: FieldPath, fields: Collection[str]) -> str:
+    """A sentence for a field that its section does not have.
+
+    Args:
+        path: to the field, as the user wrote it.
+        fields: those of the section.
+    """
+    key = str(path[-1])
+    hint = closest(key, fields)
+    if "options" in fields and not hint.startswith("did you mean"):  # a network, whose own options are one level below
+        hint = f"did you mean {dotted([*path[:-1], 'options', key])!r}?"
+    return f"{dotted(path)} is not a known field: {hint}"
+
+
 def _range(schema: Schema) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
@@ -78,12 +92,12 @@ def _range(schema: Schema) -> str:
 def _allowed(schema: Schema) -> str:
     """What the field may hold, in words that follow 'must be'; empty when anything goes."""
     if "enum" in schema:
-        words = f"one of {', '.join(map(str, schema['enum']))}"
+        words = f"{'one of ' if len(schema['enum']) > 1 else ''}{', '.join(map(str, schema['enum']))}"
     elif schema.get("type") == "array":
         lengths = {schema.get("minItems"), schema.get("maxItems")}
         count = f" of {lengths.pop()} values" if len(lengths) == 1 and lengths != {None} else ""
-        item = _allowed(_resolved(schema.get("items") or schema["prefixItems"][0]))
-        words = f"a list{count}{', not empty' if schema.get('minItems') == 1 else ''}, each {item}"
+        item = _allowed(_resolved(schema["prefixItems"][0] if "prefixItems" in schema else schema.get("items", {})))
+        words = f"a list{count}{', not empty' if schema.get('minItems') == 1 else ''}{item and f', each {item}'}"
     elif "properties" in schema:
         words = f"a section with keys among {', '.join(schema['properties'])}"
     else:
@@ -122,10 +136,11 @@ def _sentence(error: ErrorDetails) -> str:
     name, schema = dotted(path), field_schema(path)
     match error["type"]:
         case "extra_forbidden":
-            return f"{name} is not a known field: {closest(str(path[-1]), field_schema(path[:-1])['properties'])}"
+            return unknown_field(path, field_schema(path[:-1])["properties"])
         case "missing":
             if path == error["loc"]:
-                return f"{name} is missing: {schema.get('description', _allowed(schema))}"
+                description = schema["description"].rstrip(".")
+                return f"{name} is missing: must be {description[0].lower()}{description[1:]}"
         case "invalid_key":
             return f"{name} is not a known field: names are text"
         case "value_error":

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hmdc_ray.config.base import NetworkSection, Section, require_unique
+from hmdc_ray.config.condensation import Family
 
 
 class StudentConfig(NetworkSection):
@@ -54,6 +55,12 @@ class EvaluationConfig(Section):
         description="Vary training images as the protocol does (dc: crop, scale, rotate, its form for MNIST); null: the"
         " protocol's default, which is false for dc and true for the others.",
     )
+    families: tuple[Family, ...] | None = Field(
+        None,
+        strict=False,
+        description="Augmentation families that idc and hmdc vary training images by, as in matching.families; null: those that"
+        " the images were learned with, all where that is unknown.",
+    )
     distillation: DistillationConfig | None = Field(
         None, strict=False, description="Knowledge distillation from a teacher; null: students learn from labels alone."
     )
@@ -79,4 +86,16 @@ class EvaluationConfig(Section):
     @model_validator(mode="after")
     def _names_are_unique(self) -> EvaluationConfig:
         require_unique(self.students)
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_can_be_compared(self) -> EvaluationConfig:
+        if self.augmentation_robust and self.baselines not in ("random", "both"):
+            raise ValueError(
+                f"augmentation_robust compares with random real images, but baselines is {self.baselines!r}: use random or both"
+            )
+        if self.augmentation_robust and self.distillation is not None:
+            raise ValueError(
+                "augmentation_robust is a score of students that learn from labels alone: set distillation to null"
+            )
         return self

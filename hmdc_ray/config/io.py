@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,15 @@ import yaml
 from pydantic import ValidationError
 
 from hmdc_ray.config import RunConfig, Section, default_name
-from hmdc_ray.config.errors import dotted, explain, field_schema, quote
+from hmdc_ray.config.errors import dotted, explain, field_schema, quote, unknown_field
 from hmdc_ray.errors import InputError, closest
 
 Scalar = str | int | float | bool | None
 
 CONFIG_FILE = "config.yaml"
+
+LOOKED_AT = 1000
+"""Files of a folder that are looked at, at most, to guess what it holds."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -91,17 +97,28 @@ def load_config(path: Path) -> RunConfig:
         text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         missing = f"{path} holds no {CONFIG_FILE}" if path.is_dir() else f"{path} does not exist"
-        raise InputError(f"{missing}: give a YAML file or the folder of a run") from None
+        raise InputError(f"{missing}: give a YAML file or the folder of a run{_data_hint(path)}") from None
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not text in UTF-8 (byte {error.start}): give a YAML file") from None
+        reason = f"{file} is not text in UTF-8 (byte {error.start})"
+        raise InputError(f"{reason}: give a YAML file{_data_hint(path)}") from None
     data = _parse_yaml(text, str(file))
     if data is None:
         raise InputError(f"{file} is empty: must hold a configuration, such as 'seed: 0'")
     if not isinstance(data, dict):
         raise InputError(f"{file} holds {quote(data)}: must hold keys and values, such as 'seed: 0'")
     return parse_config(data, str(file))
+
+
+def _data_hint(path: Path) -> str:
+    """What to do with images that were given in a configuration's place; empty where there are none."""
+    suffixes = {path.suffix} | {found.suffix.lower() for found in islice(path.rglob("*"), LOOKED_AT)}
+    if ".parquet" in suffixes:
+        return f"; images are named with --data, as in: hmdc condense digits --data {shlex.quote(str(path))}"
+    if {".png", ".jpg", ".jpeg", ".npz"} & suffixes:
+        return f"; images are first made ready, as in: hmdc prepare {shlex.quote(str(path))} OUT, then named with --data OUT"
+    return ""
 
 
 def apply_overrides(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
@@ -127,10 +144,11 @@ def apply_overrides(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
 def _assign(data: dict[str, Any], keys: Sequence[str], text: str) -> None:
     container: Any = data
     path: list[str | int] = []
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1], 1):
         path.append(_locate(container, key, path))
-        container = _child(container, path)
+        container = _child(container, path, keys[:depth])
     last = _locate(container, keys[-1], path)
+    _require_known(last, path, keys)
     # A name that only repeats the architecture follows it.
     if last == "architecture" and container.get("name") == default_name(str(container.get(last))):
         container["name"] = ""
@@ -142,36 +160,49 @@ def _locate(container: Any, key: str, path: Sequence[str | int]) -> str | int:
     if isinstance(container, dict):
         return key
     if not isinstance(container, list):
-        raise InputError(f"--set {dotted([*path, key])}: {dotted(path)} is {quote(container)}, set it as a whole")
+        raise InputError(f"--set: {dotted([*path, key])}: {dotted(path)} is {quote(container)}, set it as a whole")
     names = [default_name(entry) if isinstance(entry, str) else _name(entry) for entry in container]
     if key.isdecimal() and int(key) < len(container):
         return int(key)
     if key in names:
         return names.index(key)
-    named = f" or a name: {closest(key, filter(None, names))}" if any(names) else ""
-    raise InputError(f"--set {dotted([*path, key])}: {key!r} must be an index, 0 to {len(container) - 1},{named}".rstrip(","))
+    named = f", or a name; {closest(key, filter(None, names))}" if any(names) else ""
+    raise InputError(f"--set: {dotted([*path, key])}: {key!r} must be an index, 0 to {len(container) - 1}{named}")
 
 
 def _name(entry: Any) -> str:
     return str(entry.get("name") or default_name(str(entry.get("architecture")))) if isinstance(entry, dict) else ""
 
 
-def _child(container: Any, path: Sequence[str | int]) -> Any:
-    """The container at ``path``, whose parent is ``container``; free mappings grow it, and ``vit`` becomes a section."""
+def _child(container: Any, path: Sequence[str | int], written: Sequence[str]) -> Any:
+    """The container at ``path``, whose parent is ``container``.
+
+    What may be entered grows: free mappings, sections that are null or left out (with their defaults), and ``vit``, which
+    stands for a network.
+    """
     key, schema = path[-1], field_schema(path)
-    if isinstance(container, dict) and key not in container:
-        known = field_schema(path[:-1]).get("properties")
-        if known:
-            raise InputError(f"--set {dotted(path)} is not a known field: {closest(str(key), known)}")
+    _require_known(key, path[:-1], written)
+    fields = schema.get("properties", {})
+    value = container.get(key) if isinstance(container, dict) else container[key]
+    if isinstance(value, str) and "architecture" in fields:
+        container[key] = {"architecture": value}
+    elif value is None and fields:
+        container[key] = {name: deepcopy(field["default"]) for name, field in fields.items() if "default" in field}
+    elif isinstance(container, dict) and key not in container:
         container[key] = {}
-    elif isinstance(container[key], str) and "architecture" in schema.get("properties", {}):
-        container[key] = {"architecture": container[key]}
     return container[key]
+
+
+def _require_known(key: str | int, section: Sequence[str | int], written: Sequence[str]) -> None:
+    """Refuse a field that its section does not have; the message has the path as the user wrote it."""
+    fields = field_schema(section).get("properties")
+    if isinstance(key, str) and fields and key not in fields:
+        raise InputError(f"--set: {unknown_field(written, fields)}")
 
 
 def _value(text: str, schema: Mapping[str, Any]) -> Any:
     """The text as YAML; as it stands where text is wanted, so that ``name=2024`` needs no quotes."""
-    value = _parse_yaml(text, f"--set {text!r}")
+    value = _parse_yaml(text, f"--set: {text!r}")
     wants_text = schema.get("type") == "string" and "enum" not in schema
     if wants_text and not isinstance(value, str) and not (value is None and schema.get("nullable")):
         return text
@@ -183,8 +214,8 @@ def dump_config(config: RunConfig) -> str:
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=2**31)
 
 
-def _flow(value: Any) -> str:
-    """A value as YAML on one line."""
+def flow(value: Any) -> str:
+    """A plain value as YAML on one line, as ``--set`` takes it."""
     text = yaml.dump([value], Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=2**31)
     return text.strip()[1:-1]
 
@@ -215,7 +246,7 @@ def _section_lines(section: Section, indent: str, comments: bool) -> Iterator[st
             for index, element in enumerate(value):  # the fields are explained once, at the first element
                 yield from _element_lines(element, f"{indent}  ", comments and index == 0)
         else:
-            yield f"{indent}{name}: {_flow(list(value) if isinstance(value, tuple) else value)}"
+            yield f"{indent}{name}: {flow(list(value) if isinstance(value, tuple) else value)}"
 
 
 def _element_lines(element: Section, indent: str, comments: bool) -> list[str]:
@@ -243,4 +274,4 @@ def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, Scal
     for key, entry in items:
         yield from _leaves(entry, (*path, key))
     if not items:
-        yield dotted(path), _flow(value) if isinstance(value, list | dict) else value
+        yield dotted(path), flow(value) if isinstance(value, list | dict) else value

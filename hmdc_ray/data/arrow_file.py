@@ -26,7 +26,7 @@ from hmdc_ray.models.shape import ImageShape
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
-VERSION = 1
+VERSION = 2
 """Of the layout and of the decoding; files of another version are not read."""
 
 _BATCH_BYTES = 8 << 20
@@ -121,6 +121,7 @@ def _info(source: LabelledImages, shape: ImageShape, histogram: PixelHistogram, 
     digest.update(source.splits.data)
     digest.update(json.dumps([source.class_names, shape.channels, shape.height, shape.width]).encode())
     mean, std = histogram.statistics()
+    training = source.labels[source.splits == SPLITS.index("train")]
     return DatasetInfo(
         class_names=source.class_names,
         shape=shape,
@@ -129,4 +130,5 @@ def _info(source: LabelledImages, shape: ImageShape, histogram: PixelHistogram, 
         fingerprint=digest.hexdigest()[:16],
         source=source.source,
         sizes={split: int((source.splits == code).sum()) for code, split in enumerate(SPLITS)},
+        class_sizes=tuple(np.bincount(training, minlength=len(source.class_names)).tolist()),
     )

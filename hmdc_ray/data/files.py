@@ -53,7 +53,10 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
         if split is not None:
             named += [(found, split) for found in _parquet_files(folder)]
     if not named:
-        raise InputError(f"data.source {source!r} holds no Parquet file: expected names such as train-*.parquet")
+        raise InputError(
+            f"data.source {source!r} holds no Parquet file, such as train-*.parquet; for a folder of"
+            f" images: hmdc prepare {source} OUT, then --data OUT"
+        )
     if all(split is None for _, split in named):
         return tuple(SourceFile(found, "train") for found, _ in named)
     return _by_split(source, named)

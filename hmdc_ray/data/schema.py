@@ -10,6 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from hmdc_ray.config import ImagesConfig
+from hmdc_ray.errors import InputError
 from hmdc_ray.models.shape import ImageShape
 
 Split = Literal["train", "validation", "test"]
@@ -33,6 +35,7 @@ class DatasetInfo:
             equal data, wherever it is stored.
         source: what the user called the data set.
         sizes: number of images per split.
+        class_sizes: number of training images per label.
     """
 
     class_names: tuple[str, ...]
@@ -42,6 +45,7 @@ class DatasetInfo:
     fingerprint: str
     source: str
     sizes: dict[Split, int]
+    class_sizes: tuple[int, ...]
 
     def to_json(self) -> str:
         """The facts as JSON; floats survive exactly."""
@@ -59,6 +63,24 @@ class DatasetInfo:
             fingerprint=fields["fingerprint"],
             source=fields["source"],
             sizes=fields["sizes"],
+            class_sizes=tuple(fields["class_sizes"]),
+        )
+
+
+def check_class_sizes(images: ImagesConfig, info: DatasetInfo) -> None:
+    """Refuse to start synthetic images from more real ones than the smallest class has.
+
+    Raises:
+        InputError: a class has fewer training images than ``ipc * formation ** 2``, and ``initialise`` is not noise.
+    """
+    needed = images.ipc * images.formation**2
+    size = min(info.class_sizes)
+    if images.initialise != "noise" and size < needed:
+        name = info.class_names[info.class_sizes.index(size)]
+        raise InputError(
+            f"class {name!r} has {size} training images, the fewest of all, images.initialise {images.initialise!r} needs "
+            f"{needed} (images.ipc {images.ipc} x formation {images.formation} squared, the largest possible ipc is "
+            f"{size // images.formation**2}): use fewer, or initialise 'noise'"
         )
 
 

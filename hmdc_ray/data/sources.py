@@ -68,7 +68,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
     if not os.path.lexists(out):
         return
     if not overwrite:
-        raise InputError(f"{out} exists already; choose another folder, or overwrite it")
+        raise InputError(f"{out} exists already: choose another folder, or replace it with --overwrite")
     if out.is_symlink() or not out.is_dir() or any(entry.suffix != ".parquet" or entry.is_dir() for entry in out.iterdir()):
         raise InputError(f"{out} is not a folder of nothing but Parquet files and is not overwritten; choose another folder")
 

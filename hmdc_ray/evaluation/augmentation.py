@@ -1,20 +1,36 @@
-"""The augmentation of DC's evaluation on MNIST: every image of a batch is varied on its own."""
+"""Augmentation of training images in an evaluation: every image of a batch is varied on its own."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from hmdc_ray.data.augment import draw
+from hmdc_ray.evaluation.protocol import Recipe
 
 CROP_PIXELS = 4
 SCALE = 0.2
 ROTATION_DEGREES = 45.0
 
 
-def augment(images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift, scale or rotate each image: one of the three, with equal probability (DC's released code, ``crop_scale_rotate``).
+def variation(recipe: Recipe, generator: torch.Generator) -> Callable[[Tensor], Tensor] | None:
+    """What a recipe does to each batch (B, C, H, W), with draws from a CPU generator; None: nothing."""
+
+    def idc(images_BCHW: Tensor) -> Tensor:
+        count, _, height, width = images_BCHW.shape
+        return draw("idc", recipe.families, height, width, generator, count)(images_BCHW)
+
+    return {"none": None, "crop_scale_rotate": lambda images: crop_scale_rotate(images, generator), "idc": idc}[
+        recipe.variation
+    ]
+
+
+def crop_scale_rotate(images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift, scale or rotate each image: one of the three, with equal probability (DC's released code, for MNIST).
 
     Shift by up to 4 pixels per axis, enlarge by 0.8 to 1.2 per axis, or rotate by up to 45 degrees. What comes from outside
     an image has the channel's mean over the batch. One bilinear resampling of the whole batch, where the released code loops.

@@ -1,4 +1,4 @@
-"""Real images that condensed ones are held against: as many of each class as condensed images are stored."""
+"""Real images that condensed ones are held against: as many of each class as are stored, or as are decoded from these."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ KMEANS_ITERATIONS = 20
 EMBEDDING_BATCH = 512
 
 
-def baseline_rows(kind: Baseline, seed_index: int, condensed: CondensedSet, dataset: ImageDataset, run_seed: int) -> np.ndarray:
+def baseline_rows(
+    kind: Baseline, seed_index: int, condensed: CondensedSet, dataset: ImageDataset, run_seed: int, *, per_stored: int = 1
+) -> np.ndarray:
     """Choose real images of the training split, fresh for every seed, the same for every student.
 
-    The comparison is fair in storage: of each class as many real images as the condensed set *stores*, packed ones counted
-    once. A class with fewer images gives all it has.
+    With one real image for each stored one the comparison is fair in storage, packed images counted once; with formation
+    squared it is fair in the count of training images. A class with fewer images gives all it has.
 
     Args:
         kind: ``random``, without replacement, or ``kmeans``, nearest to the class's k-means centroids (as in DREAM, Liu et
@@ -38,6 +40,7 @@ def baseline_rows(kind: Baseline, seed_index: int, condensed: CondensedSet, data
         condensed: the set to compare with: class counts and normalisation.
         dataset: real data of the same classes and shape.
         run_seed: the run's seed.
+        per_stored: real images for each stored one, at least 1.
 
     Returns:
         Rows of the training split, int64, class by class, none twice.
@@ -45,7 +48,7 @@ def baseline_rows(kind: Baseline, seed_index: int, condensed: CondensedSet, data
     key = Key(run_seed, "baseline", member=KINDS.index(kind), iteration=seed_index)
     network = _embedding_network(dataset.info.shape, len(condensed.class_names), key) if kind == "kmeans" else None
     chosen = []
-    for label, count in enumerate(condensed.class_counts().tolist()):
+    for label, count in enumerate((condensed.class_counts() * per_stored).tolist()):
         rows, class_key = dataset.class_rows("train", label), replace(key, label=label, step=1)
         if network is None or count == 0:
             positions = random_choice(len(rows), count, class_key)

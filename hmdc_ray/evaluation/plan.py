@@ -2,96 +2,62 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import EvaluationConfig, StudentConfig
+from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.evaluation.baselines import Baseline, baseline_rows
-from hmdc_ray.evaluation.protocol import recipe
+from hmdc_ray.evaluation.distillation import Teacher
+from hmdc_ray.evaluation.images import Kind, split_batches
+from hmdc_ray.evaluation.sets import check_fit
 from hmdc_ray.evaluation.threads import torch_threads
-from hmdc_ray.evaluation.training import accuracy, train_student
-from hmdc_ray.models.registry import build
-from hmdc_ray.seeding import Key
+from hmdc_ray.evaluation.training import accuracy
+from hmdc_ray.evaluation.trial import Classroom, Trial
 
-Kind = Literal["condensed", "random", "kmeans"]
-TEST_BATCH = 512
+State = dict[str, Tensor]
+"""Parameters and buffers of a trained network, on the CPU."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One student to train.
+def baseline_kinds(config: EvaluationConfig, formation: int = 1) -> tuple[Kind, ...]:
+    """The kinds of real images that students are trained on, beside condensed ones of this formation factor.
 
-    Attributes:
-        kind: the images it is trained on: condensed, or a baseline of real ones.
-        student: its architecture.
-        seed_index: from 0 to seeds - 1. A student starts from the same weights whatever the kind of images.
-        member_index: position of the student in the configuration.
+    With formation 1 the count-fair baselines are the storage-fair ones, which are not trained twice.
     """
-
-    kind: Kind
-    student: StudentConfig
-    seed_index: int
-    member_index: int
-
-
-def baseline_kinds(config: EvaluationConfig) -> tuple[Baseline, ...]:
-    """The baselines that a configuration asks for."""
-    choices: dict[str, tuple[Baseline, ...]] = {
+    fair_in_storage: dict[str, tuple[Kind, ...]] = {
         "none": (),
         "random": ("random",),
         "kmeans": ("kmeans",),
         "both": ("random", "kmeans"),
     }
-    return choices[config.baselines]
+    fair_in_count: dict[Kind, Kind] = {"random": "random_count", "kmeans": "kmeans_count"}
+    kinds = fair_in_storage[config.baselines]
+    if config.count_fair and formation > 1:
+        kinds += tuple(fair_in_count[kind] for kind in kinds)
+    return kinds if config.whole_data_epochs is None else (*kinds, "whole_data")
 
 
-def plan(config: EvaluationConfig) -> list[Trial]:
-    """All trials: students x kinds x seeds, in this order."""
-    kinds: tuple[Kind, ...] = ("condensed", *baseline_kinds(config))
+def plan(config: EvaluationConfig, *, formation: int = 1, sets: int = 1) -> list[Trial]:
+    """All trials: students x images x seeds, in this order, without temperatures yet.
+
+    Args:
+        config: students, seeds and baselines.
+        formation: of the first condensed set.
+        sets: number of condensed sets.
+    """
+    images: list[tuple[Kind, int, bool]] = [("condensed", index, False) for index in range(sets)]
+    images += [(kind, 0, False) for kind in baseline_kinds(config, formation)]
+    if config.augmentation_robust:
+        images += [("condensed", 0, True), ("random", 0, True)]
     return [
-        Trial(kind, student, seed_index, member_index)
+        Trial(kind, student, seed_index, member_index, set_index, switched)
         for member_index, student in enumerate(config.students)
-        for kind in kinds
+        for kind, set_index, switched in images
         for seed_index in range(config.seeds)
     ]
-
-
-def check_fit(condensed: CondensedSet, info: DatasetInfo) -> None:
-    """Refuse data that the condensed images cannot be tested on.
-
-    Raises:
-        InputError: another number or order of classes, or another image shape.
-    """
-    if len(condensed.class_names) != len(info.class_names):
-        raise InputError(
-            f"data {info.source!r} has {len(info.class_names)} classes, but the condensed images have "
-            f"{len(condensed.class_names)}: give the data that they were learned from"
-        )
-    reordered = sorted(condensed.class_names) == sorted(info.class_names)
-    for label, (ours, theirs) in enumerate(zip(condensed.class_names, info.class_names, strict=True)):
-        if reordered and ours != theirs:
-            raise InputError(f"data {info.source!r}: class {label} is {theirs!r}, but of the condensed images it is {ours!r}")
-    shape = (info.shape.channels, info.shape.height, info.shape.width)
-    if shape != tuple(condensed.images.shape[1:]):
-        raise InputError(
-            f"data {info.source!r} has images of {_describe(shape)}, but the condensed images have "
-            f"{_describe(condensed.images.shape[1:])}: set data.channels and data.image_size"
-        )
-
-
-def _describe(shape: tuple[int, ...]) -> str:
-    channels, height, width = shape
-    return f"{channels} channel{'s' if channels > 1 else ''} and {height}x{width} pixels"
 
 
 def run_trial(
@@ -103,6 +69,7 @@ def run_trial(
     threads: int,
     *,
     rows: np.ndarray | None = None,
+    teacher: State | None = None,
     device: str = "cpu",
 ) -> float:
     """Train one fresh student and test it. The same arguments give the same result, on a CPU to the last bit.
@@ -110,54 +77,57 @@ def run_trial(
     Args:
         trial: what to do.
         condensed: the images; their mean and std normalise real training and test images too.
-        dataset: real data: the training split for baselines, the configured split for testing.
+        dataset: real data: the training split for real images, the configured split for testing.
         config: recipe and split.
         run_seed: the run's seed.
         threads: torch threads, at least 1; put back afterwards.
-        rows: what :func:`baseline_rows` gives for the trial's kind and seed, where it is known already. All students of a
-            seed share it, and with k-means it costs a pass over the training split.
+        rows: what :func:`hmdc_ray.evaluation.images.chosen_rows` gives for the trial's kind and seed, where it is known
+            already. All students of a seed share it, and with k-means it costs a pass over the training split.
+        teacher: what :func:`train_teacher` gives for the trial, where it is known already.
         device: where the student is trained, ``cpu`` or ``cuda``.
 
     Returns:
         Accuracy in [0, 1].
 
     Raises:
-        InputError: the data or the architecture does not fit, or the split is empty.
-        FloatingPointError: training diverged; names the architecture, the images and the seed.
+        InputError: the data or an architecture does not fit, or the split is empty.
+        RunError: training diverged; names the student, the images and the seed.
     """
     check_fit(condensed, dataset.info)
     if not len(dataset.labels(config.split)):
         raise InputError(f"evaluation.split is {config.split!r}, which has no images in data {dataset.info.source!r}")
+    room, guide = Classroom(condensed, dataset, config, run_seed, device), None
+    if trial.temperature is not None:
+        assert config.distillation is not None, "a temperature without a teacher"
+        if teacher is None:
+            teacher = train_teacher(trial, condensed, dataset, config, run_seed, threads, rows=rows, device=device)
+        trained = room.teacher(trial.seed_index)
+        trained.load_state_dict(teacher)
+        guide = Teacher(trained.eval(), config.distillation.alpha, trial.temperature)
     with torch_threads(threads):
-        images_NCHW, labels_N = _training_images(trial, condensed, dataset, run_seed, rows)
-        student = trial.student
-        # The network, not its place in the list, makes the key: a student gives the same numbers beside any others.
-        network_number = zlib.crc32(f"{student.architecture} {sorted(student.options.items())}".encode())
-        key = Key(run_seed, "student", member=network_number, iteration=trial.seed_index)
-        network = build(student.architecture, student.options, dataset.info.shape, len(condensed.class_names), key).to(device)
-        try:
-            train_student(network, images_NCHW.to(device), labels_N.to(device), recipe(config), key)
-        except FloatingPointError as error:
-            where = f"student {student.name!r} on {trial.kind} images, seed {trial.seed_index} of run seed {run_seed}"
-            raise FloatingPointError(f"{where}: {error}") from error
-        return accuracy(network, _test_batches(condensed, dataset, config, device))
+        network = room.student(trial.student, trial.seed_index)
+        room.train(network, trial, rows, guide)
+        return accuracy(network, split_batches(condensed, dataset, config.split, device))
 
 
-def _training_images(
-    trial: Trial, condensed: CondensedSet, dataset: ImageDataset, run_seed: int, rows: np.ndarray | None
-) -> tuple[Tensor, Tensor]:
-    if trial.kind == "condensed":
-        return condensed.decoded()
-    if rows is None:
-        rows = baseline_rows(trial.kind, trial.seed_index, condensed, dataset, run_seed)
-    return condensed.normalise(dataset.pixels("train", rows)), torch.from_numpy(dataset.labels("train")[rows])
+def train_teacher(
+    trial: Trial,
+    condensed: CondensedSet,
+    dataset: ImageDataset,
+    config: EvaluationConfig,
+    run_seed: int,
+    threads: int,
+    *,
+    rows: np.ndarray | None = None,
+    device: str = "cpu",
+) -> State:
+    """Train the teacher of a trial: on the same images, with the same seed and recipe, from labels alone.
 
-
-def _test_batches(
-    condensed: CondensedSet, dataset: ImageDataset, config: EvaluationConfig, device: str
-) -> Iterator[tuple[Tensor, Tensor]]:
-    labels = dataset.labels(config.split)
-    for start in range(0, len(labels), TEST_BATCH):
-        rows = np.arange(start, min(start + TEST_BATCH, len(labels)))
-        images_BCHW = condensed.normalise(dataset.pixels(config.split, rows).to(device))
-        yield images_BCHW, torch.from_numpy(labels[rows]).to(device)
+    It does not depend on the trial's student and temperature. See :func:`run_trial` for arguments and errors.
+    """
+    assert config.distillation is not None, "no teacher is asked for"
+    room = Classroom(condensed, dataset, config, run_seed, device)
+    with torch_threads(threads):
+        network = room.teacher(trial.seed_index)
+        room.train(network, replace(trial, student=config.distillation.teacher, temperature=None), rows, role="teacher")
+    return {name: value.cpu() for name, value in network.state_dict().items()}

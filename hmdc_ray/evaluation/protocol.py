@@ -2,43 +2,136 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from types import MappingProxyType
+from typing import Literal, get_args
 
-from hmdc_ray.config import EvaluationConfig
+from hmdc_ray.config import EvaluationConfig, Family, StudentConfig
 
-DC_EPOCHS = 300
-DC_EPOCHS_AUGMENTED = 1000
+Variation = Literal["none", "crop_scale_rotate", "idc"]
+
+PRETRAINED_RATES: tuple[tuple[str, float], ...] = (("*resnet101*", 1e-4), ("*vit_base*", 1e-4), ("*", 1e-3))
+"""Learning rates of networks that do not start from scratch: the first pattern (as of file names) that an architecture fits
+counts. HMDC's (arXiv 2409.14538): 1e-3 for ResNet18, ResNet50, ViT tiny and small, 1e-4 for ResNet101 and ViT base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one student is trained: SGD, the learning rate lowered once, the last epoch counts.
+    """How one student is trained: SGD, the learning rate lowered at milestones, the last epoch counts.
 
     Attributes:
-        epochs: E, at least 1; as in DC's code, E + 1 epochs are trained.
-        learning_rate: of the first part.
-        decay: factor on the learning rate for the second part, which starts with a new optimiser (momentum forgotten).
+        epochs: E, at least 1.
+        extra_epoch: one epoch more is trained, as in DC's code.
+        batch: images in a batch; a smaller set is one batch.
+        milestones: parts of E, as (numerator, denominator), after which the learning rate falls.
+        milestone_delay: epochs that pass after each part of E before it falls.
+        decay: factor on the learning rate at each milestone.
+        fresh_optimiser: a milestone starts a new optimiser, so that momentum is forgotten.
+        learning_rate: at the start, of a network from scratch.
+        pretrained_rates: of other networks, see :data:`PRETRAINED_RATES`.
         momentum: of SGD.
         weight_decay: of SGD, on every parameter.
-        batch: images in a batch; a smaller set is one batch.
-        augmentation: vary every image of a batch, see :func:`hmdc_ray.evaluation.augmentation.augment`.
+        variation: how each image of a batch is varied: not at all, by DC's ``crop_scale_rotate``
+            (:func:`hmdc_ray.evaluation.augmentation.crop_scale_rotate`), or in IDC's order (:mod:`hmdc_ray.data.augment`).
+        families: of ``idc`` that are in use.
+        cutmix: mix images and labels of every second batch (:mod:`hmdc_ray.data.cutmix`).
+        cutmix_tokens: also for networks that work on tokens (ViTs).
     """
 
     epochs: int
+    extra_epoch: bool
+    batch: int
+    milestones: tuple[tuple[int, int], ...]
+    milestone_delay: int = 0
+    decay: float
+    fresh_optimiser: bool
     learning_rate: float = 0.01
-    decay: float = 0.1
+    pretrained_rates: tuple[tuple[str, float], ...] = PRETRAINED_RATES
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    batch: int = 256
-    augmentation: bool = False
+    variation: Variation
+    families: tuple[Family, ...] = get_args(Family)
+    cutmix: bool
+    cutmix_tokens: bool = False
 
     @property
-    def decay_epoch(self) -> int:
-        """The epoch, from 0, after which the learning rate falls: E / 2 + 1."""
-        return self.epochs // 2 + 1
+    def trained_epochs(self) -> int:
+        """Epochs in all."""
+        return self.epochs + self.extra_epoch
+
+    @property
+    def falls(self) -> tuple[int, ...]:
+        """The epochs, from 0, before which the learning rate falls."""
+        return tuple(self.epochs * part // whole + self.milestone_delay for part, whole in self.milestones)
+
+    def for_student(self, student: StudentConfig) -> Recipe:
+        """The recipe with the learning rate of this student: its own, or that of its origin and family."""
+        rate = self.learning_rate
+        if student.learning_rate is not None:
+            rate = student.learning_rate
+        elif student.weights != "scratch":
+            rate = next(rate for pattern, rate in self.pretrained_rates if fnmatch(student.architecture, pattern))
+        return replace(self, learning_rate=rate)
 
 
-def recipe(config: EvaluationConfig) -> Recipe:
-    """The recipe ``dc``, of DC's released code (Zhao et al., arXiv 2006.05929): 300 epochs, 1000 with augmentation."""
-    default = DC_EPOCHS_AUGMENTED if config.augmentation else DC_EPOCHS
-    return Recipe(epochs=config.epochs or default, augmentation=bool(config.augmentation))
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """The two recipes of a protocol.
+
+    Attributes:
+        plain: without augmentation of the training images.
+        varied: with it.
+        varied_by_default: which of the two counts when nothing is said.
+    """
+
+    plain: Recipe
+    varied: Recipe
+    varied_by_default: bool
+
+
+_DC = Recipe(
+    epochs=300,
+    extra_epoch=True,
+    batch=256,
+    milestones=((1, 2),),
+    milestone_delay=2,  # DC's code lowers the rate after epoch E / 2 + 1
+    decay=0.1,
+    fresh_optimiser=True,
+    variation="none",
+    cutmix=False,
+)
+_IDC = Recipe(
+    epochs=1000,
+    extra_epoch=False,
+    batch=128,
+    milestones=((2, 3), (5, 6)),
+    decay=0.2,
+    fresh_optimiser=False,
+    variation="idc",
+    cutmix=True,
+)
+_HMDC = replace(_IDC, epochs=2000, milestones=())
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        "dc": Protocol(_DC, replace(_DC, epochs=1000, variation="crop_scale_rotate"), varied_by_default=False),
+        "idc": Protocol(replace(_IDC, variation="none", cutmix=False), _IDC, varied_by_default=True),
+        "hmdc": Protocol(replace(_HMDC, variation="none", cutmix=False), _HMDC, varied_by_default=True),
+    }
+)
+"""By name: DC's (Zhao et al., arXiv 2006.05929; varied as it is for MNIST), IDC's (Kim et al., ICML 2022) and HMDC's."""
+
+
+def recipe(config: EvaluationConfig, *, switched: bool = False) -> Recipe:
+    """The recipe that a configuration asks for, for networks from scratch.
+
+    Args:
+        config: protocol, augmentation, epochs and families.
+        switched: with augmentation where the configuration has none, and without it where it has.
+    """
+    protocol = PROTOCOLS[config.protocol]
+    varied = protocol.varied_by_default if config.augmentation is None else config.augmentation
+    chosen = protocol.varied if varied != switched else protocol.plain
+    return replace(chosen, epochs=config.epochs or chosen.epochs, families=config.families or chosen.families)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import RunConfig, StudentConfig
+from hmdc_ray.config import NetworkSection, RunConfig, StudentConfig
 from hmdc_ray.config.io import apply_overrides, parse_config
 from hmdc_ray.errors import InputError
+from hmdc_ray.models.external import LIBRARIES
 
 DEFAULT_STUDENTS = ("convnet", "mlp", "lenet")
 
 
 def evaluation_config(
-    condensed: CondensedSet, *, data: str | None, architectures: str | None, assignments: Sequence[str]
+    condensed: CondensedSet,
+    *,
+    data: str | None,
+    architectures: str | None,
+    assignments: Sequence[str],
+    distill: bool = False,
+    temperatures: str | None = None,
 ) -> RunConfig:
     """The configuration to judge ``condensed`` by.
 
@@ -22,6 +30,8 @@ def evaluation_config(
         data: source of real images; needed when the images do not name one.
         architectures: comma-separated names: students of the run's configuration, or architectures with default options.
         assignments: further ``section.field=value``.
+        distill: students learn from a teacher too, by default a ConvNet.
+        temperatures: comma-separated softmax temperatures of that, which they imply.
 
     Raises:
         InputError: no data is known, or a value is not usable.
@@ -29,14 +39,19 @@ def evaluation_config(
     if condensed.config is not None:
         config = parse_config(condensed.config, "the condensed set's configuration")
         config = config.model_copy(update={"data": config.data.model_copy(update={"cache": None})})
+        _require_trusted_teacher(config, assignments)
     elif data is None:
         raise InputError(
             "the images do not say which data they are of: name it with --data (a Parquet file or folder, or 'digits')"
         )
     else:
         config = RunConfig()
-    changes = [*assignments] if data is None else [f"data.source={data}", *assignments]
-    config = apply_overrides(config, changes)
+    changes = [] if data is None else [f"data.source={data}"]
+    if (distill or temperatures is not None) and config.evaluation.distillation is None:
+        changes.append("evaluation.distillation={}")
+    if temperatures is not None:
+        changes.append(f"evaluation.distillation.temperatures=[{temperatures}]")
+    config = apply_overrides(config, [*changes, *assignments])
     if architectures is not None:
         names = [name.strip() for name in architectures.split(",")]
     elif condensed.config is None:
@@ -50,6 +65,23 @@ def evaluation_config(
     return parse_config(config.model_dump() | {"evaluation": evaluation}, "--architectures")
 
 
+def set_names(paths: Sequence[Path]) -> list[str]:
+    """Names of several condensed sets by where they lie: the run's folder or the file's own name, the whole path if need be.
+
+    Raises:
+        InputError: one is given twice.
+    """
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            raise InputError(f"{path} is given twice: give different condensed sets")
+    names = [path.stem if path.suffix and path.name != "condensed.parquet" else _folder(path).name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _folder(path: Path) -> Path:
+    return (path.parent if path.name == "condensed.parquet" else path).absolute()
+
+
 def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
     """The student of this name or architecture, with the options that the configuration gives it.
 
@@ -57,7 +89,7 @@ def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
         InputError: the images' own configuration names code to import, which must be named by the user.
     """
     for student in config.evaluation.students:
-        if not trusted and student.name == name and student.architecture != name and ":" in student.architecture:
+        if not trusted and student.name == name and student.architecture != name and _is_code(student):
             raise InputError(
                 f"the images ask to import the network {student.architecture!r}: if you trust it, name it with "
                 f"--architectures {student.architecture}"
@@ -65,3 +97,22 @@ def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
         if name in (student.name, student.architecture):
             return student
     return StudentConfig(architecture=name)
+
+
+def _require_trusted_teacher(config: RunConfig, assignments: Sequence[str]) -> None:
+    """Likewise for the teacher, which the user names with an assignment."""
+    distillation, field = config.evaluation.distillation, "evaluation.distillation.teacher.architecture"
+    if distillation is None or not _is_code(distillation.teacher):
+        return
+    named = [assignment.partition("=")[0].strip() for assignment in assignments]
+    if not any(field == name or field.startswith(f"{name}.") for name in named):
+        raise InputError(
+            f"the images ask to import the teacher {distillation.teacher.architecture!r}: if you trust it, name it with "
+            f"--set {field}={distillation.teacher.architecture}"
+        )
+
+
+def _is_code(network: NetworkSection) -> bool:
+    """Whether the network is a module to import, and not one of a library's."""
+    prefix, colon, _ = network.architecture.partition(":")
+    return bool(colon) and prefix not in LIBRARIES

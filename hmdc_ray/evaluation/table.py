@@ -1,40 +1,93 @@
-"""The result of an evaluation as a table for the terminal."""
+"""The result of an evaluation as tables for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from rich.console import Group
 from rich.table import Table
 
-from hmdc_ray.evaluation.report import Evaluation, Row
+from hmdc_ray.evaluation.report import Evaluation, Row, SetComparison
 from hmdc_ray.evaluation.statistics import Summary
 
 ABSENT = "–"
 
+Column = tuple[str, Callable[[Row], Summary | None]]
 
-def table(evaluation: Evaluation) -> Table:
+
+def table(evaluation: Evaluation) -> Group:
+    """The table of accuracies and, for several condensed sets, one that tells which architectures differ significantly."""
+    return Group(_accuracies(evaluation), *map(_differences, evaluation.comparison))
+
+
+def _accuracies(evaluation: Evaluation) -> Table:
     """Accuracies in %, each as mean ± half its 95 % interval (no interval for one seed), and the gain over random images.
 
     The last line, where there are several students, is the mean over them.
     """
-    seeds = f"{evaluation.seeds} seed{'s' if evaluation.seeds > 1 else ''}"
     images = f"{evaluation.ipc} stored image{'s' if evaluation.ipc > 1 else ''} per class"
-    built = Table(
-        title=f"Accuracy on the {evaluation.split} split in %, {images}",
-        caption=f"mean ± half the 95 % interval of {seeds}; gain in points over random real images",
-    )
+    if len({entry.ipc for entry in evaluation.sets}) > 1:
+        images += f" ({evaluation.sets[0].name})"
+    built = Table(title=f"Accuracy on the {evaluation.split} split in %, {images}", caption=_caption(evaluation))
     built.add_column("architecture", no_wrap=True)
     built.add_column("in pool", justify="center")
-    for name in ("random", "k-means", "condensed"):
+    columns = _columns(evaluation)
+    for name, _ in columns:
         built.add_column(name, justify="right", no_wrap=True)
     built.add_column("gain", justify="right", no_wrap=True)
     for row in evaluation.rows:
         in_pool = "?" if row.in_pool is None else "yes" if row.in_pool else "no"
-        built.add_row(row.architecture, in_pool, _cell(row.random), _cell(row.kmeans), _cell(row.condensed), _gain([row]))
+        built.add_row(row.architecture, in_pool, *(_cell(of(row)) for _, of in columns), _gain([row]))
     if len(evaluation.rows) > 1:
-        columns = zip(*((row.random, row.kmeans, row.condensed) for row in evaluation.rows), strict=True)
         built.add_section()
-        built.add_row("mean", "", *(_mean_cell(column) for column in columns), _gain(evaluation.rows))
+        means = (_mean_cell([of(row) for row in evaluation.rows]) for _, of in columns)
+        built.add_row("mean", "", *means, _gain(evaluation.rows))
+    return built
+
+
+def _columns(evaluation: Evaluation) -> list[Column]:
+    columns: list[Column] = [("random", lambda row: row.random), ("k-means", lambda row: row.kmeans)]
+    if evaluation.formation > 1 and any(row.random_count or row.kmeans_count for row in evaluation.rows):
+        tiles = f"×{evaluation.formation**2}"
+        columns += [(f"random {tiles}", lambda row: row.random_count), (f"k-means {tiles}", lambda row: row.kmeans_count)]
+    if any(row.whole_data for row in evaluation.rows):
+        columns.append(("whole data", lambda row: row.whole_data))
+    if len(evaluation.sets) < 2:
+        return [*columns, ("condensed", lambda row: row.condensed)]
+
+    def of(summaries: dict[str, Summary]) -> Callable[[Row], Summary | None]:
+        return lambda row: summaries[row.architecture]
+
+    return [*columns, *((entry.name, of(entry.summaries)) for entry in evaluation.sets)]
+
+
+def _caption(evaluation: Evaluation) -> str:
+    several = evaluation.seeds > 1
+    parts = [f"mean ± half the 95 % interval of {evaluation.seeds} seeds" if several else "one seed, so no interval"]
+    if evaluation.formation > 1 and any(row.random_count or row.kmeans_count for row in evaluation.rows):
+        parts.append(f"×{evaluation.formation**2}: as many real images as training images are decoded")
+    if any(row.random for row in evaluation.rows):
+        of = f" of {evaluation.sets[0].name}" if len(evaluation.sets) > 1 else ""
+        parts.append(f"gain{of} in points over random real images")
+    return "; ".join(parts)
+
+
+def _differences(comparison: SetComparison) -> Table:
+    built = Table(
+        title=f"{comparison.second} against {comparison.first}: difference in points",
+        caption="students paired by seed; intervals of 95 % and p corrected for the number of architectures",
+    )
+    built.add_column("architecture", no_wrap=True)
+    for name in ("difference", "interval", "p", "significant"):
+        built.add_column(name, justify="right", no_wrap=True)
+    for each in comparison.architectures:
+        built.add_row(
+            each.architecture,
+            f"{100 * each.difference:+.1f}",
+            f"{100 * each.low:+.1f} to {100 * each.high:+.1f}",
+            f"{each.p_corrected:.3f}" if each.p_corrected >= 0.001 else "< 0.001",
+            f"[{'green' if each.difference > 0 else 'red'}]yes[/]" if each.significant else "no",
+        )
     return built
 
 

@@ -5,48 +5,79 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmdc_ray.evaluation.augmentation import augment
+from hmdc_ray.data.cutmix import cutmix
+from hmdc_ray.evaluation.augmentation import variation
+from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.seeding import Key, forked
 
 
-def train_student(network: nn.Module, images_NCHW: Tensor, labels_N: Tensor, recipe: Recipe, key: Key) -> None:
-    """Train a fresh network in place (cross-entropy on hard labels); the state after the last epoch is the result.
+class Images(Protocol):
+    """Normalised images that are taken by rows: a tensor (N, C, H, W), or what makes such batches when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
+
+
+def train_student(
+    network: nn.Module, images_NCHW: Images, labels_N: Tensor, recipe: Recipe, key: Key, teacher: Teacher | None = None
+) -> None:
+    """Train a fresh network in place; the state after the last epoch is the result.
 
     Args:
         network: on the device of the images; set to training mode, and left in it.
         images_NCHW: normalised images.
         labels_N: class indices, int64.
-        recipe: see :class:`Recipe`.
-        key: identity of the student; order and augmentation are drawn from its streams ``student_order`` and
-            ``student_augmentation``, and what the network itself draws (dropout) from ``student``, step 1.
+        recipe: see :class:`Recipe`; its learning rate is the student's.
+        key: identity of the student; order, augmentation and mixing are drawn from its streams ``student_order``,
+            ``student_augmentation`` and ``cutmix``, and what the network itself draws (dropout) from ``student``, step 1.
+        teacher: guides the student; without one it learns from labels alone (cross-entropy).
 
     Raises:
         FloatingPointError: the loss is not finite; names the epoch.
     """
     order = replace(key, stream="student_order").generator()
-    variation = replace(key, stream="student_augmentation").generator()
-    optimiser = _sgd(network, recipe, recipe.learning_rate)
+    vary = variation(recipe, replace(key, stream="student_augmentation").generator())
+    rate, falls = recipe.learning_rate, recipe.falls
+    optimiser = _sgd(network, recipe, rate)
     network.train()
     with forked(replace(key, stream="student", step=1)):
-        for epoch in range(recipe.epochs + 1):
-            for rows in torch.randperm(len(images_NCHW), generator=order).to(images_NCHW.device).split(recipe.batch):
-                batch_BCHW = images_NCHW[rows]
-                if recipe.augmentation:
-                    batch_BCHW = augment(batch_BCHW, variation)
-                loss = F.cross_entropy(network(batch_BCHW), labels_N[rows])
+        for epoch in range(recipe.trained_epochs):
+            for _ in range(falls.count(epoch)):
+                rate *= recipe.decay
+                optimiser = _lowered(optimiser, network, recipe, rate)
+            shuffled = torch.randperm(len(images_NCHW), generator=order).to(labels_N.device)
+            for batch, rows in enumerate(shuffled.split(recipe.batch)):
+                images_BCHW, labels_B = images_NCHW[rows], labels_N[rows]
+                if vary is not None:
+                    images_BCHW = vary(images_BCHW)
+                if recipe.cutmix:
+                    mixed = cutmix(images_BCHW, labels_B, replace(key, stream="cutmix", step=epoch, batch=batch))
+                    images_BCHW = mixed.images
+                logits_BK = network(images_BCHW)
+                loss = mixed.loss(logits_BK) if recipe.cutmix else F.cross_entropy(logits_BK, labels_B)
+                if teacher is not None:
+                    loss = teacher.loss(images_BCHW, logits_BK, loss)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
             if not math.isfinite(loss.item()):
                 raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}")
-            if epoch == recipe.decay_epoch:
-                optimiser = _sgd(network, recipe, recipe.learning_rate * recipe.decay)
+
+
+def _lowered(optimiser: torch.optim.SGD, network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.SGD:
+    if recipe.fresh_optimiser:
+        return _sgd(network, recipe, rate)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    return optimiser
 
 
 def _sgd(network: nn.Module, recipe: Recipe, learning_rate: float) -> torch.optim.SGD:

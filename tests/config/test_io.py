@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hmdc_ray.config import RunConfig, Section
+from hmdc_ray.config.errors import _allowed
 from hmdc_ray.config.io import apply_overrides, commented_yaml, dump_config, flatten, load_config, parse_config
 from hmdc_ray.errors import InputError
 
@@ -71,6 +72,14 @@ def error_of(data: Any) -> str:
         ({"data": {"cache": 3}}, "data.cache is 3: must be text, or null; put it in quotes"),
         ({"data": {"channels": True}}, "data.channels is true: must be 1, 3, or null"),
         ({"data": {"channels": 2}}, "data.channels is 2: must be one of 1, 3, or null"),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "width": 3}]}},
+            "pool.members.0.width is not a known field: did you mean 'pool.members.0.options.width'?",
+        ),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "random_options": {"width": 3}}]}},
+            "pool.members.0.random_options.width is 3: must be a list, not empty",
+        ),
         ({"data": {"image_size": [0, 3]}}, "data.image_size.0 is 0: must be a whole number, 1 to 1024"),
         (
             {"data": {"image_size": [32]}},
@@ -91,7 +100,7 @@ def error_of(data: Any) -> str:
         ({"pool": {"members": []}}, "pool.members is []: must be a list, not empty, each a section"),
         ({"pool": {"members": "vit"}}, "pool.members is 'vit': must be a list"),
         ({"pool": {"members": [3]}}, "pool.members.0 is 3: must be a section"),
-        ({"pool": {"members": [{"name": "a"}]}}, "pool.members.0.architecture is missing: A registered name"),
+        ({"pool": {"members": [{"name": "a"}]}}, "pool.members.0.architecture is missing: must be a registered name (see"),
         ({"pool": {"members": ["vit", "vit"]}}, "x.yaml: pool: two networks are called 'vit': give each its own 'name'"),
         ({"pool": {"members": ["vit"], "main": "mlp"}}, "pool: main is 'mlp', which is not a member: known are vit"),
         (
@@ -213,6 +222,34 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         load_config(file / "below")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("train.parquet", "with --data, as in: hmdc condense digits --data {}"),
+        ("train/cat/1.JPG", "first made ready, as in: hmdc prepare {} OUT"),
+        ("notes.txt", "the folder of a run"),
+    ],
+)
+def test_images_in_a_configurations_place_are_shown_theirs(tmp_path: Path, name: str, hint: str) -> None:
+    file = tmp_path / "my images" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\xff")
+    with pytest.raises(InputError) as caught:
+        load_config(tmp_path / "my images")
+    assert hint.format(f"'{tmp_path / 'my images'}'") in str(caught.value)
+    assert ("--data" in str(caught.value)) == (name != "notes.txt")
+
+
+def test_a_parquet_file_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is not text in UTF-8 \(byte 0\): give a YAML file; .*--data"):
+        load_config(write(tmp_path / "x.parquet", b"\xff"))
+
+
+def test_one_choice_is_no_list() -> None:
+    assert _allowed({"enum": ["dc"]}) == "dc"
+    assert _allowed({"enum": ["dc", "idc"], "nullable": True}) == "one of dc, idc, or null"
+
+
 def test_numbers_with_exponents_and_a_byte_order_mark(tmp_path: Path) -> None:
     file = write(tmp_path / "x.yaml", "\ufeffimages: {learning_rate: 1e-3}\nname: '1e-3'\n")
     file.chmod(stat.S_IRUSR)
@@ -245,6 +282,12 @@ def test_numbers_with_exponents_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("evaluation.students=[vit]", ("evaluation", "students", 0, "name"), "vit"),
         ("evaluation.students.mlp=lenet", ("evaluation", "students", 1, "name"), "lenet"),
         ('images={"ipc": 4}', ("images", "ipc"), 4),
+        ("evaluation.distillation={}", ("evaluation", "distillation", "alpha"), 0.5),
+        ("evaluation.distillation.alpha=0.3", ("evaluation", "distillation", "alpha"), 0.3),
+        ("evaluation.distillation.alpha=0.3", ("evaluation", "distillation", "teacher", "name"), "convnet"),
+        ("evaluation.distillation.temperatures=[1, 4]", ("evaluation", "distillation", "temperatures"), (1.0, 4.0)),
+        ("evaluation.distillation.teacher=mlp", ("evaluation", "distillation", "teacher", "name"), "mlp"),
+        ("evaluation.distillation.teacher.options.width=3", ("evaluation", "distillation", "teacher", "options"), {"width": 3}),
     ],
 )
 def test_assignments(assignment: str, path: tuple[str | int, ...], expected: Any) -> None:
@@ -263,6 +306,16 @@ def test_assignments_are_applied_in_order_and_checked_together() -> None:
     assert RICH.pool.main == "vit"
 
 
+def test_a_network_given_by_its_name_alone_can_be_refined() -> None:
+    changed = apply_overrides(RICH, ["pool.main=null", "pool.members=[mlp]", "pool.members.mlp.options.width=3"])
+    assert changed.pool.members[0].options == {"width": 3}
+
+
+def test_a_section_that_grew_can_be_taken_back() -> None:
+    changes = ["evaluation.distillation.alpha=0.3", "evaluation.distillation=null"]
+    assert apply_overrides(RICH, changes) == RICH
+
+
 def test_no_assignments_change_nothing() -> None:
     assert apply_overrides(RICH, []) == RICH
 
@@ -274,11 +327,19 @@ def test_no_assignments_change_nothing() -> None:
         ("=3", "must be section.field=value"),
         ("images.ipc=-3", "--set: images.ipc is -3: must be a whole number, 1 to 10000"),
         ("images.ipcc=3", "images.ipcc is not a known field: did you mean 'ipc'?"),
-        ("imges.ipc=3", "--set imges is not a known field: did you mean 'images'?"),
-        ("images.ipc.x=3", "--set images.ipc.x: images.ipc is 1, set it as a whole"),
+        ("image.ipc=3", "--set: image is not a known field: did you mean 'images'?"),
+        ("images.ipc.x=3", "--set: images.ipc.x: images.ipc is 1, set it as a whole"),
+        ("pool.members.third.width=3", "third.width is not a known field: did you mean 'pool.members.third.options.width'?"),
+        (
+            "pool.members.third.lerning_rate=3",
+            "pool.members.third.lerning_rate is not a known field: did you mean 'learning_rate'?",
+        ),
+        ("evaluation.distillation.alpa=1", "--set: evaluation.distillation.alpa is not a known field: did you mean 'alpha'?"),
+        ("tracking.uri.x=1", "--set: tracking.uri.x: tracking.uri is null, set it as a whole"),
+        ("evaluation.protocol=foo", "evaluation.protocol is 'foo': must be one of dc, "),
         ("data.channels.0=3", "data.channels is 1, set it as a whole"),
-        ("pool.members.9.learning_rate=1", "'9' must be an index, 0 to 2, or a name: known: convnet, third, vit"),
-        ("pool.members.vitt.learning_rate=1", "or a name: did you mean 'vit'?"),
+        ("pool.members.9.learning_rate=1", "'9' must be an index, 0 to 2, or a name; known: convnet, third, vit"),
+        ("pool.members.vitt.learning_rate=1", "or a name; did you mean 'vit'?"),
         ("matching.families.4=flip", "'4' must be an index, 0 to 1"),
         ("images.ipc=[", "must be valid YAML"),
         ("images.ipc=", "images.ipc is null"),

@@ -1,11 +1,13 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmdc_ray.evaluation.augmentation import _transforms, augment
+from hmdc_ray.evaluation.augmentation import _transforms, crop_scale_rotate, variation
+from hmdc_ray.evaluation.protocol import PROTOCOLS, Recipe
 
 NO_SHIFT, NO_SCALE, NO_ANGLE = torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1)
 
@@ -53,7 +55,7 @@ def test_scale_enlarges_per_axis() -> None:
 def test_images_are_varied_one_by_one_and_the_outside_has_the_mean() -> None:
     bright, dark = torch.full((64, 1, 10, 10), 2.0), torch.full((64, 1, 10, 10), -2.0)
 
-    varied = augment(torch.cat([bright, dark]), torch.Generator().manual_seed(0))
+    varied = crop_scale_rotate(torch.cat([bright, dark]), torch.Generator().manual_seed(0))
 
     outcomes = {tuple(image.flatten().round(decimals=4).tolist()) for image in varied[:64]}
     assert len(outcomes) > 20
@@ -66,7 +68,7 @@ def test_same_generator_same_images_and_global_state_untouched() -> None:
     images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     before = torch.get_rng_state()
 
-    first, second, other = (augment(images, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    first, second, other = (crop_scale_rotate(images, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
 
     assert torch.equal(first, second) and not torch.equal(first, other)
     assert torch.equal(before, torch.get_rng_state())
@@ -75,4 +77,28 @@ def test_same_generator_same_images_and_global_state_untouched() -> None:
 def test_a_constant_batch_stays_constant() -> None:
     images = torch.full((32, 2, 8, 8), 0.7)
 
-    torch.testing.assert_close(augment(images, torch.Generator().manual_seed(0)), images)
+    torch.testing.assert_close(crop_scale_rotate(images, torch.Generator().manual_seed(0)), images)
+
+
+def test_a_recipe_names_its_variation() -> None:
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def varied(recipe: Recipe) -> Tensor:
+        vary = variation(recipe, torch.Generator().manual_seed(2))
+        assert vary is not None
+        return vary(images)
+
+    assert variation(PROTOCOLS["dc"].plain, torch.Generator()) is None
+    dc = varied(PROTOCOLS["dc"].varied)
+    assert torch.equal(dc, crop_scale_rotate(images, torch.Generator().manual_seed(2)))
+    idc = varied(PROTOCOLS["idc"].varied)
+    assert not torch.equal(idc, dc) and idc.shape == images.shape
+
+
+def test_families_that_are_out_of_use_change_nothing() -> None:
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    vary = variation(replace(PROTOCOLS["idc"].varied, families=("flip",)), torch.Generator().manual_seed(2))
+    assert vary is not None
+    flipped = [torch.equal(new, old.flip(2)) for old, new in zip(images, vary(images), strict=True)]
+    kept = [torch.equal(new, old) for old, new in zip(images, vary(images), strict=True)]
+    assert 0 < sum(flipped) < 16 and 0 < sum(kept) < 16

@@ -27,6 +27,16 @@ def test_as_many_images_of_each_class_as_are_stored(kind: Baseline, digits: Imag
 
 
 @pytest.mark.parametrize("kind", get_args(Baseline))
+def test_as_many_images_as_are_decoded(kind: Baseline, digits: ImageDataset) -> None:
+    condensed = make_set(digits, [7, 2, 2, 9], formation=2)
+
+    rows = baseline_rows(kind, 0, condensed, digits, run_seed=1, per_stored=4)
+
+    assert np.bincount(digits.labels("train")[rows], minlength=10).tolist() == [0, 0, 8, 0, 0, 0, 0, 4, 0, 4]
+    assert len(set(rows.tolist())) == 16
+
+
+@pytest.mark.parametrize("kind", get_args(Baseline))
 def test_a_draw_depends_on_the_seeds_and_not_on_the_condensed_images(
     kind: Baseline, digits: ImageDataset, digit_means: CondensedSet
 ) -> None:

@@ -5,12 +5,20 @@ import numpy as np
 import pytest
 import torch
 
-from hmdc_ray.condensed import CondensedSet, import_dc
+from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, EvaluationConfig, StudentConfig
+from hmdc_ray.data.cutmix import Mixed, cutmix
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
-from hmdc_ray.errors import InputError
+from hmdc_ray.data.statistics import KNOWN
+from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.evaluation import training
 from hmdc_ray.evaluation.baselines import baseline_rows
-from hmdc_ray.evaluation.plan import Trial, check_fit, plan, run_trial
+from hmdc_ray.evaluation.plan import plan, run_trial, train_teacher
+from hmdc_ray.evaluation.sets import check_fit
+from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.interchange.formats import import_set
+from hmdc_ray.interchange.stated import Stated
+from hmdc_ray.seeding import Key
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 MLP = StudentConfig(architecture="mlp")
@@ -40,6 +48,74 @@ def test_plan_has_every_student_kind_and_seed_once() -> None:
 )
 def test_plan_has_the_wanted_baselines(baselines: str, kinds: set[str]) -> None:
     assert {trial.kind for trial in plan(EvaluationConfig.model_validate({"baselines": baselines}))} == kinds
+
+
+def test_count_fair_baselines_are_extra_only_where_images_are_packed() -> None:
+    config = EvaluationConfig.model_validate({"whole_data_epochs": 3})
+
+    def kinds(config: EvaluationConfig, formation: int) -> list[str]:
+        return [trial.kind for trial in plan(config, formation=formation) if trial.seed_index == 0]
+
+    assert kinds(config, 1) == ["condensed", "random", "kmeans", "whole_data"]
+    assert kinds(config, 2) == ["condensed", "random", "kmeans", "random_count", "kmeans_count", "whole_data"]
+    assert kinds(config.model_copy(update={"count_fair": False}), 2) == kinds(config, 1)
+    assert kinds(config.model_copy(update={"baselines": "kmeans"}), 2) == ["condensed", "kmeans", "kmeans_count", "whole_data"]
+
+
+def test_several_sets_have_condensed_trials_only() -> None:
+    config = EvaluationConfig.model_validate({"baselines": "random", "seeds": 2, "augmentation_robust": True})
+
+    trials = [(trial.kind, trial.set_index, trial.switched) for trial in plan(config, sets=3) if trial.seed_index == 1]
+
+    assert trials == [
+        ("condensed", 0, False),
+        ("condensed", 1, False),
+        ("condensed", 2, False),
+        ("random", 0, False),
+        ("condensed", 0, True),
+        ("random", 0, True),
+    ]
+
+
+def test_a_taught_student_learns_more_than_labels(digits: ImageDataset, digit_means: CondensedSet) -> None:
+    config = EvaluationConfig.model_validate(
+        {"epochs": 5, "students": ["mlp"], "distillation": {"teacher": {"architecture": "mlp", "options": {"width": 64}}}}
+    )
+    taught = Trial("condensed", MLP, 0, 0, temperature=1.5)
+    state = train_teacher(taught, digit_means, digits, config, 0, 1)
+
+    alone = run_trial(replace(taught, temperature=None), digit_means, digits, config, 0, 1)
+    results = [run_trial(taught, digit_means, digits, config, 0, 1, teacher=given) for given in (None, state)]
+
+    assert results[0] == results[1] != alone
+    # The teacher is what it would be as a student: same images, same recipe, same seed.
+    assert config.distillation is not None
+    with_labels = replace(taught, student=config.distillation.teacher)
+    blank = {name: torch.zeros_like(value) for name, value in state.items()}
+    assert run_trial(with_labels, digit_means, digits, config, 0, 1, teacher=blank) != results[0]
+
+
+def test_the_whole_split_is_the_upper_bound(digits: ImageDataset, digit_means: CondensedSet) -> None:
+    config = EvaluationConfig(students=(MLP,), epochs=40, whole_data_epochs=30)
+    assert run_trial(Trial("whole_data", MLP, 0, 0), digit_means, digits, config, 0, 1) > 0.85
+
+
+def test_cutmix_is_not_for_networks_on_tokens(
+    digits: ImageDataset, digit_means: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = []
+
+    def spy(images: torch.Tensor, labels: torch.Tensor, key: Key) -> Mixed:
+        mixed.append(key)
+        return cutmix(images, labels, key)
+
+    monkeypatch.setattr(training, "cutmix", spy)
+    config = EvaluationConfig(protocol="idc", epochs=2)
+    vit = StudentConfig(architecture="vit", options={"patch_size": 8, "depth": 1})
+    run_trial(Trial("condensed", vit, 0, 0), digit_means, digits, config, 0, 1)
+    assert mixed == []
+    run_trial(Trial("condensed", MLP, 0, 0), digit_means, digits, config, 0, 1)
+    assert len(mixed) == len(set(mixed)) == 2
 
 
 def test_class_means_teach_better_than_random_images_and_trials_repeat(digits: ImageDataset, digit_means: CondensedSet) -> None:
@@ -96,7 +172,8 @@ def test_the_configured_split_is_tested(digits: ImageDataset, digit_means: Conde
 def test_divergence_names_student_images_and_seed(digits: ImageDataset, digit_means: CondensedSet) -> None:
     huge = replace(digit_means, images=digit_means.images * 1e30)
 
-    with pytest.raises(FloatingPointError, match=r"student 'mlp' on condensed images, seed 2 of run seed 5: the loss is"):
+    told = r"student 'mlp' on condensed images, seed 2 of run seed 5: the loss is .* set evaluation.students.mlp.learning_rate"
+    with pytest.raises(RunError, match=told):
         run_trial(Trial("condensed", MLP, 2, 0), huge, digits, CONFIG, 5, 1)
 
 
@@ -123,7 +200,9 @@ def test_data_that_do_not_fit_are_refused(digits: ImageDataset, digit_means: Con
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder with published condensed sets is absent")
 def test_published_set_gives_the_published_accuracy(tmp_path: Path) -> None:
-    condensed = import_dc(SHARED / "peers/res_DC_MNIST_ConvNet_1ipc.pt", "mnist", snapshot=0)
+    condensed = import_set(
+        SHARED / "peers/res_DC_MNIST_ConvNet_1ipc.pt", "dc", Stated(statistics=KNOWN["mnist"], snapshot=0)
+    ).condensed
     dataset = open_dataset(DataConfig(source=str(SHARED / "data/mnist/test-00000-of-00001.parquet"), cache=str(tmp_path)))
 
     result = run_trial(Trial("condensed", MLP, 0, 0), condensed, dataset, EvaluationConfig(augmentation=True), 0, 1)

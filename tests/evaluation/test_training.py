@@ -5,11 +5,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmdc_ray.evaluation.protocol import Recipe
+from hmdc_ray.evaluation.distillation import Teacher
+from hmdc_ray.evaluation.protocol import PROTOCOLS, Recipe
 from hmdc_ray.evaluation.training import accuracy, train_student
 from hmdc_ray.seeding import Key, forked
 
 KEY = Key(3, "student")
+DC = PROTOCOLS["dc"].plain
+IDC = PROTOCOLS["idc"].varied
 
 
 def make_network() -> nn.Sequential:
@@ -33,8 +36,9 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_same_key_same_weights_and_global_state_untouched() -> None:
-    recipe = Recipe(epochs=3, batch=5, augmentation=True)
+@pytest.mark.parametrize("variant", [DC, PROTOCOLS["dc"].varied, IDC])
+def test_same_key_same_weights_and_global_state_untouched(variant: Recipe) -> None:
+    recipe = replace(variant, epochs=3, batch=5)
     before = torch.get_rng_state()
 
     first, second, other = trained(recipe), trained(recipe), trained(recipe, replace(KEY, iteration=1))
@@ -43,33 +47,129 @@ def test_same_key_same_weights_and_global_state_untouched() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+class Rates:
+    """Learning rate and momentum of every step, and the optimisers made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rates: list[float] = []
+        self.made: list[torch.optim.SGD] = []
+        told = self
+
+        class Spy(torch.optim.SGD):
+            def __init__(self, *args: object, **kwargs: object) -> None:
+                super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+                told.made.append(self)
+
+            def step(self, closure: None = None) -> None:  # type: ignore[override]
+                told.rates.append(self.param_groups[0]["lr"])
+                super().step(closure)
+
+        monkeypatch.setattr(torch.optim, "SGD", Spy)
+
+
 def test_epochs_and_learning_rate_are_those_of_dc(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates: list[float] = []
-    made: list[torch.optim.SGD] = []
+    told = Rates(monkeypatch)
 
-    class Spy(torch.optim.SGD):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-            made.append(self)
-
-        def step(self, closure: None = None) -> None:  # type: ignore[override]
-            rates.append(self.param_groups[0]["lr"])
-            super().step(closure)
-
-    monkeypatch.setattr(torch.optim, "SGD", Spy)
-
-    trained(Recipe(epochs=4))
+    trained(replace(DC, epochs=4))
 
     # E + 1 epochs; the new optimiser comes after epoch E / 2 + 1 = 3, counted from 0
-    assert rates == pytest.approx([0.01, 0.01, 0.01, 0.01, 0.001])
-    assert len(made) == 2
-    assert all(group["momentum"] == 0.9 and group["weight_decay"] == 5e-4 for sgd in made for group in sgd.param_groups)
+    assert told.rates == pytest.approx([0.01, 0.01, 0.01, 0.01, 0.001])
+    assert len(told.made) == 2
+    assert all(group["momentum"] == 0.9 and group["weight_decay"] == 5e-4 for sgd in told.made for group in sgd.param_groups)
+
+
+def test_epochs_and_learning_rate_are_those_of_idc(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Rates(monkeypatch)
+
+    trained(replace(IDC, epochs=6))
+
+    # lowered at 2/3 and 5/6 of the epochs, momentum kept
+    assert told.rates == pytest.approx([0.01, 0.01, 0.01, 0.01, 0.002, 0.0004])
+    assert len(told.made) == 1
+
+
+class Recorder(nn.Module):
+    """Keeps the images of every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(16, 3)
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images)
+        logits: Tensor = self.head(images.flatten(1))
+        return logits
+
+
+def test_images_are_varied_one_by_one_and_mixed_in_every_second_batch() -> None:
+    flip_only = replace(IDC, epochs=40, families=("flip",))
+    images, labels = make_images()
+
+    def batches(recipe: Recipe) -> list[Tensor]:
+        recorder = Recorder()
+        train_student(recorder, images, labels, recipe, KEY)
+        return recorder.seen
+
+    plain, varied, mixed = (
+        batches(recipe)
+        for recipe in (
+            replace(flip_only, variation="none", cutmix=False),
+            replace(flip_only, cutmix=False),
+            flip_only,
+        )
+    )
+    flipped = [[not torch.equal(a, b) for a, b in zip(old, new, strict=True)] for old, new in zip(plain, varied, strict=True)]
+    assert 0.4 < sum(map(sum, flipped)) / (40 * 12) < 0.6
+    assert all(0 < sum(row) < 12 for row in flipped)  # not one draw for the batch
+    for old, new, row in zip(plain, varied, flipped, strict=True):
+        torch.testing.assert_close(new, torch.where(torch.tensor(row)[:, None, None, None], old.flip(3), old))
+    changed = sum(not torch.equal(old, new) for old, new in zip(varied, mixed, strict=True))
+    assert 8 < changed < 32
+
+
+def test_a_teacher_sees_what_the_student_sees_and_changes_it() -> None:
+    teacher, student = Recorder(), Recorder()
+    recipe = replace(IDC, epochs=2, batch=5)
+
+    train_student(student, *make_images(), recipe, KEY, Teacher(teacher, 0.5, 1.5))
+
+    assert len(student.seen) == 6
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(student.seen, teacher.seen, strict=True))
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    alone = trained(recipe)
+    network = make_network()
+    train_student(network, *make_images(), recipe, KEY, Teacher(make_network().eval(), 0.5, 1.5))
+    assert not equal(alone, dict(network.state_dict()))
+
+
+def test_a_teacher_of_no_weight_changes_nothing() -> None:
+    recipe = replace(DC, epochs=3)
+    network = make_network()
+    train_student(network, *make_images(), recipe, KEY, Teacher(make_network().eval(), 0.0, 1.5))
+    assert equal(trained(recipe), dict(network.state_dict()))
+
+
+def test_images_that_are_made_batch_by_batch_give_the_same_student() -> None:
+    images, labels = make_images()
+
+    class Slices:
+        def __len__(self) -> int:
+            return len(images)
+
+        def __getitem__(self, rows: Tensor) -> Tensor:
+            assert len(rows) <= 5
+            return images[rows]
+
+    network = make_network()
+    train_student(network, Slices(), labels, replace(DC, epochs=3, batch=5), KEY)
+    assert equal(trained(replace(DC, epochs=3, batch=5)), dict(network.state_dict()))
 
 
 def test_every_image_is_seen_once_an_epoch_in_changing_order() -> None:
     seen: list[list[float]] = []
 
-    class Recorder(nn.Module):
+    class Order(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.head = nn.Linear(1, 2)
@@ -79,7 +179,7 @@ def test_every_image_is_seen_once_an_epoch_in_changing_order() -> None:
             seen.append(images.flatten().tolist())
             return self.head(images.flatten(1))  # type: ignore[no-any-return]
 
-    train_student(Recorder(), torch.arange(6.0).view(6, 1, 1, 1), torch.arange(6) % 2, Recipe(epochs=2, batch=4), KEY)
+    train_student(Order(), torch.arange(6.0).view(6, 1, 1, 1), torch.arange(6) % 2, replace(DC, epochs=2, batch=4), KEY)
 
     assert [len(batch) for batch in seen] == [4, 2] * 3
     epochs = [seen[index] + seen[index + 1] for index in (0, 2, 4)]
@@ -98,7 +198,7 @@ def test_training_is_plain_sgd() -> None:
             velocity[index] = 0.9 * velocity[index] + gradient + 5e-4 * parameter.data
             parameter.data -= 0.01 * velocity[index]
 
-    train_student(network, images, labels, Recipe(epochs=2), KEY)
+    train_student(network, images, labels, replace(DC, epochs=2), KEY)
 
     for ours, theirs in zip(network.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -106,7 +206,7 @@ def test_training_is_plain_sgd() -> None:
 
 def test_divergence_is_an_error_that_names_the_epoch() -> None:
     with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) in epoch \d+"):
-        trained(Recipe(epochs=50, learning_rate=1e20))
+        trained(replace(DC, epochs=50, learning_rate=1e20))
 
 
 def test_accuracy_counts_over_uneven_batches_in_evaluation_mode() -> None:

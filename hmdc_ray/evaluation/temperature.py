@@ -1,0 +1,85 @@
+"""The temperature of a distillation: given, or of several the best on validation data, for each student and kind of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from hmdc_ray.config import EvaluationConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.images import Kind
+from hmdc_ray.evaluation.trial import Trial
+
+Group = tuple[int, Kind, int]
+"""Students that share a temperature: position in the configuration, images, and number of the condensed set."""
+
+
+def candidates(config: EvaluationConfig, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials, once with each temperature, that a choice needs; none where there is nothing to choose."""
+    if config.distillation is None or len(config.distillation.temperatures) == 1:
+        return []
+    return [
+        replace(trial, temperature=temperature)
+        for trial in trials
+        if _is_distilled(trial)
+        for temperature in config.distillation.temperatures
+    ]
+
+
+def require_validation(config: EvaluationConfig, info: DatasetInfo) -> None:
+    """Refuse a choice of temperatures without data for it.
+
+    Raises:
+        InputError: several temperatures, but no validation images.
+    """
+    if config.distillation is not None and len(config.distillation.temperatures) > 1 and not info.sizes["validation"]:
+        raise InputError(
+            f"evaluation.distillation.temperatures is {list(config.distillation.temperatures)}, to be chosen on validation "
+            f"images, but data {info.source!r} has none: give one temperature, or set data.validation_fraction"
+        )
+
+
+def with_temperatures(
+    config: EvaluationConfig, trials: Sequence[Trial], tried: Sequence[Trial], accuracies: Sequence[float]
+) -> list[Trial]:
+    """The trials with their temperatures: the given one, or the one of the highest mean accuracy over seeds.
+
+    The choice is each student's own for each kind of images, so that no kind has the temperature that suits another. Of equal
+    means the temperature listed first counts.
+
+    Args:
+        config: that the trials were planned from.
+        trials: as planned.
+        tried: what :func:`candidates` gave.
+        accuracies: of those, on validation data.
+    """
+    if config.distillation is None:
+        return list(trials)
+    listed = config.distillation.temperatures
+    sums: dict[Group, dict[float, float]] = {}
+    for trial, accuracy in zip(tried, accuracies, strict=True):
+        assert trial.temperature is not None
+        sum_of = sums.setdefault(_group(trial), dict.fromkeys(listed, 0.0))
+        sum_of[trial.temperature] += accuracy
+    best = {group: _best(sum_of) for group, sum_of in sums.items()}
+    return [
+        replace(trial, temperature=best.get(_group(trial), listed[0])) if _is_distilled(trial) else trial for trial in trials
+    ]
+
+
+def _best(sum_of: Mapping[float, float]) -> float:
+    """The temperature of the highest sum, which is that of the highest mean: all have as many seeds.
+
+    Rounded, so that equal sums are equal whatever the order of their terms; max gives the first of these.
+    """
+    return max(sum_of, key=lambda temperature: round(sum_of[temperature], 9))
+
+
+def _is_distilled(trial: Trial) -> bool:
+    """The bound by the whole data is of labels alone."""
+    return trial.kind != "whole_data"
+
+
+def _group(trial: Trial) -> Group:
+    return trial.member_index, trial.kind, trial.set_index

@@ -1,0 +1,149 @@
+"""One trial of an evaluation, and the place where its student is made and trained."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import EvaluationConfig, StudentConfig
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.evaluation.distillation import Teacher
+from hmdc_ray.evaluation.images import Kind, training_images
+from hmdc_ray.evaluation.protocol import Recipe, recipe
+from hmdc_ray.evaluation.training import train_student
+from hmdc_ray.models.network import Network
+from hmdc_ray.models.registry import build
+from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.seeding import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One student to train.
+
+    Attributes:
+        kind: the images it is trained on.
+        student: its architecture.
+        seed_index: from 0 to seeds - 1. A student starts from the same weights whatever the images.
+        member_index: position of the student in the configuration.
+        set_index: position of the condensed set; real images are held against the first one.
+        switched: train with augmentation where the configuration has none, and without where it has.
+        temperature: of the distillation from a teacher; None: the student learns from labels alone.
+    """
+
+    kind: Kind
+    student: StudentConfig
+    seed_index: int
+    member_index: int
+    set_index: int = 0
+    switched: bool = False
+    temperature: float | None = None
+
+
+def trial_recipe(trial: Trial, config: EvaluationConfig) -> Recipe:
+    """How the trial's student is trained; whether it mixes images is left to its network."""
+    chosen = recipe(config, switched=trial.switched).for_student(trial.student)
+    if trial.kind == "whole_data":
+        assert config.whole_data_epochs is not None
+        return replace(chosen, epochs=config.whole_data_epochs)
+    return chosen
+
+
+def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key: Key) -> Network:
+    """The fresh network of the teacher that the configuration asks for.
+
+    Raises:
+        InputError: it does not exist or does not admit the images.
+    """
+    assert config.distillation is not None
+    teacher = config.distillation.teacher
+    try:
+        return build(teacher.architecture, teacher.options, shape, classes, key, weights=teacher.weights)
+    except InputError as error:
+        raise InputError(f"evaluation.distillation.teacher: {error}") from error
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """What all students have in common.
+
+    Attributes:
+        condensed: the condensed set; its mean and std normalise real images too.
+        dataset: the real data.
+        config: how students are trained.
+        run_seed: the run's seed.
+        device: where they are trained, ``cpu`` or ``cuda``.
+    """
+
+    condensed: CondensedSet
+    dataset: ImageDataset
+    config: EvaluationConfig
+    run_seed: int
+    device: str
+
+    def key(self, student: StudentConfig, seed_index: int) -> Key:
+        """Identity of a student. The network, not its place in a list, makes it: beside others it gives the same numbers."""
+        origin = "" if student.weights == "scratch" else f" {student.weights}"
+        number = zlib.crc32(f"{student.architecture} {sorted(student.options.items())}{origin}".encode())
+        return Key(self.run_seed, "student", member=number, iteration=seed_index)
+
+    def student(self, student: StudentConfig, seed_index: int) -> Network:
+        """A student at its start, in its place.
+
+        Raises:
+            InputError: it does not exist or does not admit the images.
+        """
+        classes, key = len(self.condensed.class_names), self.key(student, seed_index)
+        shape = self.dataset.info.shape
+        return build(student.architecture, student.options, shape, classes, key, weights=student.weights).to(self.device)
+
+    def teacher(self, seed_index: int) -> Network:
+        """The teacher at its start, in its place.
+
+        Raises:
+            InputError: see :func:`make_teacher`.
+        """
+        assert self.config.distillation is not None
+        key = self.key(self.config.distillation.teacher, seed_index)
+        return make_teacher(self.config, self.dataset.info.shape, len(self.condensed.class_names), key).to(self.device)
+
+    def train(
+        self,
+        network: Network,
+        trial: Trial,
+        rows: np.ndarray | None,
+        teacher: Teacher | None = None,
+        role: Literal["student", "teacher"] = "student",
+    ) -> None:
+        """Train the network of the trial's student in place.
+
+        Args:
+            network: at its start.
+            trial: what it is trained on and how.
+            rows: of the training split, for a baseline, where they are known already.
+            teacher: guides the student; None: it learns from labels alone.
+            role: what an error calls it.
+
+        Raises:
+            RunError: training diverged; names the student, the images and the seed.
+        """
+        images, labels_N = training_images(
+            trial.kind, trial.seed_index, self.condensed, self.dataset, self.run_seed, rows=rows, device=self.device
+        )
+        chosen, key = trial_recipe(trial, self.config), self.key(trial.student, trial.seed_index)
+        if not chosen.cutmix_tokens and any(tap.kind == "tokens" for tap in network.taps):
+            chosen = replace(chosen, cutmix=False)
+        try:
+            train_student(network, images, labels_N, chosen, key, teacher)
+        except FloatingPointError as error:
+            name = trial.student.name
+            field = f"evaluation.students.{name}" if role == "student" else "evaluation.distillation.teacher"
+            raise RunError(
+                f"{role} {name!r} on {trial.kind} images, seed {trial.seed_index} of run seed {self.run_seed}: {error}; "
+                f"training diverges at learning rate {chosen.learning_rate:g}, set {field}.learning_rate to a smaller one"
+            ) from error

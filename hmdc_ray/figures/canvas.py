@@ -1,0 +1,95 @@
+"""What all figures share: the page, colours that keep their order in grey, labels that fit, and the file."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from hmdc_ray.files import atomic_path
+
+DPI = 150
+TEXT = "#28282e"
+FAINT = "#d9d9de"
+COLOURS = colormaps["cividis"]
+"""Rises steadily in lightness, and looks nearly the same with every kind of colour vision (Nuñez et al., 2018)."""
+
+MARK = "•"
+LONGEST_NAME = 40
+ACROSS = 11
+"""Characters of the longest name that is still written horizontally below a column."""
+
+SLANT = 35
+"""Degrees."""
+
+CHARACTER = 0.085
+"""Width of a character in inches, at matplotlib's font size of 10, on average over a name and rather too wide."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty page that makes room for its labels.
+
+    Args:
+        width: in inches.
+        height: in inches.
+    """
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def colours(count: int) -> list[tuple[float, float, float, float]]:
+    """So many colours, from dark to light, none so light that it fades on white."""
+    return [COLOURS(value) for value in np.linspace(0.0, 0.85, count)]
+
+
+def luminance(colours: ArrayLike) -> NDArray[np.float64]:
+    """Relative luminance (WCAG 2) of sRGB colours (..., 3 or 4) in [0, 1]: 0 for black, 1 for white; (...)."""
+    values = np.asarray(colours, dtype=np.float64)[..., :3]
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return np.asarray(np.dot(linear, [0.2126, 0.7152, 0.0722]), dtype=np.float64)
+
+
+def wrapped(name: str, width: int) -> str:
+    """The name in lines of at most ``width`` characters, broken anywhere if need be."""
+    return "\n".join(textwrap.wrap(shortened(name), width))
+
+
+def shortened(name: str) -> str:
+    """The name in one line, cut when it is very long; a dollar in it does not start a formula."""
+    line = " ".join(name.split())
+    line = line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+    return line.replace("$", r"\$")
+
+
+def names_height(names: Sequence[str]) -> float:
+    """Room in inches that :func:`name_columns` needs below the columns."""
+    longest = max(len(shortened(name)) for name in names)
+    return 0.45 + (CHARACTER * longest * math.sin(math.radians(SLANT)) if longest > ACROSS else 0.0)
+
+
+def name_columns(axes: Axes, names: Sequence[str], marked: Collection[str], mark: str) -> None:
+    """Write names below their columns at 0, 1, ..., slanted when one is long, with a mark at some, and below what it says."""
+    shown = [shortened(name) for name in names]
+    labels = [f"{label} {MARK}" if name in marked else label for label, name in zip(shown, names, strict=True)]
+    axes.set_xticks(range(len(names)), labels, color=TEXT)
+    if max(map(len, shown)) > ACROSS:
+        for label in axes.get_xticklabels():
+            label.set(rotation=SLANT, ha="right", rotation_mode="anchor")
+    if any(name in marked for name in names):
+        axes.set_xlabel(f"{MARK} {mark}", fontsize=8, color=TEXT, loc="right")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, whole or not at all; the same figure gives the same bytes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -1,0 +1,76 @@
+"""The command ``evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hmdc_ray.config.io import apply_overrides
+from jobs.console import Address, Assignments, Data, console, errors, say, shown
+
+
+def evaluate(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="DIR|FILE.parquet...", help="Folders of runs, or condensed sets as files.")
+    ],
+    data: Data = None,
+    protocol: Annotated[str | None, typer.Option(help="Training recipe of the students: dc, idc, hmdc.")] = None,
+    architectures: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated students: names, timm:NAME, torchvision:NAME, import paths; without it, the run's own."
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="INTEGER", help="Networks per architecture.")] = None,
+    baselines: Annotated[str | None, typer.Option(help="Real images to compare with: none, random, kmeans, both.")] = None,
+    distill: Annotated[bool, typer.Option("--distill", help="Students learn from a ConvNet teacher too.")] = False,
+    temperatures: Annotated[
+        str | None,
+        typer.Option(metavar="1,1.5,4", help="Temperatures of that; of several, the best on validation data is used."),
+    ] = None,
+    set_: Assignments = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Also write the numbers to this file, and figures beside it.")
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Train networks on condensed images and compare with real images of the same number, and with other condensed ones.
+
+    Real images are those of the first set's data. Of several sets, every other one is compared with the first.
+    """
+    from hmdc_ray.condensed import load_condensed
+    from hmdc_ray.evaluation.pictures import write_figures
+    from hmdc_ray.evaluation.request import evaluation_config, set_names
+    from hmdc_ray.evaluation.sets import named_sets
+    from hmdc_ray.interrupt import Interrupted
+    from hmdc_ray.run import evaluate as run
+    from hmdc_ray.terminal import TerminalProgress
+
+    names = set_names(images)
+    loaded = [load_condensed(path) for path in images]
+    config = evaluation_config(
+        loaded[0],
+        data=data,
+        architectures=architectures,
+        assignments=set_ or [],
+        distill=distill,
+        temperatures=temperatures,
+    )
+    wanted = {"protocol": protocol, "seeds": seeds, "baselines": baselines}
+    config = apply_overrides(config, [f"evaluation.{name}={value}" for name, value in wanted.items() if value is not None])
+    condensed = loaded[0] if len(loaded) == 1 else dict(zip(names, loaded, strict=True))
+    progress = TerminalProgress(console)
+    try:
+        with progress:
+            result = run(condensed, config, address=address, progress=progress)
+    except Interrupted as stopped:
+        errors.print(f"{stopped} {progress.position}", highlight=False)
+        raise typer.Exit(128 + stopped.signal_number) from None
+    if output is not None:
+        result.write(output)
+        say(f"accuracies  {shown(output)}")
+        if result.rows:
+            for picture in write_figures(result, named_sets(condensed), output.parent, prefix=f"{output.stem}-"):
+                say(f"figure      {shown(picture)}")
