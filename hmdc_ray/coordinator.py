@@ -102,13 +102,20 @@ class StepRecord:
         metrics: by name ``area/what``; losses, seconds, and per target the GBM weight relative to the main member, the share
             in the update, and the gradient's largest entry and norm, each the mean over the classes in which it entered.
         left_out: per target the number of classes in which it was left out, if any.
+        members: the members drawn, each with those of its options that were drawn for the iteration.
         snapshot: reference to the new images.
     """
 
     plan: StepPlan
     metrics: dict[str, float]
     left_out: dict[str, int]
+    members: dict[str, dict[str, Any]]
     snapshot: Reference
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where in the run it was: the step counted from 1, the iteration from 0, and the members drawn."""
+        return {"step": self.plan.version + 1, "iteration": self.plan.iteration, "members": self.members}
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,7 @@ class Coordinator:
         self.classes = classes
         self.train_images = train_images
         self.names = [member.name for member in config.pool.members]
+        self._options: dict[str, dict[str, Any]] = {}
 
     def run(self, start: int, after_step: Callable[[StepRecord], None]) -> None:
         """Run all steps from image version ``start``, calling ``after_step`` after each; it may raise to stop.
@@ -156,7 +164,8 @@ class Coordinator:
         return plan_step(
             self.config.schedule,
             self.config.matching,
-            members=len(self.names),
+            self.config.pool,
+            seed=self.config.seed,
             classes=self.classes,
             train_images=self.train_images,
             version=version,
@@ -173,13 +182,14 @@ class Coordinator:
         members = list(zip(losses, results[len(balances) :], strict=True))
         metrics, left_out = self._summarise(plan, results[: len(balances)], members)
         metrics["seconds/step"] = time.perf_counter() - start
-        return StepRecord(plan, metrics, left_out, new_snapshot)
+        return StepRecord(plan, metrics, left_out, self._options, new_snapshot)
 
     def checkpoint(self, version: int) -> None:
         """Save server and members after ``version`` steps. Between iterations members are fresh and need no saving."""
         within = version % self.config.schedule.steps != 0
-        states = [worker.state() for worker in self.pool.workers] if within else []
-        names = tuple(self.names) if within else ()
+        members = self.plan(version).members if within else ()
+        states = [self.pool.workers[member].state() for member in members]
+        names = tuple(self.names[member] for member in members)
         self.pool.get([self.pool.server.save(version, names, *states)])
 
     # Parts
@@ -187,6 +197,7 @@ class Coordinator:
     def _begin(self, plan: StepPlan) -> None:
         workers = self._drawn(plan)
         taps = self.pool.get([worker.begin(plan.iteration) for worker in workers])
+        self._options = {member.name: dict(member.options) for member in taps}
         drawn = taps if self._distils(plan) else []
         calls = [self.pool.server.begin(plan.iteration, plan.members, drawn)]
         if drawn:
@@ -199,8 +210,8 @@ class Coordinator:
             self._begin(plan)
         self.pool.get([self.pool.server.load(start)])
         if plan.step:
-            states = [self.pool.server.member_state(start, name) for name in self.names]
-            self.pool.get([worker.restore(state) for worker, state in zip(self.pool.workers, states, strict=True)])
+            states = [self.pool.server.member_state(start, self.names[member]) for member in plan.members]
+            self.pool.get([worker.restore(state) for worker, state in zip(self._drawn(plan), states, strict=True)])
         return self.pool.server.snapshot()
 
     def _match(self, plan: StepPlan, snapshot: Reference) -> tuple[list[Reference], list[_Part]]:
@@ -265,6 +276,8 @@ class Coordinator:
         if terms:
             metrics[f"loss/{DISTILLATION}"] = sum(terms)
         targets = [self.names[member] for member in plan.members] + [DISTILLATION] * self._distils(plan)
+        if self.config.pool.warmup or self.config.pool.drawn < len(self.names):
+            metrics |= {f"pool/drawn_{name}": float(index in plan.members) for index, name in enumerate(self.names)}
         left_out = {}
         for column, target in enumerate(targets):
             entered = np.concatenate([balance.entered_KT[:, column] for balance in balances])

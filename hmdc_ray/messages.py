@@ -7,7 +7,9 @@ refused with both numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,7 +163,14 @@ class State:
 
 @dataclass(frozen=True)
 class MemberTaps:
-    """Taps of the network that a member hosts in this iteration."""
+    """The network that a member hosts in this iteration.
+
+    Attributes:
+        name: the member's name.
+        taps: the network's.
+        options: those of its options that were drawn for this iteration.
+    """
 
     name: str
     taps: tuple[Tap, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,15 +16,16 @@ from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.actors.launch import RayPool, launch
 from hmdc_ray.actors.session import ray_session, require_gpus
 from hmdc_ray.condensed import CondensedSet, save_condensed
-from hmdc_ray.config import RunConfig
-from hmdc_ray.config.io import dump_config, flatten
+from hmdc_ray.config import MemberConfig, NetworkSection, RunConfig
+from hmdc_ray.config.io import dump_config, flatten, parse_config
 from hmdc_ray.coordinator import Coordinator, StepRecord
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.digits import NAME as DIGITS
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.evaluation.plan import check_fit
+from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
 from hmdc_ray.files import RunFolder, append_json_line, read_json_lines, write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
 from hmdc_ray.pictures import grid_array, image_grid
@@ -34,9 +36,14 @@ from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.tracking import NoTracker, Tracker, Tracking
 from hmdc_ray.validate import validate, validate_students
 
+AnyNetwork = TypeVar("AnyNetwork", bound=NetworkSection)
+
 TRACKING_FILE = "tracking.json"
 TRACKER_SECONDS = 4.0
 """How long a stopped run waits for a tracking server that was still being opened."""
+
+POSITION = ("step", "iteration", "members")
+"""Entries of a line of metrics.jsonl that say which step it is of; all others are metrics."""
 
 LAST_METRIC = "seconds/step"
 """The name that ends a step's metrics: what holds it for a step holds all the step's metrics."""
@@ -97,7 +104,7 @@ def condense(
 
 
 def evaluate(
-    condensed: CondensedSet,
+    condensed: Sets,
     config: RunConfig,
     *,
     address: str | None = None,
@@ -106,20 +113,23 @@ def evaluate(
     """Judge condensed images by the students that are trained on them.
 
     Args:
-        condensed: see :func:`hmdc_ray.condensed.load_condensed`.
+        condensed: one set, see :func:`hmdc_ray.condensed.load_condensed`, or several, as a sequence or as a mapping from
+            names: the first is held against real images, and the others against the first.
         config: its sections ``data`` and ``evaluation``, its seed and its threads are used.
         address: of a Ray cluster; a local one is started if there is none.
         progress: is told the course.
 
     Raises:
         InputError: configuration, data or images are not usable, or do not fit together.
+        RunError: a student's training diverged, or a process died.
         Interrupted: SIGINT or SIGTERM came.
     """
     progress = progress or Silent()
     config = _located(config)
+    sets = named_sets(condensed)
     with stop_on_signals() as stop:
         info = _read_data(config, progress, stop)
-        check_fit(condensed, info)
+        check_all_fit(sets, info)
         validate_students(config, info)
         progress.stage("starting Ray")
         with ray_session(address):
@@ -128,7 +138,7 @@ def evaluate(
             evaluation = evaluate_on_ray(
                 condensed,
                 config,
-                pool=_pool_architectures(condensed),
+                pool=_pool_members(next(iter(sets.values()))),
                 progress=progress.trial,
                 check=stop.raise_if_requested,
             )
@@ -232,7 +242,7 @@ class _Run:
 
     def _after_step(self, record: StepRecord, coordinator: Coordinator, pool: RayPool) -> None:
         version = record.plan.version + 1
-        append_json_line(self.path / "metrics.jsonl", {"step": version, "iteration": record.plan.iteration, **record.metrics})
+        append_json_line(self.path / "metrics.jsonl", {**record.position, **record.metrics})
         if version > self.tracked:
             self.tracking.metrics(version, record.metrics)
         self.progress.step(version, self.total, record.metrics, record.left_out)
@@ -251,13 +261,16 @@ class _Run:
         evaluation = evaluate_on_ray(
             condensed,
             self.config,
-            pool={member.architecture for member in self.config.pool.members},
+            pool=self.config.pool.members,
             progress=self.progress.trial,
             check=self.stop.raise_if_requested,
         )
         evaluation.write(self.path / "evaluation.json")
+        from hmdc_ray.figures import run_figures  # matplotlib takes a second to import
+
+        run_figures(self.path, evaluation)
         for row in evaluation.rows:
-            for kind in ("condensed", "random", "kmeans"):
+            for kind in KINDS:
                 summary = getattr(row, kind)
                 if summary is not None:
                     self.tracking.metrics(self.total, {f"accuracy/{row.architecture}_{kind}": summary.mean})
@@ -293,10 +306,9 @@ class _Run:
     def _send_missing(self, tracker: Tracking) -> None:
         """Steps before the checkpoint whose metrics were not sent any more when the run was killed."""
         for record in read_json_lines(self.path / "metrics.jsonl"):
-            version = record.pop("step")
+            version = record["step"]
             if version > self.tracked:
-                del record["iteration"]
-                tracker.metrics(version, record)
+                tracker.metrics(version, {name: value for name, value in record.items() if name not in POSITION})
                 self.tracked = version
 
     def _describe(self, tracker: Tracking) -> None:
@@ -317,7 +329,27 @@ def _located(config: RunConfig) -> RunConfig:
     """The configuration with paths that hold in any folder: workers and later evaluations run in others."""
     paths = {"source": None if config.data.source == DIGITS else config.data.source, "cache": config.data.cache}
     located = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}
-    return config.model_copy(update={"data": config.data.model_copy(update=located)})
+    evaluation: dict[str, object] = {"students": _weights_located(config.evaluation.students)}
+    distillation = config.evaluation.distillation
+    if distillation is not None:
+        (teacher,) = _weights_located((distillation.teacher,))
+        evaluation["distillation"] = distillation.model_copy(update={"teacher": teacher})
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=located),
+            "pool": config.pool.model_copy(update={"members": _weights_located(config.pool.members)}),
+            "evaluation": config.evaluation.model_copy(update=evaluation),
+        }
+    )
+
+
+def _weights_located(networks: tuple[AnyNetwork, ...]) -> tuple[AnyNetwork, ...]:
+    return tuple(
+        network.model_copy(update={"weights": f"checkpoint:{Path(network.checkpoint).absolute()}"})
+        if network.checkpoint and not network.checkpoint.startswith("~")
+        else network
+        for network in networks
+    )
 
 
 def _read_data(config: RunConfig, progress: Progress, stop: StopRequest) -> DatasetInfo:
@@ -329,6 +361,8 @@ def _read_data(config: RunConfig, progress: Progress, stop: StopRequest) -> Data
     return open_dataset(config.data, decoded).info
 
 
-def _pool_architectures(condensed: CondensedSet) -> set[str] | None:
+def _pool_members(condensed: CondensedSet) -> tuple[MemberConfig, ...] | None:
     members = (condensed.config or {}).get("pool", {}).get("members")
-    return {member["architecture"] for member in members} if members else None
+    if not members:
+        return None
+    return parse_config({"pool": {"members": members}}, "the condensed set's configuration").pool.members

@@ -1,11 +1,12 @@
-"""The plan of a run: a pure function of configuration, iteration and step."""
+"""The plan of a run: a pure function of configuration, seed, iteration and step."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from hmdc_ray.config import MatchingConfig, ScheduleConfig
+from hmdc_ray.config import MatchingConfig, PoolConfig, ScheduleConfig
+from hmdc_ray.seeding import Key
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,50 @@ def total_steps(schedule: ScheduleConfig) -> int:
     return schedule.iterations * schedule.steps
 
 
+def draw_members(pool: PoolConfig, seed: int, iteration: int) -> tuple[int, ...]:
+    """Positions of the members that take part in an iteration, ascending (model pool, Zhou et al., arXiv 2402.13007).
+
+    During the warm-up the main member alone; then ``pool.drawn`` of them one after the other without replacement, each time
+    in proportion to the probabilities of those left.
+
+    Args:
+        pool: the members and their probabilities.
+        seed: the run's seed.
+        iteration: from 0.
+    """
+    if iteration < pool.warmup:
+        return (pool.main_index,)
+    count = len(pool.members)
+    if pool.drawn == count:
+        return tuple(range(count))
+    generator = Key(seed, "pool", iteration=iteration).numpy()
+    drawn = generator.choice(count, size=pool.drawn, replace=False, p=pool.probabilities)
+    return tuple(sorted(int(member) for member in drawn))
+
+
 def plan_step(
-    schedule: ScheduleConfig, matching: MatchingConfig, *, members: int, classes: int, train_images: int, version: int
+    schedule: ScheduleConfig,
+    matching: MatchingConfig,
+    pool: PoolConfig,
+    *,
+    seed: int,
+    classes: int,
+    train_images: int,
+    version: int,
 ) -> StepPlan:
     """The plan of the step that turns image version ``version`` into the next.
 
     Args:
         schedule: how long, and what members are trained on.
         matching: chunks of classes and choice of real images.
-        members: size of the pool.
+        pool: the members, and how they are drawn.
+        seed: the run's seed.
         classes: number of classes.
         train_images: number of real training images.
         version: steps before this one.
     """
     iteration, step = divmod(version, schedule.steps)
-    drawn = tuple(range(members))
+    drawn = draw_members(pool, seed, iteration)
     turn, due = divmod(step, matching.sampler_period)
     width = matching.classes_per_call or classes
     labels = tuple(range(classes))

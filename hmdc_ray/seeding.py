@@ -19,6 +19,7 @@ Stream = Literal[
     "initial_images",
     "pool",
     "network",
+    "options",
     "aligner",
     "real_images",
     "kmeans",

@@ -10,7 +10,7 @@ import pytest
 
 from hmdc_ray.config import RunConfig
 from hmdc_ray.coordinator import Coordinator, StepRecord
-from hmdc_ray.messages import BalanceRecord, MemberRecord, check_version
+from hmdc_ray.messages import BalanceRecord, MemberRecord, MemberTaps, check_version
 
 Call = tuple[str, ...]
 
@@ -82,6 +82,8 @@ class FakePool:
 
     def _value(self, reference: str) -> Any:
         worker, _, verb = reference.partition(".")
+        if verb == "begin":
+            return MemberTaps(worker, (), {"norm": "batch"} if worker == "b" else {})
         if reference.startswith("server.collect"):
             targets = int(verb.split(".")[1]) + 1
             numbers = np.arange(1.0, targets + 1) * np.ones((self.classes, 1))
@@ -99,7 +101,7 @@ def run_of(
     names: Sequence[str] = ("a", "b"), *, classes: int = 2, distil: bool = True, **sections: Any
 ) -> tuple[Coordinator, FakePool]:
     settings = {
-        "pool": {"members": [{"name": name, "architecture": "convnet"} for name in names]},
+        "pool": {"members": [{"name": name, "architecture": "convnet"} for name in names], **sections.get("pool", {})},
         "matching": {"mutual_distillation": distil, **sections.get("matching", {})},
         "schedule": {"iterations": 1, "steps": 1, **sections.get("schedule", {})},
     }
@@ -298,3 +300,46 @@ def test_resuming_a_finished_run_does_nothing() -> None:
     coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
     assert ran(coordinator, start=6) == []
     assert pool.log == [("server", "load", "6"), ("server", "snapshot")]
+
+
+# Draws from the pool
+
+ONE_OF_THREE = {"active": 1, "main": "b", "warmup": 1}
+
+
+def test_members_that_are_not_drawn_are_asked_nothing() -> None:
+    coordinator, pool = run_of(("a", "b", "c"), pool=ONE_OF_THREE, schedule={"iterations": 12, "steps": 2})
+    records = ran(coordinator)
+    drawn = [record.plan.members for record in records[::2]]
+    assert drawn[0] == (1,) and len(set(drawn)) > 1 and all(len(members) == 1 for members in drawn)
+    matched = [name for name, verb, *_ in pool.log if verb == "match"]
+    assert matched == ["abc"[record.plan.members[0]] for record in records]
+    begun = [name for name, verb, *_ in pool.log if verb == "begin" and name != "server"]
+    assert begun == ["abc"[members[0]] for members in drawn]
+
+
+def test_a_record_says_who_was_drawn_and_with_which_options() -> None:
+    coordinator, _ = run_of(("a", "b", "c"), pool=ONE_OF_THREE, schedule={"steps": 2})
+    first, last = ran(coordinator)
+    assert first.members == last.members == {"b": {"norm": "batch"}}
+    assert last.position == {"step": 2, "iteration": 0, "members": {"b": {"norm": "batch"}}}
+    assert [first.metrics[f"pool/drawn_{name}"] for name in "abc"] == [0, 1, 0]
+
+
+def test_where_all_take_part_draws_are_no_metric() -> None:
+    coordinator, _ = run_of()
+    (record,) = ran(coordinator)
+    assert record.members == {"a": {}, "b": {"norm": "batch"}}
+    assert not any(name.startswith("pool/") for name in record.metrics)
+
+
+def test_only_the_members_drawn_are_saved_and_restored() -> None:
+    settings: dict[str, Any] = {"pool": ONE_OF_THREE, "schedule": {"steps": 3}}
+    coordinator, pool = run_of(("a", "b", "c"), **settings)
+    coordinator.checkpoint(2)
+    assert pool.log == [("b", "state"), ("server", "save", "b.state")]
+    assert pool.server.saved == [(2, ("b",))]
+    coordinator, pool = run_of(("a", "b", "c"), **settings)
+    ran(coordinator, start=2)
+    assert [call for call in pool.log if call[1] == "restore"] == [("b", "restore", "state2.b")]
+    assert {name for name, *_ in pool.log} == {"b", "server"}

@@ -2,22 +2,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import ValidationError
+from scipy.stats import chisquare
 
-from hmdc_ray.config import MatchingConfig, ScheduleConfig
-from hmdc_ray.schedule import StepPlan, plan_step, total_steps
+from hmdc_ray.config import MatchingConfig, PoolConfig, ScheduleConfig
+from hmdc_ray.schedule import StepPlan, draw_members, plan_step, total_steps
 
 
 def plan(
-    version: int, schedule: dict[str, Any] | None = None, matching: dict[str, Any] | None = None, **fields: int
+    version: int,
+    schedule: dict[str, Any] | None = None,
+    matching: dict[str, Any] | None = None,
+    members: int = 3,
+    train_images: int = 1000,
 ) -> StepPlan:
-    sizes = {"members": 3, "classes": 5, "train_images": 1000} | fields
     return plan_step(
         ScheduleConfig(**{"iterations": 4, "steps": 25, **(schedule or {})}),
         MatchingConfig(**(matching or {})),
+        pool(*[None] * members),
+        seed=0,
+        classes=5,
+        train_images=train_images,
         version=version,
-        **sizes,
     )
+
+
+def pool(*probabilities: float | None, **fields: Any) -> PoolConfig:
+    members = [
+        {"name": f"m{index}", "architecture": "convnet", "probability": value} for index, value in enumerate(probabilities)
+    ]
+    return PoolConfig.model_validate({"members": members, **fields})
 
 
 def test_versions_count_through_iterations_and_steps() -> None:
@@ -75,3 +91,71 @@ def test_real_batches_cover_the_images_that_there_are(real_images: int, train_im
     assert plan(0, schedule, train_images=train_images).training_batches == batches
     assert plan(24, schedule, train_images=train_images).training_batches == 0
     assert plan(0, schedule | {"training": "synthetic"}, train_images=train_images).training_batches == 0
+
+
+# Draws of members
+
+
+def test_members_are_drawn_at_their_probabilities() -> None:
+    probabilities = (0.7, 0.2, 0.1, 0.0)
+    counts = np.zeros(4)
+    for iteration in range(2000):
+        (member,) = draw_members(pool(*probabilities, active=1), 0, iteration)
+        counts[member] += 1
+    assert counts[3] == 0
+    assert chisquare(counts[:3], 2000 * np.array(probabilities[:3])).pvalue > 0.01
+
+
+def test_several_members_are_drawn_without_replacement() -> None:
+    """Two of three, one after the other: the chance of a pair is the sum over its two orders."""
+    p = np.array([0.6, 0.3, 0.1])
+    pairs = {(0, 1): 0, (0, 2): 0, (1, 2): 0}
+    for iteration in range(2000):
+        pairs[draw_members(pool(*p, active=2), 1, iteration)] += 1  # type: ignore[index]
+    expected = [p[a] * p[b] / (1 - p[a]) + p[b] * p[a] / (1 - p[b]) for a, b in pairs]
+    assert chisquare(list(pairs.values()), 2000 * np.array(expected)).pvalue > 0.01
+
+
+def test_draws_depend_on_seed_and_iteration_alone() -> None:
+    half = pool(0.5, 0.5, active=1)
+    draws = [draw_members(half, 3, iteration) for iteration in range(64)]
+    assert draws == [draw_members(half, 3, iteration) for iteration in range(64)]
+    assert draws != [draw_members(half, 4, iteration) for iteration in range(64)]
+    assert len(set(draws)) == 2
+
+
+def test_the_warmup_is_the_main_member_alone() -> None:
+    warm = pool(0.5, 0.5, active=2, main="m1", warmup=3)
+    assert [draw_members(warm, 0, iteration) for iteration in range(5)] == [(1,), (1,), (1,), (0, 1), (0, 1)]
+
+
+def test_all_steps_of_an_iteration_have_the_same_members_and_the_chooser_is_one_of_them() -> None:
+    matching = MatchingConfig(sampler="kmeans", sampler_period=1)
+    plans = [
+        plan_step(
+            ScheduleConfig(iterations=20, steps=4), matching, pool(0.4, 0.3, 0.3, active=2), seed=0, classes=2,
+            train_images=9, version=version,
+        )
+        for version in range(80)
+    ]  # fmt: skip
+    for first in range(0, 80, 4):
+        members = plans[first].members
+        assert all(plan.members == members for plan in plans[first : first + 4])
+        assert [plan.chooser for plan in plans[first : first + 4]] == [*members, *members]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "fields", "message"),
+    [
+        ((0.5, 0.4), {}, "probabilities sum to 0.9: must be 1"),
+        ((1.0, 0.0), {"active": 2}, "active is 2, but only 1 of 2 members have a probability above 0"),
+        ((1.0, 0.0), {}, "active is 2, but only 1 of 2 members"),
+        ((None, None), {"active": 3}, "active is 3, but only 2 of 2 members"),
+        ((0.5, None), {}, "member 'm1' has no probability, but others have"),
+    ],
+)
+def test_a_pool_that_cannot_be_drawn_from_is_refused(
+    probabilities: tuple[float | None, ...], fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        pool(*probabilities, **fields)

@@ -16,7 +16,7 @@ from hmdc_ray.config import ImagesConfig, MatchingConfig
 from hmdc_ray.data.augment import Augmentation, draw
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import check_formation, decode, pack
-from hmdc_ray.errors import InputError
+from hmdc_ray.data.schema import check_class_sizes
 from hmdc_ray.matching.choice import kmeans_choice, random_choice
 from hmdc_ray.messages import Rows
 from hmdc_ray.models.network import Network
@@ -110,19 +110,15 @@ class Batches:
         """
         info = self.dataset.info
         check_formation(config.formation, info.shape.height, info.shape.width)
+        check_class_sizes(config, info)
         key = Key(self.seed, "initial_images")
         if config.initialise == "noise":
             shape = (len(info.class_names), config.ipc, info.shape.channels, info.shape.height, info.shape.width)
             return torch.randn(shape, generator=key.generator(), dtype=self.dtype)
         count = config.ipc * config.formation**2
         classes = []
-        for label, name in enumerate(info.class_names):
+        for label in range(len(info.class_names)):
             rows = self.dataset.class_rows("train", label)
-            if len(rows) < count:
-                raise InputError(
-                    f"class {name!r} has {len(rows)} training images, images.initialise {config.initialise!r} needs {count} "
-                    f"(images.ipc {config.ipc} x formation {config.formation} squared): use fewer, or initialise 'noise'"
-                )
             class_key = Key(self.seed, "initial_images", label=label)
             if config.initialise == "real":
                 rows = rows[random_choice(len(rows), count, class_key)]

@@ -5,7 +5,10 @@ Shapes: B images of a batch, C x H x W an image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +86,7 @@ class Member:
         self._prepared = None
         self.selection = None
         self.aligner = self.agreement = None
-        return MemberTaps(self.config.name, self.network.taps)
+        return MemberTaps(self.config.name, self.network.taps, self.options)
 
     def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
         """Make a fresh aligner to the common size of the members drawn; call after :meth:`begin`."""
@@ -148,8 +151,10 @@ class Member:
 
     def _build(self, iteration: int) -> None:
         info = self.batches.dataset.info
+        self.options = draw_options(self.config.random_options, self.key("options", iteration))
+        options = {**self.config.options, **self.options}
         key = self.key("network", iteration)
-        network = build(self.config.architecture, self.config.options, info.shape, len(info.class_names), key)
+        network = build(self.config.architecture, options, info.shape, len(info.class_names), key, self.config.weights)
         self.network = network.to(self.device, self.batches.dtype)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.SGD(self.parameters, lr=self.config.learning_rate)
@@ -184,6 +189,15 @@ class Member:
         """An array of a message, in this member's number format and on its device."""
         # A copy: what comes out of the object store is read-only, and not aligned as torch's own memory is.
         return torch.tensor(array, dtype=self.batches.dtype, device=self.device)
+
+
+def draw_options(choices: Mapping[str, Sequence[Any]], key: Key) -> dict[str, Any]:
+    """One value of every option, each with equal probability; an option's draw does not depend on the others in the mapping."""
+    drawn = {}
+    for name, values in choices.items():
+        generator = replace(key, label=zlib.crc32(name.encode())).numpy()
+        drawn[name] = values[int(generator.integers(len(values)))]
+    return drawn
 
 
 def array(tensor: Tensor) -> Array:
