@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from time import monotonic
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from hmdc_ray.evaluation.report import Evaluation
@@ -25,18 +17,28 @@ PLAIN_SECONDS = 10.0
 """Seconds between two lines where there is no terminal."""
 
 
-class _Rate(ProgressColumn):
-    """Steps per second, or seconds per step when they are slow."""
+class _Pace(ProgressColumn):
+    """How far a phase is, its mean rate, the time since it began, and the time left at that rate."""
 
     def render(self, task: Task) -> Text:
-        speed = task.speed or 0.0
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="progress.data.speed")
+        elapsed = task.elapsed or 0.0
+        if task.total is None:
+            return Text(_clock(elapsed))
+        parts = [f"{task.completed:.0f}/{task.total:.0f}"]
+        done = task.completed - task.fields["before"]
+        if done > 0 and elapsed > 0:
+            rate = done / elapsed
+            parts += [f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each", _clock(elapsed)]
+            parts.append(f"{_clock((task.total - task.completed) / rate)} left")
+        else:
+            parts.append(_clock(elapsed))
+        return Text("  ".join(parts))
 
 
 class TerminalProgress:
     """Shows a run on a console; to be used as a context manager, so that the bar is taken away at the end.
+
+    On a terminal each phase that has ended leaves a line, with its name and seconds.
 
     Args:
         console: where to; a console that is no terminal gets plain lines.
@@ -46,33 +48,37 @@ class TerminalProgress:
         self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=24),  # moves to and fro where the total is not known
+            _Pace(),
             TextColumn("{task.fields[detail]}", style="dim"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=None, detail="")
         self._start = monotonic()
-        self._last_line = 0.0
+        self._steps: tuple[int, int] | None = None
+        self._task = TaskID(0)
         self._warned: set[str] = set()
+        self._begin("starting")
 
     def __enter__(self) -> TerminalProgress:
         self._bar.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
+            self._end()
         self._bar.stop()
+
+    @property
+    def position(self) -> str:
+        """Where the run is, in words that follow 'stopped': ``after step 791 of 1000``, or ``while starting Ray``."""
+        return f"after step {self._steps[0]} of {self._steps[1]}" if self._steps else f"while {self._phase}"
 
     def stage(self, text: str) -> None:
         """Name the part of the run that begins."""
-        self._bar.reset(self._task, description=text, total=None, detail="")
-        self._last_line = 0.0
+        self._end()
+        self._begin(text)
         if not self._console.is_terminal:
             self._line(text)
 
@@ -82,6 +88,10 @@ class TerminalProgress:
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         """Advance by an image step; show losses and GBM weights, and warn once of a target that was left out."""
+        if self._steps is None and done > 1:
+            self._bar.update(self._task, before=done - 1)
+            self._console.print(f"going on from step {done - 1} of {total}", highlight=False)
+        self._steps = done, total
         self._advance("condensing", done, total, _detail(metrics))
         for target, classes in left_out.items():
             if target not in self._warned:
@@ -96,8 +106,22 @@ class TerminalProgress:
 
     def result(self, evaluation: Evaluation) -> None:
         """Show the table of accuracies."""
+        self._end()
         self._bar.stop()
         self._console.print(table(evaluation))
+
+    def _begin(self, phase: str) -> None:
+        self._phase = phase
+        self._steps = None
+        self._last_line = 0.0
+        self._task = self._bar.add_task(phase, total=None, before=0, detail="")
+
+    def _end(self) -> None:
+        """Replace the bar of the phase by a line; harmless when repeated."""
+        for task in self._bar.tasks:
+            self._bar.remove_task(task.id)
+            if self._console.is_terminal and self._phase != "starting":
+                self._console.print(f"{task.elapsed or 0.0:7.1f} s  {self._phase}", style="dim", highlight=False)
 
     def _advance(self, text: str, done: int, total: int, detail: str = "") -> None:
         self._bar.update(self._task, description=text, completed=done, total=total, detail=detail)
@@ -107,6 +131,10 @@ class TerminalProgress:
 
     def _line(self, text: str) -> None:
         self._console.print(f"{monotonic() - self._start:7.1f} s  {text}", highlight=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=int(seconds)))
 
 
 def _detail(metrics: Mapping[str, float]) -> str:

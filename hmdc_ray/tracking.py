@@ -57,6 +57,8 @@ _ENVIRONMENT = {  # a value that the user has set wins
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 
+_ADVICE = "give another address (tracking.uri or MLFLOW_TRACKING_URI), or track nothing (tracking.enabled=false)"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -65,7 +67,8 @@ class Tracking(Protocol):
 
     Attributes:
         run_id: MLflow's id of the run, for going on with it; empty when nothing is tracked.
-        location: how to look at the run, for the user; empty when nothing is tracked.
+        location: how to look at the run, for the user: an address, or two lines with a command and an address; empty when
+            nothing is tracked.
     """
 
     run_id: str
@@ -148,7 +151,14 @@ class Tracker:
 
     @classmethod
     def open(
-        cls, config: TrackingConfig, run_name: str, folder: Path, tags: Mapping[str, str], run_id: str | None = None
+        cls,
+        config: TrackingConfig,
+        run_name: str,
+        folder: Path,
+        tags: Mapping[str, str],
+        run_id: str | None = None,
+        *,
+        parent: str | None = None,
     ) -> Tracker:
         """Start a run, or go on with one. Takes seconds: mlflow is imported, and a new database migrated.
 
@@ -159,14 +169,16 @@ class Tracker:
             folder: the run's folder.
             tags: more tags; the version of this package, the user and the git commit are added.
             run_id: the run to go on with; when MLflow does not know it any more, a new one is started, with a warning.
+            parent: id of the run that a new run is a child of, such as a search's.
 
         Raises:
             InputError: the server cannot be reached, or does not accept the run.
         """
         uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
+        field = "tracking.uri" if config.uri or not uri else "MLFLOW_TRACKING_URI"
         artifacts = None if uri else (folder.absolute().parent / "mlruns").as_uri()
         uri = uri or f"{_SQLITE}{folder.absolute().parent / 'mlflow.db'}"
-        _require_answer(uri)
+        _require_answer(uri, field)
         for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         with warnings.catch_warnings():
@@ -183,11 +195,10 @@ class Tracker:
                 experiment = _experiment(client, config.experiment, artifacts)
             run = _reopened(client, run_id) if run_id else None
             if run is None:
-                run = client.create_run(experiment, run_name=run_name, tags={**_system_tags(), **tags})
+                run = client.create_run(experiment, run_name=run_name, tags={**_system_tags(), **tags, **_child_tags(parent)})
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise InputError(
-                f"tracking.uri {_shown(uri)!r} cannot be used: {_reason(error)}: must be a working MLflow store,"
-                " or set tracking.enabled to false"
+                f"{field} {_shown(uri)!r} cannot be used: {_reason(error)}: must be a working MLflow store; {_ADVICE}"
             ) from error
         return cls(client, run.info.run_id, _location(uri, run))
 
@@ -308,15 +319,18 @@ def _location(uri: str, run: Run) -> str:
     page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     if uri.startswith(("http://", "https://")):
         return f"{_shown(uri).rstrip('/')}/{page}"
-    return f"mlflow ui --backend-store-uri {shlex.quote(_shown(uri))}, then http://127.0.0.1:5000/{page}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(_shown(uri))}\nthen open http://127.0.0.1:5000/{page}"
 
 
 def _lock_file(uri: str) -> Path:
     return Path(uri.removeprefix(_SQLITE).partition("?")[0] + ".lock")
 
 
-def _require_answer(uri: str) -> None:
-    """Ask an HTTP server for its health: MLflow itself would try for a long time. Any answer will do."""
+def _require_answer(uri: str, field: str) -> None:
+    """Ask an HTTP server, whose address ``field`` gave, for its health. Any answer will do.
+
+    MLflow itself would try for a long time.
+    """
     if not uri.startswith(("http://", "https://")):
         return
     try:
@@ -327,8 +341,7 @@ def _require_answer(uri: str) -> None:
         reason = getattr(error, "reason", error)
         if not isinstance(reason, ssl.SSLError):  # MLflow has its own settings for certificates
             raise InputError(
-                f"tracking.uri {_shown(uri)!r} does not answer ({reason}): must be a running MLflow server,"
-                " or set tracking.enabled to false"
+                f"{field} {_shown(uri)!r} does not answer ({reason}): is the MLflow server running? Start it, {_ADVICE}"
             ) from None
 
 
@@ -357,6 +370,10 @@ def _reopened(client: MlflowClient, run_id: str) -> Run | None:
     except MlflowException as error:
         _logger.warning("MLflow cannot go on with run %s (%s); a new one is started", run_id, _reason(error))
         return None
+
+
+def _child_tags(parent: str | None) -> dict[str, str]:
+    return {"mlflow.parentRunId": parent} if parent else {}
 
 
 def _system_tags() -> dict[str, str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from hmdc_ray.config import RunConfig
+from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.config.io import flow
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.evaluation.plan import plan
+from hmdc_ray.data.schema import SPLITS, DatasetInfo
+from hmdc_ray.models import Network
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.validate import validate
 
@@ -22,33 +26,50 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     """
     info = open_dataset(config.data).info
     networks = validate(config, info)
-    schedule, images = config.schedule, config.images
+    schedule, images, matching, evaluation = config.schedule, config.images, config.matching, config.evaluation
+    distils = f"mutual distillation {matching.peer_gradient}" if matching.mutual_distillation else "no mutual distillation"
+    students = ", ".join(student.name for student in evaluation.students) or "no student"
     rows = [
-        (
-            "data",
-            f"{info.source}: {len(info.class_names)} classes, {info.shape}, {dict(info.sizes)}, fingerprint {info.fingerprint}",
-        ),
+        *_data(info),
         ("images", f"{images.ipc} per class, formation {images.formation}, from {images.initialise}"),
         (
             "steps",
             f"{total_steps(schedule)} ({schedule.iterations} iterations x {schedule.steps}), training on {schedule.training}",
         ),
-        ("targets", f"metric {config.matching.metric}, balance {config.balance.mode}, {_distillation(config)}"),
-        ("evaluation", f"{len(plan(config.evaluation))} students, protocol {config.evaluation.protocol}"),
+        ("targets", f"metric {matching.metric}, balance {config.balance.mode}, {distils}"),
+        *(_member(*pair) for pair in zip(config.pool.members, networks, strict=True)),
+        ("evaluation", f"protocol {evaluation.protocol}, {_counted(evaluation.seeds, 'seed')} of {students}"),
+        ("baselines", evaluation.baselines),
         ("folder", str(folder)),
     ]
-    table = Table(box=None, show_header=False)
-    table.add_column(style="bold")
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
-    for member, network in zip(config.pool.members, networks, strict=True):
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        text = f"{member.architecture} {member.options or ''} {parameters:,} parameters, {len(network.taps)} taps"
-        table.add_row(f"member {member.name}", " ".join(text.split()))
+        table.add_row(name, Text(value))
     console.print(table)
 
 
-def _distillation(config: RunConfig) -> str:
-    matching = config.matching
-    return f"mutual distillation {matching.peer_gradient}" if matching.mutual_distillation else "no mutual distillation"
+def _data(info: DatasetInfo) -> list[tuple[str, str]]:
+    sizes = ", ".join(f"{info.sizes[split]:,} {split}" for split in SPLITS)
+    return [
+        ("data", f"{info.source} (fingerprint {info.fingerprint})"),
+        ("", f"{len(info.class_names)} classes of {_span(info.class_sizes)} training images each"),
+        ("", f"{sizes} images"),
+        ("", f"{info.shape} (channels x height x width)"),
+    ]
+
+
+def _span(sizes: Sequence[int]) -> str:
+    smallest, largest = min(sizes), max(sizes)
+    return f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
+
+
+def _member(member: MemberConfig, network: Network) -> tuple[str, str]:
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    what = member.architecture + (f" {flow(member.options)}" if member.options else "")
+    return f"member {member.name}", f"{what}, {parameters:,} parameters, {_counted(len(network.taps), 'tap')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

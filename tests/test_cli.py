@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +15,13 @@ import pytest
 from PIL import Image
 from whole_runs import STEPS, CommandLine, pixels, tiniest, tree, without_ray, write_config, write_images
 
+from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides, load_config
 from hmdc_ray.files import RunFolder
 from hmdc_ray.models import registered
 from hmdc_ray.presets import PRESETS, preset
 from hmdc_ray.server.checkpoint import CheckpointFolder
+from hmdc_ray.terminal import TerminalProgress
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +70,11 @@ def test_a_preset_is_a_complete_configuration(hmdc: CommandLine, name: str, tmp_
     assert "# " in text
     (tmp_path / "mine.yaml").write_text(text)
     assert load_config(tmp_path / "mine.yaml") == preset(name)
+    if any(member.weights == "pretrained" for member in preset(name).pool.members):
+        return  # a dry run fetches the weights, which takes a network
     before = tree(tmp_path)
-    assert "member convnet" in hmdc.succeeds("condense", "mine.yaml", "--dry-run")
+    one = ("--set", "evaluation.students=[mlp]")  # some presets have students that take long to build
+    assert "member convnet" in hmdc.succeeds("condense", "mine.yaml", "--dry-run", *one)
     assert tree(tmp_path) == before
 
 
@@ -79,8 +88,39 @@ def test_architectures_are_listed_with_their_options(hmdc: CommandLine) -> None:
 def test_help_names_the_commands(hmdc: CommandLine) -> None:
     for words in ((), ("--help",)):
         listing = hmdc.succeeds(*words)
-        for command in ("condense", "evaluate", "presets", "prepare", "architectures"):
+        for command in ("condense", "evaluate", "presets", "prepare", "architectures", "import", "export"):
             assert command in listing
+
+
+@pytest.mark.parametrize(("given", "expected"), [("images.ipc=10", 10), ("images={ipc: 50}", 50), ("seed=1", None)])
+def test_a_preset_follows_the_images_per_class(
+    hmdc: CommandLine, monkeypatch: pytest.MonkeyPatch, given: str, expected: int | None
+) -> None:
+    shown: list[RunConfig] = []
+    monkeypatch.setattr("jobs.dry_run.show_plan", lambda config, *_: shown.append(config))
+    hmdc.succeeds("condense", "dc", "--dry-run", "--set", given, "--set", "schedule.batch=7")
+    (config,) = shown
+    assert config.schedule == preset("dc", ipc=expected).schedule.model_copy(update={"batch": 7})
+    assert config.images.ipc == preset("dc", ipc=expected).images.ipc
+
+
+def test_images_per_class_must_fit_before_a_preset_follows_them(hmdc: CommandLine) -> None:
+    refused = hmdc("condense", "dc", "--dry-run", "--set", "images.ipc=-1")
+    assert refused.code == 2 and "images.ipc is -1: must be a whole number" in refused.err
+
+
+def test_images_given_as_a_configuration_are_shown_their_place(hmdc: CommandLine, tmp_path: Path) -> None:
+    write_images(tmp_path / "shapes" / "train.parquet", [0, 1])
+    for words in (("shapes",), ("shapes/train.parquet",)):
+        refused = hmdc("condense", *words)
+        assert refused.code == 2 and f"hmdc condense digits --data {words[0]}" in refused.err
+
+
+def test_help_is_fast_because_it_imports_little() -> None:
+    code = "import sys; from jobs.cli import app; app(['condense', '--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "--dry-run" in done.stdout, done.stderr
+    assert not {"torch", "ray", "mlflow", "pyarrow", "sklearn"} & set(done.stdout.split())
 
 
 # prepare, dry run
@@ -88,21 +128,29 @@ def test_help_names_the_commands(hmdc: CommandLine) -> None:
 
 def test_images_of_ones_own_are_prepared_and_planned(hmdc: CommandLine, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
-    for name in ("cat", "dog"):
+    for name, count in {"cat": 6, "dog": 12}.items():
         (tmp_path / "photos" / name).mkdir(parents=True)
-        for index in range(6):
+        for index in range(count):
             image = Image.fromarray(draw.integers(0, 256, (16, 20, 3), dtype=np.uint8))
             image.save(tmp_path / "photos" / name / f"{index}.png")
-    assert "train" in hmdc.succeeds("prepare", "photos", "data")
+    prepared = hmdc.succeeds("prepare", "photos", "data")
+    assert "18 train" in prepared and "hmdc condense PRESET --data data" in prepared
+    refused = hmdc("prepare", "photos", "data")
+    assert refused.code == 2 and "exists already" in refused.err and "--overwrite" in refused.err
+    hmdc.succeeds("prepare", "photos", "data", "--overwrite")
     before = tree(tmp_path)
     words = ("condense", "digits", "--data", "data", "--set", "pool.members=[convnet, mlp]", "--set", "data.cache=cache")
-    students = ("--set", "evaluation.students=[mlp]", "--set", "schedule.iterations=4")
-    shown = hmdc.succeeds(*words, *students, "--seed", 3, "--output", "out", "--dry-run")
+    students = ("--set", "evaluation.students=[mlp]", "--set", "evaluation.seeds=1", "--set", "schedule.iterations=4")
+    shown = hmdc.succeeds(
+        *words, *students, "--set", "pool.members.convnet.options.width=8", "--seed", 3, "--output", "out", "--dry-run"
+    )
     for text in (
-        "2 classes",
+        "2 classes of 5 to 9 training images each",
+        "14 train, 1 validation, 3 test images",
         "3x16x20",
-        "member convnet",
-        "member mlp",
+        "member convnet convnet {width: 8}",
+        "member mlp     mlp,",
+        "1 seed of mlp",
         "4 (4 iterations x 1)",
         "out",
         "mutual distillation exact",
@@ -170,6 +218,25 @@ def test_resuming_may_change_what_is_judged(hmdc: CommandLine, home: Path, tmp_p
     assert latest is not None and latest.version == STEPS
 
 
+def test_a_run_that_is_stopped_says_where_and_how_to_go_on(
+    hmdc: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tmp_path / "tiny.yaml", tiniest(home))
+
+    def stop_after_two(self: TerminalProgress, done: int, total: int, *more: object) -> None:
+        self._steps = done, total
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(TerminalProgress, "step", stop_after_two)
+        stopped = hmdc("condense", "tiny.yaml", "--output", "my run", "--overwrite")
+    assert stopped.code == 128 + signal.SIGTERM
+    assert f"stopped by SIGTERM after step 2 of {STEPS}. Go on with:" in stopped.err
+    assert stopped.err.endswith("\n  hmdc condense tiny.yaml --output 'my run' --resume\n")
+    assert f"going on from step 2 of {STEPS}" in hmdc.succeeds("condense", "tiny.yaml", "--output", "my run", "--resume")
+
+
 # evaluate
 
 
@@ -185,7 +252,10 @@ def test_evaluate_a_file_with_other_students(hmdc: CommandLine, finished: Path, 
     words = ("evaluate", finished / "run" / "condensed.parquet", "--architectures", "mlp, convnet", "--seeds", 2)
     hmdc.succeeds(*words, "--baselines", "none", "--protocol", "dc", "--output", "accuracies.json")
     report = json.loads((tmp_path / "accuracies.json").read_text())
-    assert [(row["architecture"], row["in_pool"]) for row in report["rows"]] == [("mlp", False), ("convnet", True)]
+    assert [(row["architecture"], row["in_pool"]) for row in report["rows"]] == [
+        ("mlp", False),
+        ("convnet", False),
+    ]  # wider than the pool's
     for row in report["rows"]:
         assert (row["random"], row["kmeans"]) == (None, None)
         assert len(row["condensed"]["values"]) == 2

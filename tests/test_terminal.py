@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,81 @@ def test_a_terminal_shows_a_bar_with_losses_and_weights() -> None:
         progress._bar.refresh()
     text = written.getvalue()
     assert "3/40" in text and DETAIL in text and "left" in text
+
+
+def shown(target: Console, written: io.StringIO, progress: TerminalProgress) -> str:
+    """The bar as it stands now."""
+    written.truncate(0)
+    target.print(progress._bar.get_renderable())
+    return written.getvalue()
+
+
+def test_a_phase_of_unknown_length_shows_no_numbers_but_its_time() -> None:
+    target, written = console(is_terminal=True)
+    progress = TerminalProgress(target)
+    progress.stage("reading data")
+    progress.images_decoded(5, 10)
+    progress.stage("starting Ray")
+    text = shown(target, written, progress)
+    assert "starting Ray" in text and "0:00:0" in text
+    assert "/" not in text and "left" not in text and "?" not in text
+
+
+def test_the_rate_is_that_of_the_whole_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, written = console(is_terminal=True)
+    progress = TerminalProgress(target)
+    now = 100.0
+    monkeypatch.setattr(progress._bar, "get_time", lambda: now)
+    progress.stage("condensing")
+    now += 10
+    progress.step(1, 40, {}, {})
+    assert "1/40  10.0 s each  0:00:10  0:06:30 left" in shown(target, written, progress)
+    now += 2
+    for step in range(2, 37):
+        progress.step(step, 40, {}, {})
+    assert "36/40  3.0/s  0:00:12  0:00:01 left" in shown(target, written, progress)
+
+
+def test_a_run_gone_on_with_says_from_where_and_counts_its_own_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, written = console(is_terminal=True)
+    progress = TerminalProgress(target)
+    now = 100.0
+    monkeypatch.setattr(progress._bar, "get_time", lambda: now)
+    progress.stage("condensing")
+    now += 2
+    progress.step(31, 40, {}, {})
+    assert written.getvalue().count("going on from step 30 of 40") == 1
+    assert "31/40  2.0 s each  0:00:02  0:00:18 left" in shown(target, written, progress)
+    progress.step(32, 40, {}, {})
+    assert "going on" not in written.getvalue()
+
+
+def test_each_phase_that_ended_leaves_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, written = console(is_terminal=True)
+    now = 100.0
+    with TerminalProgress(target) as progress:
+        monkeypatch.setattr(progress._bar, "get_time", lambda: now)
+        progress.stage("reading data")
+        progress.images_decoded(5, 10)
+        now += 1.5
+        progress.stage("condensing")
+        now += 20
+        progress.result(evaluation())
+        now += 100
+    assert re.findall(r" +(\d+\.\d s  [a-z ]+)\n", written.getvalue()) == ["1.5 s  reading data", "20.0 s  condensing"]
+
+
+def test_where_a_run_is_can_be_told_when_it_stops() -> None:
+    target, _ = console(is_terminal=False)
+    progress = TerminalProgress(target)
+    progress.stage("starting Ray")
+    assert progress.position == "while starting Ray"
+    progress.stage("condensing")
+    assert progress.position == "while condensing"
+    progress.step(791, 1000, {}, {})
+    assert progress.position == "after step 791 of 1000"
+    progress.stage("evaluating")
+    assert progress.position == "while evaluating"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -157,7 +157,7 @@ def test_the_environment_names_the_store(store: Store, monkeypatch: pytest.Monke
     [
         (
             "http://127.0.0.1:9",
-            "tracking.uri 'http://127.0.0.1:9' does not answer (.*refused.*): must be a running",
+            "tracking.uri 'http://127.0.0.1:9' does not answer (.*refused.*): is the MLflow server running.*enabled=false",
         ),
         ("ftp:/nowhere", "tracking.uri 'ftp:/nowhere' cannot be used: .*must be a working MLflow store"),
         ("sqlite:////nowhere/at/all.db", "/nowhere/at/all.db.lock cannot be locked: No such file or directory"),
@@ -167,6 +167,12 @@ def test_an_address_that_does_not_work_is_named(uri: str, message: str, tmp_path
     with pytest.raises(InputError, match=message.replace("(", r"\(").replace(")", r"\)")):
         Tracker.open(TrackingConfig(uri=uri), "run", tmp_path / "run", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_from_the_environment_is_named_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"^MLFLOW_TRACKING_URI 'http://127\.0\.0\.1:9' does not answer"):
+        Tracker.open(TrackingConfig(), "run", tmp_path / "run", {})
 
 
 def test_a_deleted_experiment_is_named(store: Store) -> None:

@@ -1,0 +1,27 @@
+"""What the commands of ``hmdc`` share: the terminal's two streams, options that several take, and how paths are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console()
+errors = Console(stderr=True)
+
+Data = Annotated[str | None, typer.Option(help="'digits', a Parquet file, or a folder of them, such as 'hmdc prepare' writes.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster to use; without it, RAY_ADDRESS or a local one.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")]
+
+
+def shown(path: Path) -> str:
+    """The path as a user would type it: relative when it lies in the current folder, else absolute."""
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def say(text: str) -> None:
+    """Print a line as it is: no colours for numbers, no markup, no line breaks within an address or a path."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
