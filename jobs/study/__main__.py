@@ -1,0 +1,48 @@
+"""The command ``python -m jobs.study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+@app.command()
+def study(
+    data: Annotated[str, typer.Option(help="Images as a Parquet file or a folder of them.")],
+    output: Annotated[Path, typer.Option(help="Folder for condensed sets and results; a study that was stopped goes on.")],
+    statistics: Annotated[str | None, typer.Option(help="Known statistics, such as mnist; computed without it.")] = None,
+    sets: Annotated[int, typer.Option(min=2, help="Condensed sets of every row.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Students of every architecture on each set.")] = 2,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
+) -> None:
+    """Compare pools with and without balancing and distillation: learning rates from validation, accuracies on test."""
+    # Not before the arguments are known to be good: Ray and torch take seconds to import.
+    from jobs.study.run import Study
+
+    console = Console(soft_wrap=True)
+    Study(data, statistics, output, sets, seeds, set_ or [], lambda line: console.print(line, highlight=False)).run()
+    console.print((output / "table.md").read_text(), highlight=False, markup=False)
+
+
+def main() -> None:
+    """Run the command: bad input is one line on the standard error output, and exit code 2."""
+    import sys
+
+    from rich.markup import escape
+
+    from hmdc_ray.errors import InputError
+
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
