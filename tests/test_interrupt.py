@@ -177,7 +177,8 @@ def test_the_command_that_starts_again_is_the_same_one(
     monkeypatch.setattr("hmdc_ray.run.validate", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     outcome = CommandLine(monkeypatch, capsys)("condense", write_config(tmp_path / "a b.yaml", tiniest(home)), "--overwrite")
     assert outcome.code == 143
-    assert outcome.err == f"stopped by SIGTERM while starting the pool. Start again with:\n  hmdc condense '{tmp_path / 'a b.yaml'}' --overwrite\n"
+    command = f"hmdc condense '{tmp_path / 'a b.yaml'}' --overwrite"
+    assert outcome.err == f"stopped by SIGTERM while starting the pool. Start again with:\n  {command}\n"
     assert not (tmp_path / "runs" / "tiny" / "config.yaml").exists()
 
 
