@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import check_formation, decode
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import atomic_path
@@ -264,8 +265,12 @@ def load_condensed(path: str | Path) -> CondensedSet:
     if not file.is_file():
         raise InputError(f"{file} does not exist: give a run's folder or its {FILE_NAME}")
     try:
-        table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(file) as parquet:
+            check_parquet(file, parquet)
+            table = parquet.read()
+    except InputError:
+        raise
+    except Exception as error:  # broken bytes can fail anywhere in the reader
         raise InputError(f"{file} is not a readable Parquet file: {error}") from error
     try:
         metadata = _read_metadata(table.schema)

@@ -22,6 +22,11 @@ Scalar = str | int | float | bool | None
 
 CONFIG_FILE = "config.yaml"
 
+MOST_NODES = 100_000
+MOST_DEPTH = 100
+LARGEST_NUMBER = 10**100
+"""Limits on YAML, for what is written to be endless."""
+
 LOOKED_AT = 1000
 """Files of a folder that are looked at, at most, to guess what it holds."""
 
@@ -38,6 +43,32 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, unless aliases make it endless, or it is too deep for what reads it later."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            size, depth = _measure(node, {})
+            if size > MOST_NODES or depth > MOST_DEPTH:
+                raise yaml.composer.ComposerError(None, None, "nested too deeply, or repeated too often", node.start_mark)
+        return node
+
+    def construct_number(self, node: yaml.ScalarNode) -> int:
+        value: int = super().construct_yaml_int(node)
+        if abs(value) >= LARGEST_NUMBER:  # which Python would refuse to print
+            raise yaml.constructor.ConstructorError(None, None, "a number is too large", node.start_mark)
+        return value
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many nodes this is when aliases are written out, and how deep; a part of a circle counts once."""
+    if id(node) not in known:
+        known[id(node)] = (1, 1)
+        children = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+        sizes = [_measure(part, known) for part in parts]
+        known[id(node)] = 1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
+    return known[id(node)]
+
 
 class _Dumper(yaml.SafeDumper):
     """Writes what :class:`_Loader` reads back, without anchors, and each text on one line."""
@@ -50,6 +81,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 # PyYAML takes 1e-3 for text; YAML 1.2, and everybody who writes a learning rate, for a number.
 _EXPONENT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))

@@ -13,6 +13,7 @@ from torchvision import datasets
 
 from hmdc_ray.data.decode import image_from_array
 from hmdc_ray.data.encoded import EncodedImages, EncodedSplit, NamedImage, encode_png
+from hmdc_ray.data.limits import check_arrays
 from hmdc_ray.data.schema import Labels, Split
 from hmdc_ray.errors import InputError, closest
 
@@ -45,12 +46,14 @@ def read_npz(path: Path) -> EncodedImages:
     Images are 8-bit, (N, H, W), (N, H, W, C) or (N, C, H, W); labels (N,) or (N, 1), integers from 0 or strings.
 
     Raises:
-        InputError: not such a file (pickled objects are refused), or arrays of another kind.
+        InputError: not such a file (pickled objects are refused), one that unpacks to far more than its size, or arrays of
+            another kind.
     """
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive")
+        check_arrays(path)
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive")
             present = [names for names in _ARRAY_NAMES if names[1] in file]
             missing = [names[2] for names in present if names[2] not in file]
             if missing or "train" not in [split for split, *_ in present]:
@@ -61,7 +64,7 @@ def read_npz(path: Path) -> EncodedImages:
             arrays: Arrays = {split: (file[images], file[labels]) for split, images, labels in present}
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # broken bytes can fail anywhere in the reader
         raise InputError(f"{path}: cannot be read as an .npz file of plain arrays: {error}") from error
     return _encode(str(path), arrays, None)
 

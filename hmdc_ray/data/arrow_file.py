@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from hmdc_ray.data.limits import check_room
 from hmdc_ray.data.schema import SPLITS, DatasetInfo, LabelledImages, Labels, Pixels
 from hmdc_ray.data.statistics import PixelHistogram
 from hmdc_ray.models.shape import ImageShape
@@ -55,12 +56,13 @@ def write_decoded(path: Path, source: LabelledImages, progress: Progress | None)
     """Write the data set batch by batch, at most a few megabytes (or one image) in memory, down to the disk.
 
     Raises:
-        InputError: from the images of ``source``.
+        InputError: from the images of ``source``; they would fill the disk.
         OSError: the disk is full or fails.
     """
     images, total = iter(source.images), len(source.labels)
     first = next(images)
     shape = ImageShape(*first.shape)
+    check_room(path.parent, total * first.size, f"data.cache: {total} decoded images")
     schema = pa.schema([("pixels", pa.binary(first.size)), ("label", pa.int64()), ("split", pa.uint8())])
     histogram, digest = PixelHistogram(shape.channels), hashlib.sha256()
     step = max(1, _BATCH_BYTES // first.size)

@@ -64,7 +64,7 @@ def class_names(schema: pa.Schema, label: str, file: Path) -> tuple[str, ...] | 
         names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
     except KeyError:
         return None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: the 'huggingface' schema metadata cannot be read: {error}") from error
     if names is None:
         return None

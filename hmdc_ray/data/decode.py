@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from hmdc_ray.models.shape import ImageShape
 
 MAX_PIXELS = 64 * 10**6
 """Images with more pixels are refused before memory is taken for them."""
+
+MAX_ENCODED_BYTES = 4 * MAX_PIXELS
+"""Files with more bytes are no images that could be read."""
 
 # Others are left out on purpose: some of Pillow's decoders start programs or read further files.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
@@ -49,6 +53,19 @@ class PixelRule:
         return self.shape.channels * self.shape.height * self.shape.width
 
 
+def read_encoded(path: Path) -> bytes:
+    """Content of a file that may be an image.
+
+    Raises:
+        InputError: larger than any image that is read.
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    if size > MAX_ENCODED_BYTES:
+        raise InputError(f"file has {size:,} bytes, too large for an image; at most {MAX_ENCODED_BYTES:,} are read")
+    return path.read_bytes()
+
+
 def open_encoded(data: bytes) -> Image.Image:
     """Read the header of an encoded image; pixels are decoded when they are first used.
 
@@ -72,12 +89,14 @@ def image_from_array(array: npt.NDArray[np.generic]) -> Image.Image:
     A shape that can be read both ways, such as (3, 28, 3), is taken as (H, W, C).
 
     Raises:
-        InputError: not integers, values outside 0..255, or another shape.
+        InputError: not integers, values outside 0..255, more than :data:`MAX_PIXELS`, or another shape.
     """
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"raw image holds {array.dtype}; expected integers from 0 to 255")
     if array.ndim == 3 and array.shape[2] not in (1, 3) and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
+    if array.size > 3 * MAX_PIXELS:
+        raise InputError(f"raw image has shape {array.shape}, too large; at most {MAX_PIXELS} pixels are read")
     if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))):
         raise InputError(f"raw image has shape {array.shape}; expected (H, W), (H, W, C) or (C, H, W) with C = 1 or 3")
     low, high = array.min(), array.max()

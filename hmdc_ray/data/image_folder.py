@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmdc_ray.data.decode import open_encoded
+from hmdc_ray.data.decode import open_encoded, read_encoded
 from hmdc_ray.data.encoded import EncodedImages, EncodedSplit, NamedImage
 from hmdc_ray.data.schema import Split
 from hmdc_ray.errors import InputError
@@ -72,8 +72,8 @@ def _image_files(folder: Path, within: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(parent, name)
-            if name.startswith(".") or path.suffix.lower() not in EXTENSIONS:
-                continue
+            if name.startswith(".") or path.suffix.lower() not in EXTENSIONS or not path.is_file():
+                continue  # a named pipe or a device would be waited for, or never end
             if path.resolve().is_relative_to(within):
                 yield path
             else:
@@ -82,7 +82,7 @@ def _image_files(folder: Path, within: Path) -> Iterator[Path]:
 
 def _read(path: Path, folder: Path) -> NamedImage:
     try:
-        encoded = path.read_bytes()
+        encoded = read_encoded(path)
         open_encoded(encoded)
     except (OSError, InputError) as error:
         raise InputError(f"{path}: {error}") from error

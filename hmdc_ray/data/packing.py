@@ -12,13 +12,18 @@ from torch.nn import functional as F
 
 from hmdc_ray.errors import InputError
 
+MOST_FORMATION = 8
+"""Largest factor: a stored image is decoded to its square of full-sized ones."""
+
 
 def check_formation(factor: int, height: int, width: int) -> None:
-    """Refuse a formation factor that does not divide the image.
+    """Refuse a formation factor that does not divide the image, or takes the memory of too many images.
 
     Raises:
-        InputError: height or width is not divisible by ``factor``.
+        InputError: ``factor`` is not 1 to 8, or height or width is not divisible by it.
     """
+    if not 1 <= factor <= MOST_FORMATION:
+        raise InputError(f"images.formation is {factor}: must be 1 to {MOST_FORMATION}")
     if height % factor or width % factor:
         raise InputError(
             f"images.formation is {factor}, which does not divide the image size {height}x{width}: use a common divisor"

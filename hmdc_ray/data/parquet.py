@@ -22,6 +22,7 @@ from hmdc_ray.data.columns import class_names, image_column, is_list, label_colu
 from hmdc_ray.data.decode import PixelRule, image_from_array, open_encoded, to_pixels
 from hmdc_ray.data.files import SourceFile
 from hmdc_ray.data.labels import index_labels
+from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.schema import SPLITS, LabelledImages, Pixels
 from hmdc_ray.data.splits import assign_splits, check_splits
 from hmdc_ray.errors import InputError
@@ -35,10 +36,11 @@ RawImage: TypeAlias = bytes | pa.Scalar | None
 
 @dataclass(frozen=True)
 class _Table:
-    """A Parquet file of the source with its image column."""
+    """A Parquet file of the source with its image column and the number of its labels."""
 
     path: Path
     image_column: str
+    rows: int
 
 
 def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledImages:
@@ -52,22 +54,25 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
     tables, columns, names, given = [], [], None, []
     for file in files:
         with _reading(file.path), pq.ParquetFile(file.path) as parquet:
+            check_parquet(file.path, parquet)
             schema = parquet.schema_arrow
-            tables.append(_Table(file.path, image_column(schema, config.image_column, file.path)))
+            image = image_column(schema, config.image_column, file.path)
             column = label_column(schema, config.label_column, file.path)
-            columns.append((file.path, parquet.read(columns=[column]).column(column)))
+            labels = parquet.read(columns=[column]).column(column)
             named = class_names(schema, column, file.path)
-            given.append(np.full(parquet.metadata.num_rows, SPLITS.index(file.split), np.uint8))
+        tables.append(_Table(file.path, image, len(labels)))
+        columns.append((file.path, labels))
+        given.append(np.full(len(labels), SPLITS.index(file.split), np.uint8))
         if len(columns) > 1 and named != names:
             raise InputError(f"{file.path}: class names in the schema metadata differ from those of {files[0].path}")
         names = named
     splits = np.concatenate(given)
     if not len(splits):
         raise InputError(f"data.source {config.source}: the files hold no rows; at least one image per class is needed")
-    labels, names = index_labels(columns, names)
-    splits = assign_splits(labels, splits, config.test_fraction, config.validation_fraction)
-    check_splits(config.source, labels, splits, names)
-    return LabelledImages(config.source, names, labels, splits, _images(tables, config))
+    indices, names = index_labels(columns, names)
+    splits = assign_splits(indices, splits, config.test_fraction, config.validation_fraction)
+    check_splits(config.source, indices, splits, names)
+    return LabelledImages(config.source, names, indices, splits, _images(tables, config))
 
 
 @contextmanager
@@ -75,7 +80,9 @@ def _reading(file: Path) -> Iterator[None]:
     """Turn what Arrow raises about a file that is no Parquet file, or a broken one, into an error that names it."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # broken bytes can fail anywhere in the reader
         raise InputError(f"{file}: cannot be read as a Parquet file: {error}") from error
 
 
@@ -134,6 +141,8 @@ def _raw_images(table: _Table) -> Iterator[tuple[int, list[RawImage]]]:
             nested = is_list(column.type)  # kept as Arrow values: Python lists of integers would be slow
             yield start, [value if value.is_valid else None for value in column] if nested else column.to_pylist()
             start += batch.num_rows
+    if start != table.rows:
+        raise InputError(f"{table.path}: it has {table.rows} labels, but {start} images: it is damaged")
 
 
 def _array(scalar: pa.Scalar) -> npt.NDArray[np.generic]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from hmdc_ray.condensed import CondensedSet, Metadata
 from hmdc_ray.interchange import pt
 from hmdc_ray.interchange.pairs import read_pair
+from hmdc_ray.interchange.safe import read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 METADATA_FILE = "metadata.json"
@@ -30,7 +31,7 @@ def read(path: Path, stated: Stated) -> Found:
         labels,
         scale="normalised",
         formation=1,
-        metadata=Metadata.parse(metadata.read_bytes()) if metadata.is_file() else None,
+        metadata=Metadata.parse(read_text(metadata)) if metadata.is_file() else None,
         origin="not ZCA-whitened",
     )
 

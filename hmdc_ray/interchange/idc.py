@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor
+from hmdc_ray.interchange.safe import load_torch, plain_tensor, read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 
@@ -34,9 +34,9 @@ def read(path: Path, stated: Stated) -> Found:
 
 def _factor(path: Path) -> int:
     try:
-        arguments = json.loads(path.read_bytes())
+        arguments = json.loads(read_text(path))
         factor, decoding = arguments["factor"], arguments["decode_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} has no 'factor' and 'decode_type', as IDC's code writes") from error
     if not isinstance(factor, int) or (decoding != "single" and factor > 1):
         raise InputError(

@@ -17,11 +17,12 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet, Metadata, pictures
-from hmdc_ray.data.decode import PixelRule, open_encoded, to_pixels
+from hmdc_ray.data.decode import PixelRule, open_encoded, read_encoded, to_pixels
 from hmdc_ray.data.encoded import NamedImage
 from hmdc_ray.data.image_folder import read_image_folder
+from hmdc_ray.data.limits import check_expansion
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import check_expansion
+from hmdc_ray.interchange.safe import read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 INDEX_FILE = "index.json"
@@ -78,7 +79,7 @@ def _safe(name: str) -> str:
 
 def _read_index(path: Path) -> _Index:
     try:
-        index = _Index.model_validate_json(path.read_bytes())
+        index = _Index.model_validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}, {'.'.join(map(str, first['loc'])) or 'text'}: {first['msg']}") from error
@@ -88,14 +89,9 @@ def _read_index(path: Path) -> _Index:
 
 
 def _read_indexed(folder: Path, index: _Index) -> Found:
-    metadata, root = index.metadata, folder.resolve()
-    paths = [folder / name for name in index.files]
-    for name, path in zip(index.files, paths, strict=True):
-        if not path.resolve().is_relative_to(root):
-            raise InputError(f"{folder / INDEX_FILE} lists {name!r}, which is outside of the folder")
-        if not path.is_file():
-            raise InputError(f"{path} does not exist, but {INDEX_FILE} lists it")
-    pixels = _decode(folder, ((name, path.read_bytes()) for name, path in zip(index.files, paths, strict=True)))
+    metadata = index.metadata
+    paths = [_listed(folder, name) for name in index.files]
+    pixels = _decode(folder, ((name, read_encoded(path)) for name, path in zip(index.files, paths, strict=True)))
     low, high = metadata.value_range
     return Found(
         pixels * (high - low) + low,
@@ -103,6 +99,21 @@ def _read_indexed(folder: Path, index: _Index) -> Found:
         scale="pixel",
         metadata=metadata,
     )
+
+
+def _listed(folder: Path, name: str) -> Path:
+    """The file that the index calls ``name``, which links may not lead out of the folder."""
+    path = folder / name
+    try:
+        inside, there = path.resolve().is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a name that no file can have, or links in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder / INDEX_FILE} lists {name[:100]!r}, which cannot be read: {reason}") from error
+    if not inside:
+        raise InputError(f"{folder / INDEX_FILE} lists {name[:100]!r}, which is outside of the folder")
+    if not there:
+        raise InputError(f"{path} does not exist, but {INDEX_FILE} lists it")
+    return path
 
 
 def _decode(folder: Path, files: Iterable[NamedImage]) -> Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 from numpy.dtypes import Float64DType
 from torch import Tensor
 
+from hmdc_ray.data.limits import MOST_TEXT_BYTES, check_archive, check_array_header, check_arrays, check_expansion
 from hmdc_ray.errors import InputError
 
 # What torch.save wrote into DC's files beside tensors: the authors' accuracies as NumPy scalars, under NumPy 1 and 2 names.
@@ -22,8 +21,6 @@ _ALLOWED: list[Any] = [(_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for co
     np.dtype,
     Float64DType,
 ]
-_FREE_BYTES = 64 << 20
-_MOST_EXPANSION = 100
 
 
 def require_file(path: Path) -> None:
@@ -40,35 +37,17 @@ def require_file(path: Path) -> None:
         raise InputError(f"{path} cannot be read: Permission denied")
 
 
-def check_expansion(path: Path, unpacked: int, packed: int) -> None:
-    """Refuse content that is small on the disk and huge in memory: more than 100 times as large, and above 64 MiB.
-
-    Args:
-        path: for the message.
-        unpacked: bytes in memory.
-        packed: bytes on the disk.
+def read_text(path: Path) -> bytes:
+    """A text of at most 64 MiB, not decoded.
 
     Raises:
-        InputError: too large.
+        InputError: no such file, or larger.
     """
-    if unpacked > max(_FREE_BYTES, _MOST_EXPANSION * packed):
-        raise InputError(
-            f"{path} unpacks to {unpacked:,} bytes from {packed:,}: refused, condensed images do not shrink so far"
-        )
-
-
-def check_archive(path: Path) -> None:
-    """Refuse a zip file whose members are far larger than the file; see :func:`check_expansion`.
-
-    Raises:
-        InputError: too large, or not a whole zip file.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except Exception as error:  # broken bytes can fail anywhere in the reader
-        raise InputError(f"{path} is not a whole zip file: {error}") from error
-    check_expansion(path, unpacked, path.stat().st_size)
+    require_file(path)
+    size = path.stat().st_size
+    if size > MOST_TEXT_BYTES:
+        raise InputError(f"{path} has {size:,} bytes, must be at most {MOST_TEXT_BYTES:,}")
+    return path.read_bytes()
 
 
 def load_torch(path: Path) -> Any:
@@ -95,7 +74,7 @@ def plain_tensor(value: Any, path: Path, what: str) -> Tensor:
     """The value, if it is an ordinary tensor that takes no more memory than the file could hold.
 
     Raises:
-        InputError: anything else, such as sparse or endlessly repeated values.
+        InputError: anything else, such as sparse, endlessly repeated, or no values.
     """
     if not isinstance(value, Tensor):
         raise InputError(f"{path}: {what} is {type(value).__name__}, must be a tensor")
@@ -103,6 +82,8 @@ def plain_tensor(value: Any, path: Path, what: str) -> Tensor:
         raise InputError(
             f"{path}: {what} is a {value.layout} tensor of {value.dtype} on {value.device}, must be an ordinary one"
         )
+    if not value.numel():
+        raise InputError(f"{path}: {what} has shape {list(value.shape)}, must hold at least one value")
     check_expansion(path, value.numel() * value.element_size(), path.stat().st_size)
     return value.detach()
 
@@ -114,28 +95,12 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
         InputError: no such file, broken, of another format, or an array of Python objects, which would be code.
     """
     require_file(path)
-    check_archive(path)
+    check_arrays(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                _check_header(archive, member)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except Exception as error:  # broken bytes can fail anywhere in the reader
         raise InputError(f"{path} is not an .npz file of plain arrays: {error}") from error
-
-
-def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        if version > (2, 0):
-            raise ValueError(f"{member.filename} has version {version} of the format, above 2.0")
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds Python objects")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > member.file_size:
-        raise ValueError(f"{member.filename} has shape {shape}, but only {member.file_size} bytes")
 
 
 def load_npy(path: Path) -> np.ndarray:
@@ -146,6 +111,8 @@ def load_npy(path: Path) -> np.ndarray:
     """
     require_file(path)
     try:
-        return np.array(np.lib.format.open_memmap(path, mode="r"))  # mapped: a shape beyond the file's end is an error
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            check_array_header(file, path.name, path.stat().st_size)
+        return np.array(np.lib.format.open_memmap(path, mode="r"))
+    except Exception as error:  # broken bytes can fail anywhere in the reader
         raise InputError(f"{path} is not an .npy file of a plain array: {error}") from error
