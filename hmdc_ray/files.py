@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hmdc_ray.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 TEMPORARY_PREFIX = ".hmdc-tmp-"
@@ -27,6 +30,7 @@ RUN_FILES = (  # what a run writes in its folder; the configuration, which marks
     "metrics.jsonl",
     "events.jsonl",
     "tracking.json",
+    "tracking",
     "checkpoint",
     "config.yaml",
 )
@@ -117,12 +121,35 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is nothing, or torn
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise InputError(f"{path} line {number} is {line[:60]!r}: must be a JSON object")
         records.append(record)
     return records
+
+
+class LineLog:
+    """A file of JSON lines that a full disk does not stop: what cannot be written waits in memory for the next record.
+
+    Args:
+        path: the file, with a single writer; made with the first record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: list[Mapping[str, Any]] = []
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Append a record, after those that wait; warns once when the file cannot be written."""
+        self._waiting.append(record)
+        try:
+            while self._waiting:
+                append_json_line(self.path, self._waiting[0])
+                del self._waiting[0]
+        except InputError as error:
+            if len(self._waiting) == 1:
+                _log.warning("%s; its lines wait in memory until it can", error)
 
 
 @contextmanager
@@ -140,6 +167,32 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def holder(folder: Path) -> str | None:
+    """Number of the process that has claimed the folder, as text (``unknown`` if it wrote none); None when nobody has.
+
+    For the moment of the question a claim by a new run is refused.
+
+    Raises:
+        InputError: the lock cannot be read.
+    """
+    lock = folder / LOCK_FILE
+    if not lock.is_file():
+        return None
+    with _named_errors(lock, "read"):
+        descriptor = os.open(lock, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _recorded_holder(descriptor)
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def _recorded_holder(descriptor: int) -> str:
+    return os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
 
 
 class RunFolder:
@@ -210,10 +263,10 @@ def _lock_for_life(path: Path) -> int:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode().strip() or "unknown"
+            used_by = _recorded_holder(descriptor)
             os.close(descriptor)
             raise InputError(
-                f"{path}: folder in use by process {holder}: wait until that run ends, or choose another --output"
+                f"{path}: folder in use by process {used_by}: wait until that run ends, or choose another --output"
             ) from None
         except OSError:
             os.close(descriptor)

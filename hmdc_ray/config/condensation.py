@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hmdc_ray.config.base import Section
 
@@ -99,4 +100,24 @@ class ScheduleConfig(Section):
     batch: int = Field(256, ge=1, description="Images in a training batch of a member, at least 1.")
     aligner_learning_rate: float = Field(0.01, gt=0, le=10, description="Learning rate of the aligners' Adam, up to 10.")
     checkpoint_every: int = Field(50, ge=1, description="Image steps between two checkpoints, at least 1.")
+    checkpoints_kept: int = Field(3, ge=1, description="Newest checkpoints that are kept, at least 1.")
+    checkpoint_failures: int = Field(
+        3, ge=1, description="Checkpoints in a row that may fail to be saved, as on a full disk; the last of them ends the run."
+    )
+    checkpoint_uri: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder for this run's checkpoints alone: a path (relative: within the run's folder), or an address"
+        " (file://, s3://, gs://); null: checkpoint, within the run's folder.",
+    )
     picture_every: int = Field(50, ge=1, description="Image steps between two image grids sent to tracking, at least 1.")
+
+    @field_validator("checkpoint_uri")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).password:
+            raise ValueError(
+                "checkpoint_uri holds a password, which would be written beside the results: use the environment of the"
+                " file system, such as AWS_SECRET_ACCESS_KEY"
+            )
+        return value

@@ -1,0 +1,157 @@
+"""Where checkpoints lie: a folder of this machine, or any file system that Arrow reaches by an address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+from pyarrow import fs
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.files import write_atomically
+
+ARROW_ERRORS = (OSError, pa.ArrowException)
+"""What Arrow's file systems raise."""
+
+
+class Storage(Protocol):
+    """A flat folder of files. Every method raises :class:`InputError`, one line with the file, when the storage fails."""
+
+    def place(self, name: str = "") -> str:
+        """The address of a file, or of the folder, for people."""
+
+    def names(self) -> list[str]:
+        """Names of the files, sorted; none when there is no such folder."""
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a whole file; the folder is made when it is missing."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
+    def modified(self, name: str) -> float:
+        """When a file was written, in seconds since 1970."""
+
+
+@contextmanager
+def _named(place: str, action: str) -> Iterator[None]:
+    try:
+        yield
+    except ARROW_ERRORS as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{place} cannot be {action}: {reason.splitlines()[0] if reason else type(error).__name__}") from error
+
+
+class LocalStorage:
+    """A folder, also on NFS: files appear whole, by a rename, and are on the disk when they do.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def place(self, name: str = "") -> str:
+        """The path of a file, or of the folder."""
+        return str(self.path / name)
+
+    def names(self) -> list[str]:
+        """Names of the files, sorted; none when there is no such folder."""
+        with _named(self.place(), "read"):
+            return sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+        with _named(self.place(name), "read"):
+            return (self.path / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a whole file, or leave what was there."""
+        write_atomically(self.path / name, data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with _named(self.place(name), "removed"):
+            (self.path / name).unlink()
+
+    def modified(self, name: str) -> float:
+        """When a file was written, in seconds since 1970."""
+        with _named(self.place(name), "read"):
+            return (self.path / name).stat().st_mtime
+
+
+class ArrowStorage:
+    """A folder of an Arrow file system. On object stores a file appears when it is complete, and nothing can be renamed.
+
+    Args:
+        system: the file system.
+        path: of the folder within it.
+        address: what the user called the folder, for messages.
+    """
+
+    def __init__(self, system: fs.FileSystem, path: str, address: str) -> None:
+        self.system = system
+        self.path = path
+        self.address = address
+
+    def place(self, name: str = "") -> str:
+        """The address of a file, or of the folder."""
+        return f"{self.address.rstrip('/')}/{name}".rstrip("/")
+
+    def names(self) -> list[str]:
+        """Names of the files, sorted; none when there is no such folder."""
+        with _named(self.place(), "read"):
+            found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(entry.base_name for entry in found if entry.type == fs.FileType.File)
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+        with _named(self.place(name), "read"), self.system.open_input_stream(self._path(name)) as stream:
+            data: bytes = stream.read()
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a whole file; where the file system does not see to it that it is whole, a checksum must."""
+        with _named(self.place(name), "written"):
+            self.system.create_dir(self.path, recursive=True)
+            with self.system.open_output_stream(self._path(name)) as stream:
+                stream.write(data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with _named(self.place(name), "removed"):
+            self.system.delete_file(self._path(name))
+
+    def modified(self, name: str) -> float:
+        """When a file was written, in seconds since 1970."""
+        with _named(self.place(name), "read"):
+            nanoseconds: int | None = self.system.get_file_info(self._path(name)).mtime_ns
+        return (nanoseconds or 0) / 1e9
+
+    def _path(self, name: str) -> str:
+        return f"{self.path}/{name}" if self.path else name
+
+
+def open_storage(location: str, folder: Path) -> Storage:
+    """The folder at ``location``: an address (``file://``, ``s3://``, ``gs://``), or a path, relative ones within ``folder``.
+
+    Raises:
+        InputError: an address that Arrow does not know, or whose file system does not answer.
+    """
+    if "://" not in location:
+        return LocalStorage(folder / Path(location).expanduser())
+    try:
+        system, path = fs.FileSystem.from_uri(location)
+    except ARROW_ERRORS as error:
+        raise InputError(
+            f"schedule.checkpoint_uri is {location!r}, which cannot be opened ({str(error).splitlines()[0]}): "
+            "give a path, or an address such as file:///folder, s3://bucket/folder or gs://bucket/folder"
+        ) from error
+    return LocalStorage(Path(path)) if isinstance(system, fs.LocalFileSystem) else ArrowStorage(system, path, location)
