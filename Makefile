@@ -5,12 +5,13 @@ BIN := .venv/bin
 # Compiled modules must stay on the disk: without them importing torch takes three times as long, in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench chaos clean
 
 help:
 	@echo "make demo    condense the built-in digits and show the result (about two minutes)"
 	@echo "make test    run the tests"
 	@echo "make lint    check style and types"
+	@echo "make chaos   kill processes and nodes of a run, fuzz what is read (about 20 minutes)"
 	@echo "make bench   measure a step: seconds by phase, bytes, memory"
 
 setup: .venv/.ready
@@ -35,6 +36,12 @@ lint: setup
 
 bench: setup
 	@$(BIN)/python -m jobs.bench
+
+# All nodes of the test cluster on loopback.
+chaos: setup
+	@cd tests && RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 ../$(BIN)/python -m faults.chaos --kills 21
+	@cd tests && RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 ../$(BIN)/python -m faults.chaos --kills 12 --replicas 2 --seed 1
+	@HMDC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/faults -k fuzz
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

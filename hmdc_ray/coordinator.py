@@ -14,41 +14,35 @@ One step at image version v, with mutual distillation (workers act at the same t
     log; at their periods picture and checkpoint
 
 Without mutual distillation ``match`` is the only exchange.
+
+At every iteration's start and every few steps the pool takes a cut: the state of all after the same step. When a process is
+lost, the pool replaces it, everyone goes back to the last cut, and the steps since then are done again. Draws are keyed by
+step, so the images are those of a run that nothing disturbed.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Protocol
 
-import numpy as np
-
 from hmdc_ray.config import RunConfig
-from hmdc_ray.messages import BalanceRecord, MemberRecord
+from hmdc_ray.errors import LostProcessError, RunError
+from hmdc_ray.messages import MemberTaps, Snapshot
+from hmdc_ray.records import DISTILLATION, Part, Reference, StepRecord, summarise
+from hmdc_ray.recovery import HEALTH, Cut, Healed, Health
 from hmdc_ray.schedule import StepPlan, plan_step, total_steps
 
-Reference = Any
-"""Result of a call: a ``ray.ObjectRef``, or the value itself when everything runs in one process."""
-
-DISTILLATION = "distillation"
-"""Name of the pool's shared target in records."""
-
-
-_TARGET_METRICS = {
-    "gbm/weight": "weights_KT",
-    "gbm/share": "shares_KT",
-    "gradient/largest": "magnitudes_KT",
-    "gradient/norm": "norms_KT",
-}
+SERVER = "server"
+"""Name of the server's state in a checkpoint."""
 
 
 class WorkerHandle(Protocol):
     """The calls to one pool member; see :class:`hmdc_ray.actors.worker.PoolWorker` for what each does."""
 
     def begin(self, iteration: int) -> Reference: ...
+    def renew(self, iteration: int) -> Reference: ...
     def align(self, iteration: int, drawn: Sequence[Any]) -> Reference: ...
     def choose(self, plan: StepPlan) -> Reference: ...
     def select(self, plan: StepPlan, selection: Reference) -> Reference: ...
@@ -56,7 +50,7 @@ class WorkerHandle(Protocol):
     def match(
         self, plan: StepPlan, labels: tuple[int, ...], snapshot: Reference, consensus: Reference | None
     ) -> tuple[Reference, Reference, Reference]: ...
-    def pull_back(self, plan: StepPlan, cotangents: Reference) -> Reference: ...
+    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Reference) -> Reference: ...
     def train_on_synthetic(self, plan: StepPlan, snapshot: Reference) -> Reference: ...
     def train_on_real(self, plan: StepPlan) -> Reference: ...
     def training_features(self, plan: StepPlan, batch: int) -> Reference: ...
@@ -77,8 +71,9 @@ class ServerHandle(Protocol):
     def collect(self, plan: StepPlan, members: int, *parts: Reference) -> Reference: ...
     def apply(self, plan: StepPlan) -> tuple[Reference, Reference]: ...
     def save(self, version: int, names: tuple[str, ...], *states: Reference) -> Reference: ...
-    def load(self, version: int) -> Reference: ...
-    def member_state(self, version: int, name: str) -> Reference: ...
+    def saved(self, version: int, name: str) -> Reference: ...
+    def state(self) -> Reference: ...
+    def restore(self, state: Reference, with_balance: bool) -> Reference: ...
 
 
 class Pool(Protocol):
@@ -89,42 +84,16 @@ class Pool(Protocol):
     @property
     def server(self) -> ServerHandle: ...
     def get(self, references: Sequence[Reference]) -> list[Any]:
-        """Wait for results, within the configured deadline."""
+        """Wait for results, within the configured deadline; raises LostProcessError when a process is lost."""
         ...
 
+    def keep(self, references: Sequence[Reference]) -> None:
+        """Wait for results, and see to it that they outlive the processes that made them; raises as ``get``."""
+        ...
 
-@dataclass(frozen=True)
-class StepRecord:
-    """What a step did, as plain numbers.
-
-    Attributes:
-        plan: the step.
-        metrics: by name ``area/what``; losses, seconds, and per target the GBM weight relative to the main member, the share
-            in the update, and the gradient's largest entry and norm, each the mean over the classes in which it entered.
-        left_out: per target the number of classes in which it was left out, if any.
-        members: the members drawn, each with those of its options that were drawn for the iteration.
-        snapshot: reference to the new images.
-    """
-
-    plan: StepPlan
-    metrics: dict[str, float]
-    left_out: dict[str, int]
-    members: dict[str, dict[str, Any]]
-    snapshot: Reference
-
-    @property
-    def position(self) -> dict[str, Any]:
-        """Where in the run it was: the step counted from 1, the iteration from 0, and the members drawn."""
-        return {"step": self.plan.version + 1, "iteration": self.plan.iteration, "members": self.members}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A member's record of one call; in means it counts as often as the call had classes."""
-
-    name: str
-    reference: Reference
-    weight: int
+    def heal(self) -> Healed:
+        """Replace the processes that are lost by ones without state."""
+        ...
 
 
 class Coordinator:
@@ -135,29 +104,57 @@ class Coordinator:
         pool: workers in the order of the pool, and the server.
         classes: number of classes.
         train_images: number of real training images.
+        tell: receives what happens: a kind of :mod:`hmdc_ray.events`, the steps done, and fields.
     """
 
-    def __init__(self, config: RunConfig, pool: Pool, *, classes: int, train_images: int) -> None:
+    def __init__(
+        self, config: RunConfig, pool: Pool, *, classes: int, train_images: int, tell: Callable[..., object] | None = None
+    ) -> None:
         self.config = config
         self.pool = pool
         self.classes = classes
         self.train_images = train_images
         self.names = [member.name for member in config.pool.members]
+        self.health = Health()
+        self._tell = tell or (lambda kind, step, **fields: None)
         self._options: dict[str, dict[str, Any]] = {}
+        self._taps: list[MemberTaps] = []
+        self._cut: Cut | None = None
+        self._broken_since: float | None = None
+        self._restarted: list[str] = []
 
-    def run(self, start: int, after_step: Callable[[StepRecord], None]) -> None:
+    def run(self, start: int, after_step: Callable[[StepRecord], None]) -> Snapshot:
         """Run all steps from image version ``start``, calling ``after_step`` after each; it may raise to stop.
 
-        A start in the middle of an iteration restores the members from the checkpoint of that version.
+        After a fault ``after_step`` is called again for steps that are done again. A start in the middle of an iteration
+        restores the members from the checkpoint of that version.
+
+        Returns:
+            The images after the last step.
+
+        Raises:
+            RunError: the pool cannot go on.
         """
-        snapshot = self.pool.server.snapshot() if start == 0 else self._resume(start)
-        for version in range(start, total_steps(self.config.schedule)):
-            plan = self.plan(version)
-            if plan.step == 0:
-                self._begin(plan)
-            record = self.step(plan, snapshot)
-            snapshot = record.snapshot
-            after_step(record)
+        version, reached, faults = start, start, 0
+        snapshot: Reference | None = None
+        while True:
+            try:
+                if faults and snapshot is None:
+                    self._heal(reached)
+                if snapshot is None:
+                    version, snapshot = self._go_back(start, version)
+                while version < total_steps(self.config.schedule):
+                    snapshot = self._advance(version, snapshot, after_step)
+                    version += 1
+                    if version > reached:
+                        reached, faults = version, 0
+                images: Snapshot = self.pool.get([snapshot])[0]
+                return images
+            except LostProcessError as fault:
+                faults, snapshot = faults + 1, None
+                self._tell("fault", version, what=str(fault))
+                if faults > self.config.cluster.recovery_attempts:
+                    raise RunError(f"after {faults} faults at step {version} the pool gives up, the last: {fault}") from fault
 
     def plan(self, version: int) -> StepPlan:
         """The plan of the step that starts from this image version."""
@@ -169,52 +166,161 @@ class Coordinator:
             classes=self.classes,
             train_images=self.train_images,
             version=version,
+            absent=[self.names.index(name) for name in self.health.absent],
         )
 
     def step(self, plan: StepPlan, snapshot: Reference) -> StepRecord:
         """One step: match, apply, train."""
         start = time.perf_counter()
         balances, losses = self._match(plan, snapshot)
-        new_snapshot, version = self.pool.server.apply(plan)
+        new_snapshot, applied = self.pool.server.apply(plan)
         if plan.trains:
             losses += self._train(plan, new_snapshot)
-        results = self.pool.get([*balances, *(part.reference for part in losses), version])[:-1]
+        *results, held = self.pool.get([*balances, *(part.reference for part in losses), applied])
         members = list(zip(losses, results[len(balances) :], strict=True))
-        metrics, left_out = self._summarise(plan, results[: len(balances)], members)
+        targets = [self.names[member] for member in plan.members] + [DISTILLATION] * self._distils(plan)
+        metrics, left_out, bad = summarise(targets, results[: len(balances)], members)
+        if self.config.pool.warmup or self.config.pool.drawn < len(self.names):
+            metrics |= {f"pool/drawn_{name}": float(index in plan.members) for index, name in enumerate(self.names)}
         metrics["seconds/step"] = time.perf_counter() - start
-        return StepRecord(plan, metrics, left_out, self._options, new_snapshot)
+        return StepRecord(plan, metrics, left_out, bad, held, self._options, new_snapshot)
 
     def checkpoint(self, version: int) -> None:
         """Save server and members after ``version`` steps. Between iterations members are fresh and need no saving."""
-        within = version % self.config.schedule.steps != 0
-        members = self.plan(version).members if within else ()
-        states = [self.pool.workers[member].state() for member in members]
-        names = tuple(self.names[member] for member in members)
-        self.pool.get([self.pool.server.save(version, names, *states)])
+        states = {self.names[member]: state for member, state in self._member_states(version).items()}
+        states[HEALTH] = self.health.state()
+        self.pool.get([self.pool.server.save(version, tuple(states), *states.values())])
+
+    # Faults
+
+    def _take_cut(self, version: int) -> None:
+        cut = Cut(version, self.pool.server.state(), self._member_states(version), self.health)
+        self.pool.keep(cut.references)
+        self._cut = cut
+        self._tell("cut", version)
+
+    def _heal(self, step: int) -> None:
+        """Replace what is lost; members for which there are no resources leave the pool."""
+        self._broken_since = self._broken_since or time.perf_counter()
+        healed = self.pool.heal()
+        self._restarted += healed.restarted
+        for member, reason in healed.lost.items():
+            self._tell("left_out", step, member=self.names[member], reason=reason)
+        if healed.lost:
+            self._leave([self.names[member] for member in healed.lost])
+
+    def _go_back(self, start: int, reached: int) -> tuple[int, Reference]:
+        """Go to the last cut, or to where the run starts; returns the version and the images."""
+        left = self.health.absent
+        if self._cut is None:
+            self._cut = self._first_cut(start)
+        self._cut = replace(self._cut, health=self._cut.health.without(*left))  # who has left since then does not come back
+        snapshot = self._restore(self._cut)
+        if self._broken_since is not None:
+            seconds = round(time.perf_counter() - self._broken_since, 3)
+            steps = reached - self._cut.version
+            self._tell("recovered", self._cut.version, restarted=self._restarted, steps=steps, seconds=seconds)
+            self._broken_since, self._restarted = None, []
+        return self._cut.version, snapshot
+
+    def _first_cut(self, start: int) -> Cut:
+        """From the checkpoint of a version; for 0 the server as it starts."""
+        if start == 0:
+            cut = Cut(0, self.pool.server.state(), {}, Health())
+        else:
+            saved = self.pool.server.saved
+            (state,) = self.pool.get([saved(start, HEALTH)])
+            health = self.health = Health.restored(state)
+            plan = self.plan(start)
+            members = {member: saved(start, self.names[member]) for member in plan.members} if plan.step else {}
+            cut = Cut(start, saved(start, SERVER), members, health)
+        self.pool.keep(cut.references)
+        return cut
+
+    def _restore(self, cut: Cut) -> Reference:
+        """Take everyone to a cut. Members that take part only because others have left are fresh."""
+        self.health = cut.health
+        plan = self.plan(cut.version)
+        if plan.step:
+            self._begin(plan)
+        same = set(plan.members) == set(cut.members)
+        calls = [self.pool.server.restore(cut.server, same)]
+        calls += [self.pool.workers[member].restore(cut.members[member]) for member in plan.members if member in cut.members]
+        self.pool.get(calls)
+        return self.pool.server.snapshot()
+
+    def _leave(self, names: Sequence[str]) -> None:
+        """Members that take part in no plan from now on."""
+        self.health = self.health.without(*names)
+        if len(self.health.absent) == len(self.names):
+            raise RunError(f"no member of the pool is left, the last was {names[-1]!r}: see events.jsonl in the run's folder")
+
+    def _watch(self, plan: StepPlan, record: StepRecord) -> None:
+        """Count gradients that are not finite; a member that keeps having them starts afresh, then leaves."""
+        limit, done = self.config.pool.bad_steps, plan.version + 1
+        for member in plan.members:
+            name = self.names[member]
+            bad = record.bad.get(name)
+            if bad is None:
+                continue
+            self.health = self.health.with_bad_step(name)
+            where = {"member": name, "iteration": plan.iteration, "classes": bad.labels, "largest_norm": bad.largest_norm}
+            self._tell("left_out", done, **where)
+            if self.health.bad_steps[name] == limit:
+                self._tell("reset", done, **where)
+                self._renew(plan, member)
+            elif self.health.bad_steps[name] == 2 * limit:
+                self._tell("quarantined", done, **where)
+                self._go_on_without(plan, name)
+
+    def _renew(self, plan: StepPlan, member: int) -> None:
+        worker = self.pool.workers[member]
+        calls = [worker.renew(plan.iteration)]
+        if self._distils(plan):
+            calls.append(worker.align(plan.iteration, self._taps))
+        self.pool.get(calls)
+
+    def _go_on_without(self, plan: StepPlan, name: str) -> None:
+        """Let a member leave after a step: the others keep their state, and the balance starts anew."""
+        states = self._member_states(plan.version + 1)
+        cut = Cut(plan.version + 1, self.pool.server.state(), states, self.health)
+        self.pool.keep(cut.references)
+        self._leave([name])
+        self._cut = replace(cut, health=self.health)
+        self._restore(self._cut)
 
     # Parts
 
+    def _advance(self, version: int, snapshot: Reference, after_step: Callable[[StepRecord], None]) -> Reference:
+        plan = self.plan(version)
+        due = plan.step == 0 or version % self.config.cluster.cut_every == 0
+        if due and (self._cut is None or self._cut.version != version):  # else the pool has just gone back to it
+            self._take_cut(version)
+        if plan.step == 0:
+            self._begin(plan)
+        record = self.step(plan, snapshot)
+        self._watch(plan, record)
+        after_step(record)
+        return record.snapshot
+
     def _begin(self, plan: StepPlan) -> None:
         workers = self._drawn(plan)
-        taps = self.pool.get([worker.begin(plan.iteration) for worker in workers])
-        self._options = {member.name: dict(member.options) for member in taps}
-        drawn = taps if self._distils(plan) else []
+        if len(plan.members) < len(self.names):
+            self._tell("member_drawn", plan.version, iteration=plan.iteration, members=[self.names[m] for m in plan.members])
+        self._taps = self.pool.get([worker.begin(plan.iteration) for worker in workers])
+        self._options = {member.name: dict(member.options) for member in self._taps}
+        drawn = self._taps if self._distils(plan) else []
         calls = [self.pool.server.begin(plan.iteration, plan.members, drawn)]
         if drawn:
             calls += [worker.align(plan.iteration, drawn) for worker in workers]
         self.pool.get(calls)
 
-    def _resume(self, start: int) -> Reference:
-        plan = self.plan(start)
-        if plan.step:
-            self._begin(plan)
-        self.pool.get([self.pool.server.load(start)])
-        if plan.step:
-            states = [self.pool.server.member_state(start, self.names[member]) for member in plan.members]
-            self.pool.get([worker.restore(state) for worker, state in zip(self._drawn(plan), states, strict=True)])
-        return self.pool.server.snapshot()
+    def _member_states(self, version: int) -> dict[int, Reference]:
+        """States after ``version`` steps of the members drawn, by position; none at an iteration's start."""
+        plan = self.plan(version)
+        return {member: self.pool.workers[member].state() for member in plan.members} if plan.step else {}
 
-    def _match(self, plan: StepPlan, snapshot: Reference) -> tuple[list[Reference], list[_Part]]:
+    def _match(self, plan: StepPlan, snapshot: Reference) -> tuple[list[Reference], list[Part]]:
         workers, server = self._drawn(plan), self.pool.server
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
@@ -229,12 +335,12 @@ class Coordinator:
             pulled = []
             if self._distils(plan) and self.config.matching.peer_gradient == "exact":
                 share = server.share(plan, *[cotangents for _, cotangents, _ in matched])
-                pulled = [worker.pull_back(plan, share) for worker in workers]
+                pulled = [worker.pull_back(plan, labels, share) for worker in workers]
             balances.append(server.collect(plan, len(workers), *[gradients for gradients, _, _ in matched], *pulled))
             records += self._named(plan, [record for _, _, record in matched], len(labels))
         return balances, records
 
-    def _train(self, plan: StepPlan, snapshot: Reference) -> list[_Part]:
+    def _train(self, plan: StepPlan, snapshot: Reference) -> list[Part]:
         workers = self._drawn(plan)
         if self.config.schedule.training == "synthetic":
             return self._named(plan, [worker.train_on_synthetic(plan, snapshot) for worker in workers])
@@ -255,35 +361,5 @@ class Coordinator:
     def _distils(self, plan: StepPlan) -> bool:
         return self.config.matching.mutual_distillation and len(plan.members) > 1
 
-    def _named(self, plan: StepPlan, records: Sequence[Reference], weight: int = 1) -> list[_Part]:
-        return [_Part(self.names[member], record, weight) for member, record in zip(plan.members, records, strict=True)]
-
-    def _summarise(
-        self, plan: StepPlan, balances: Sequence[BalanceRecord], records: Sequence[tuple[_Part, MemberRecord]]
-    ) -> tuple[dict[str, float], dict[str, int]]:
-        metrics: dict[str, float] = {}
-        losses: dict[str, list[tuple[float, int]]] = defaultdict(list)
-        for part, record in records:
-            for what, value in record.losses.items():
-                losses[f"loss/{part.name}_{what}"].append((value, part.weight))
-            for phase, seconds in record.seconds.items():
-                key = f"seconds/{part.name}_{phase}"
-                metrics[key] = metrics.get(key, 0.0) + seconds
-        for name, weighted in losses.items():
-            means, classes = zip(*weighted, strict=True)
-            metrics[name] = float(np.average(means, weights=classes))
-        terms = [value for name, value in metrics.items() if name.startswith("loss/") and name.endswith("_distillation")]
-        if terms:
-            metrics[f"loss/{DISTILLATION}"] = sum(terms)
-        targets = [self.names[member] for member in plan.members] + [DISTILLATION] * self._distils(plan)
-        if self.config.pool.warmup or self.config.pool.drawn < len(self.names):
-            metrics |= {f"pool/drawn_{name}": float(index in plan.members) for index, name in enumerate(self.names)}
-        left_out = {}
-        for column, target in enumerate(targets):
-            entered = np.concatenate([balance.entered_KT[:, column] for balance in balances])
-            for name, field in _TARGET_METRICS.items():
-                values = np.concatenate([getattr(balance, field)[:, column] for balance in balances])
-                metrics[f"{name}_{target}"] = float(np.mean(values[entered])) if entered.any() else 0.0
-            if not entered.all():
-                left_out[target] = int((~entered).sum())
-        return metrics, left_out
+    def _named(self, plan: StepPlan, records: Sequence[Reference], weight: int = 1) -> list[Part]:
+        return [Part(self.names[member], record, weight) for member, record in zip(plan.members, records, strict=True)]

@@ -24,6 +24,10 @@ class RunError(RuntimeError):
     """
 
 
+class LostProcessError(RunError):
+    """A process of the pool is gone, does not answer, or took a result with it; what it held can be restored from a cut."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: the closest known one, or the whole list when nothing is close.
 

@@ -20,6 +20,9 @@ class Progress(Protocol):
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         """An image step is done; ``left_out`` counts per target the classes in which it was not usable."""
 
+    def trouble(self, text: str) -> None:
+        """Something went wrong, and the run goes on: a line."""
+
     def trial(self, done: int, total: int) -> None:
         """Students trained so far."""
 
@@ -37,6 +40,9 @@ class Silent:
         """Do nothing."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def trouble(self, text: str) -> None:
         """Do nothing."""
 
     def trial(self, done: int, total: int) -> None:

@@ -4,49 +4,44 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from hmdc_ray.actors.evaluation import evaluate_on_ray
-from hmdc_ray.actors.launch import RayPool, launch
+from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.actors.session import ray_session, require_gpus
 from hmdc_ray.condensed import CondensedSet, save_condensed
-from hmdc_ray.config import MemberConfig, NetworkSection, RunConfig
-from hmdc_ray.config.io import dump_config, flatten, parse_config
-from hmdc_ray.coordinator import Coordinator, StepRecord
+from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.config.io import dump_config, parse_config
+from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.data.digits import NAME as DIGITS
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
-from hmdc_ray.files import RunFolder, append_json_line, read_json_lines, write_atomically
+from hmdc_ray.events import TROUBLE, EventLog, Kind, read_events, tags
+from hmdc_ray.files import LineLog, RunFolder, write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
+from hmdc_ray.located import located
 from hmdc_ray.pictures import grid_array, image_grid
 from hmdc_ray.progress import Progress, Silent
-from hmdc_ray.resume import resumable_version
+from hmdc_ray.records import StepRecord
+from hmdc_ray.resume import require_unused, resumable_version
+from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, open_tracking
 from hmdc_ray.schedule import total_steps
-from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
-from hmdc_ray.tracking import NoTracker, Tracker, Tracking
+from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, TolerantSaves
+from hmdc_ray.tracking import NoTracker, Tracking
 from hmdc_ray.validate import validate, validate_students
 
-AnyNetwork = TypeVar("AnyNetwork", bound=NetworkSection)
-
-TRACKING_FILE = "tracking.json"
 TRACKER_SECONDS = 4.0
 """How long a stopped run waits for a tracking server that was still being opened."""
-
-POSITION = ("step", "iteration", "members")
-"""Entries of a line of metrics.jsonl that say which step it is of; all others are metrics."""
-
-LAST_METRIC = "seconds/step"
-"""The name that ends a step's metrics: what holds it for a step holds all the step's metrics."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def condense(
         Interrupted: SIGINT or SIGTERM came; after the start a checkpoint is saved, and the run can be resumed.
     """
     progress = progress or Silent()
-    config = _located(config)
+    config = located(config)
     path = Path(output or Path("runs") / config.name).absolute()
     with stop_on_signals() as stop:
         info = _read_data(config, progress, stop)
@@ -98,7 +93,9 @@ def condense(
         folder = RunFolder.claim(path, overwrite=overwrite, resume=resume)
         try:
             start = resumable_version(path, config, info) if resume else None
-            return _Run(config, info, folder, start, progress, stop).execute(address)
+            if not resume and not overwrite:
+                require_unused(path, config)
+            return Run(config, info, folder, start, progress, stop).execute(address)
         finally:
             folder.release()
 
@@ -125,7 +122,7 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM came.
     """
     progress = progress or Silent()
-    config = _located(config)
+    config = located(config)
     sets = named_sets(condensed)
     with stop_on_signals() as stop:
         info = _read_data(config, progress, stop)
@@ -146,8 +143,18 @@ def evaluate(
     return evaluation
 
 
-class _Run:
-    """One execution of ``condense`` in a claimed folder: a new run, or one gone on with from image version ``resumed``."""
+class Run:
+    """One execution of ``condense`` in a claimed folder.
+
+    Args:
+        config: the run.
+        info: of its data.
+        folder: its folder, claimed.
+        resumed: image version to go on from, as :func:`hmdc_ray.resume.resumable_version` gives it; None: a new run.
+        progress: is told the course.
+        stop: asked whether the run is to stop.
+        parent: MLflow's id of the run that this one is a child of.
+    """
 
     def __init__(
         self,
@@ -157,6 +164,7 @@ class _Run:
         resumed: int | None,
         progress: Progress,
         stop: StopRequest,
+        parent: str | None = None,
     ) -> None:
         self.config = config
         self.info = info
@@ -166,11 +174,16 @@ class _Run:
         self.start = resumed or 0
         self.progress = progress
         self.stop = stop
+        self.parent = parent
         self.total = total_steps(config.schedule)
-        self.checkpoints = CheckpointFolder(self.path / "checkpoint")
+        self.checkpoints = CheckpointFolder.of_run(self.path, config.schedule)
         self.started = False
         self.tracking: Tracking = NoTracker()
         self.tracked = 0
+        self.recorded = self.start
+        self.events = EventLog(self.path)
+        self.metrics = LineLog(self.path / "metrics.jsonl")
+        self.saves = TolerantSaves(config.schedule.checkpoint_failures)
 
     def execute(self, address: str | None) -> RunSummary:
         """Condense what is left to condense, evaluate, and close the tracking run with how it ended."""
@@ -187,11 +200,15 @@ class _Run:
                 with suppress(InputError, TimeoutError):  # a tracking server that does not answer must not hold up the stop
                     tracker.result(TRACKER_SECONDS).finish("KILLED")
                 stopped.resumable = self.resumes or self.started
+                if self.started:
+                    self._tell("stopped", self.recorded)
                 raise
             except BaseException:
                 if tracker.exception() is None:
                     tracker.result().finish("FAILED")
                 raise
+            self._tell("finished", self.total)
+            self.tracking.tags(tags(read_events(self.path)))
             self.tracking.artifacts(path for path in sorted(self.path.iterdir()) if not path.name.startswith("."))
             self.tracking.finish("FINISHED")
         self.progress.result(evaluation)
@@ -205,23 +222,38 @@ class _Run:
             images_KICHW = self.checkpoints.load(self.total)[SERVER].arrays["images"]
         else:
             self.progress.stage("starting the pool")
-            with launch(self.config, self.info, self.path, self._check) as pool:
+            with self._launch() as pool:
                 self._begin(tracker.result())
                 images_KICHW = self._run_steps(pool)
         condensed = self._condensed_set(images_KICHW)
+        self._save(condensed)
+        return condensed
+
+    def _launch(self) -> AbstractContextManager[RayPool]:
+        return launch(self.config, self.info, self.path, self._check)
+
+    def _save(self, condensed: CondensedSet) -> None:
         save_condensed(self.path / "condensed.parquet", condensed)
         image_grid(condensed.pixels(), condensed.labels, condensed.class_names, self.path / "images.png")
-        return condensed
+
+    def _pauses(self, version: int) -> bool:
+        """Whether the run is to be saved and held after this many steps: never, but for runs that are judged on the way."""
+        return False
+
+    def _pause(self, version: int, condensed: CondensedSet) -> None:
+        """What happens where the run pauses."""
 
     def _begin(self, tracking: Tracking) -> None:
         """Take over the folder. Until here all may fail, and what a run to be replaced has left is untouched."""
         if not self.resumes:
             self.folder.clear()
+            self.checkpoints.clear()
         write_atomically(self.path / "config.yaml", dump_config(self.config))
         if tracking.run_id:
             write_atomically(self.path / TRACKING_FILE, json.dumps({"run_id": tracking.run_id}))
         self.tracking = tracking
         self.started = True
+        self._tell("started", self.start)
 
     def _check(self) -> None:
         """While actors start there is nothing to lose; later the current step may end."""
@@ -231,30 +263,54 @@ class _Run:
             self.stop.raise_if_requested()
 
     def _run_steps(self, pool: RayPool) -> np.ndarray:
-        coordinator = Coordinator(self.config, pool, classes=len(self.info.class_names), train_images=self.info.sizes["train"])
+        classes, train_images = len(self.info.class_names), self.info.sizes["train"]
+        coordinator = Coordinator(self.config, pool, classes=classes, train_images=train_images, tell=self._tell)
         self.progress.stage("condensing")
         if self.start == 0:
             coordinator.checkpoint(0)  # from here on a run that is killed can be resumed, and another one is told from it
-        coordinator.run(self.start, lambda record: self._after_step(record, coordinator, pool))
-        (snapshot,) = pool.get([pool.server.snapshot()])
+            (first,) = pool.get([pool.server.snapshot()])
+            self._track_images(0, self._condensed_set(first.images_KICHW))
+        snapshot = coordinator.run(self.start, lambda record: self._after_step(record, coordinator, pool))
         images_KICHW: np.ndarray = snapshot.images_KICHW
         return images_KICHW
 
     def _after_step(self, record: StepRecord, coordinator: Coordinator, pool: RayPool) -> None:
         version = record.plan.version + 1
-        append_json_line(self.path / "metrics.jsonl", {**record.position, **record.metrics})
-        if version > self.tracked:
-            self.tracking.metrics(version, record.metrics)
+        if version > self.recorded:  # else it is done again after a fault, with the same result
+            self.metrics.add({**record.position, **record.metrics})
+            self.recorded = version
+            if version > self.tracked:
+                self.tracking.metrics(version, record.metrics)
         self.progress.step(version, self.total, record.metrics, record.left_out)
         schedule = self.config.schedule
         last = version == self.total
-        if last or self.stop.signal_number is not None or version % schedule.checkpoint_every == 0:
-            coordinator.checkpoint(version)
+        pauses = self._pauses(version)
+        if last or pauses or self.stop.signal_number is not None or version % schedule.checkpoint_every == 0:
+            self._checkpoint(coordinator, version)
         if last or version % schedule.picture_every == 0:
             (snapshot,) = pool.get([record.snapshot])
-            images = self._condensed_set(snapshot.images_KICHW)
-            self.tracking.image("images", grid_array(images.pixels(), images.labels, images.class_names), version)
+            self._track_images(version, self._condensed_set(snapshot.images_KICHW))
+        if pauses:
+            (snapshot,) = pool.get([record.snapshot])
+            self._pause(version, self._condensed_set(snapshot.images_KICHW))
         self.stop.raise_if_requested()
+
+    def _track_images(self, version: int, images: CondensedSet) -> None:
+        picture = grid_array(images.pixels(), images.labels, images.class_names)
+        self.tracking.image("images/condensed", picture, version)  # MLflow shows a section for what is before the slash
+
+    def _checkpoint(self, coordinator: Coordinator, version: int) -> None:
+        failed = self.saves.attempt(lambda: coordinator.checkpoint(version))
+        if failed is None:
+            self._tell("checkpoint", version)
+        else:
+            self._tell("checkpoint_failed", version, reason=str(failed))
+
+    def _tell(self, kind: Kind, step: int, **fields: Any) -> None:
+        """Write down what happens; show it where it is trouble."""
+        event = self.events.add(kind, step, **fields)
+        if kind in TROUBLE:
+            self.progress.trouble(event.describe())
 
     def _evaluate(self, condensed: CondensedSet) -> Evaluation:
         self.progress.stage("evaluating")
@@ -290,66 +346,9 @@ class _Run:
         )
 
     def _open_tracking(self) -> Tracking:
-        if not self.config.tracking.enabled:
-            return NoTracker()
-        remembered = self.path / TRACKING_FILE
-        run_id = json.loads(remembered.read_text())["run_id"] if self.resumes and remembered.exists() else None
-        tags = {"preset": self.config.name, "seed": str(self.config.seed)}
-        tracker = Tracker.open(self.config.tracking, self.config.name, self.path, tags, run_id)
-        self.tracked = tracker.last_step(LAST_METRIC)
-        if not self.tracked:
-            self._describe(tracker)
-        if self.resumes:
-            self._send_missing(tracker)
-        return tracker
-
-    def _send_missing(self, tracker: Tracking) -> None:
-        """Steps before the checkpoint whose metrics were not sent any more when the run was killed."""
-        for record in read_json_lines(self.path / "metrics.jsonl"):
-            version = record["step"]
-            if version > self.tracked:
-                tracker.metrics(version, {name: value for name, value in record.items() if name not in POSITION})
-                self.tracked = version
-
-    def _describe(self, tracker: Tracking) -> None:
-        tracker.parameters(flatten(self.config))
-        shape = self.info.shape
-        kind = f"uint8 {shape.height}x{shape.width}x{shape.channels}"
-        name = Path(self.info.source).name
-        tracker.dataset(
-            name,
-            self.info.source,
-            self.info.fingerprint,
-            {"image": kind, "label": "int64"},
-            dict[str, int](self.info.sizes.items()),
-        )
-
-
-def _located(config: RunConfig) -> RunConfig:
-    """The configuration with paths that hold in any folder: workers and later evaluations run in others."""
-    paths = {"source": None if config.data.source == DIGITS else config.data.source, "cache": config.data.cache}
-    located = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}
-    evaluation: dict[str, object] = {"students": _weights_located(config.evaluation.students)}
-    distillation = config.evaluation.distillation
-    if distillation is not None:
-        (teacher,) = _weights_located((distillation.teacher,))
-        evaluation["distillation"] = distillation.model_copy(update={"teacher": teacher})
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update=located),
-            "pool": config.pool.model_copy(update={"members": _weights_located(config.pool.members)}),
-            "evaluation": config.evaluation.model_copy(update=evaluation),
-        }
-    )
-
-
-def _weights_located(networks: tuple[AnyNetwork, ...]) -> tuple[AnyNetwork, ...]:
-    return tuple(
-        network.model_copy(update={"weights": f"checkpoint:{Path(network.checkpoint).absolute()}"})
-        if network.checkpoint and not network.checkpoint.startswith("~")
-        else network
-        for network in networks
-    )
+        tracking = open_tracking(self.config, self.info, self.path, self.resumes, self.parent)
+        self.tracked = tracking.last_step(LAST_METRIC)
+        return tracking
 
 
 def _read_data(config: RunConfig, progress: Progress, stop: StopRequest) -> DatasetInfo:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+
+import numpy as np
 
 from hmdc_ray.config import MatchingConfig, PoolConfig, ScheduleConfig
 from hmdc_ray.seeding import Key
@@ -18,7 +21,7 @@ class StepPlan:
         step: within the iteration, from 0.
         version: image version that the step works on, which is the number of steps before it.
         members: positions in the pool of the members that take part, ascending.
-        chunks: classes of each call, in order.
+        chunks: classes of each call, in order; as many as the replicas of a member, at least.
         chooser: member whose turn it is to choose real images by k-means; None when none are chosen in this step.
         trains: whether members are trained after the image step; the last step of an iteration trains nothing, because
             the networks are replaced.
@@ -40,24 +43,31 @@ def total_steps(schedule: ScheduleConfig) -> int:
     return schedule.iterations * schedule.steps
 
 
-def draw_members(pool: PoolConfig, seed: int, iteration: int) -> tuple[int, ...]:
+def draw_members(pool: PoolConfig, seed: int, iteration: int, absent: Collection[int] = ()) -> tuple[int, ...]:
     """Positions of the members that take part in an iteration, ascending (model pool, Zhou et al., arXiv 2402.13007).
 
     During the warm-up the main member alone; then ``pool.drawn`` of them one after the other without replacement, each time
-    in proportion to the probabilities of those left.
+    in proportion to the probabilities of those left. The probability of absent members goes to the others in proportion to
+    theirs; the first member present takes the place of an absent main member.
 
     Args:
         pool: the members and their probabilities.
         seed: the run's seed.
         iteration: from 0.
+        absent: positions of members that have left the pool; one member at least is present.
     """
+    present = [member for member in range(len(pool.members)) if member not in absent]
     if iteration < pool.warmup:
-        return (pool.main_index,)
-    count = len(pool.members)
-    if pool.drawn == count:
-        return tuple(range(count))
+        return (pool.main_index if pool.main_index in present else present[0],)
+    if pool.drawn >= len(present):
+        return tuple(present)
+    weights = np.array([pool.probabilities[member] for member in present])
+    if not weights.any():  # those that are left were never to be drawn
+        weights += 1
+    if absent:  # else they sum to 1 already, and stay as they were given
+        weights /= weights.sum()
     generator = Key(seed, "pool", iteration=iteration).numpy()
-    drawn = generator.choice(count, size=pool.drawn, replace=False, p=pool.probabilities)
+    drawn = generator.choice(present, size=min(pool.drawn, int((weights > 0).sum())), replace=False, p=weights)
     return tuple(sorted(int(member) for member in drawn))
 
 
@@ -70,6 +80,7 @@ def plan_step(
     classes: int,
     train_images: int,
     version: int,
+    absent: Collection[int] = (),
 ) -> StepPlan:
     """The plan of the step that turns image version ``version`` into the next.
 
@@ -81,12 +92,13 @@ def plan_step(
         classes: number of classes.
         train_images: number of real training images.
         version: steps before this one.
+        absent: positions of members that have left the pool.
     """
     iteration, step = divmod(version, schedule.steps)
-    drawn = draw_members(pool, seed, iteration)
+    drawn = draw_members(pool, seed, iteration, absent)
     turn, due = divmod(step, matching.sampler_period)
-    width = matching.classes_per_call or classes
-    labels = tuple(range(classes))
+    replicas = max(pool.members[member].replicas for member in drawn)
+    calls = max(math.ceil(classes / (matching.classes_per_call or classes)), min(replicas, classes))
     trains = schedule.training != "none" and step + 1 < schedule.steps
     real_batches = math.ceil(min(schedule.real_images, train_images) / schedule.batch)
     return StepPlan(
@@ -94,7 +106,7 @@ def plan_step(
         step=step,
         version=version,
         members=drawn,
-        chunks=tuple(labels[start : start + width] for start in range(0, classes, width)),
+        chunks=tuple(tuple(chunk.tolist()) for chunk in np.array_split(np.arange(classes), calls)),
         chooser=drawn[turn % len(drawn)] if matching.sampler == "kmeans" and due == 0 else None,
         trains=trains,
         training_batches=real_batches if trains and schedule.training == "real" else 0,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from time import monotonic
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
@@ -99,6 +100,10 @@ class TerminalProgress:
                 self._console.print(
                     f"[yellow]step {done}: {target} is left out in {classes} classes, its gradient is zero or not finite"
                 )
+
+    def trouble(self, text: str) -> None:
+        """Show it above the bar."""
+        self._console.print(f"[yellow]{escape(text)}", highlight=False, soft_wrap=True)
 
     def trial(self, done: int, total: int) -> None:
         """Advance by a trained student."""

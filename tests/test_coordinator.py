@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from hmdc_ray.config import RunConfig
-from hmdc_ray.coordinator import Coordinator, StepRecord
+from hmdc_ray.coordinator import Coordinator
+from hmdc_ray.errors import LostProcessError, RunError
 from hmdc_ray.messages import BalanceRecord, MemberRecord, MemberTaps, check_version
+from hmdc_ray.records import StepRecord
+from hmdc_ray.recovery import HEALTH, Healed, Health
 
 Call = tuple[str, ...]
 
@@ -38,7 +41,7 @@ class FakeServer(FakeWorker):
     def __init__(self, log: list[Call], version: int = 0) -> None:
         super().__init__("server", log)
         self.version = version
-        self.saved: list[tuple[int, tuple[str, ...]]] = []
+        self.saves: list[tuple[int, tuple[str, ...]]] = []
         self.labels: list[tuple[int, ...]] = []
 
     def snapshot(self) -> str:
@@ -53,20 +56,23 @@ class FakeServer(FakeWorker):
         check_version("a step", plan.version, self.version)
         self.log.append(("server", "apply"))
         self.version += 1
-        return f"images{self.version}", "version"
+        return f"images{self.version}", "applied"
 
-    def load(self, version: int) -> str:
-        self.log.append(("server", "load", str(version)))
-        self.version = version
-        return "loaded"
+    def saved(self, version: int, name: str) -> str:
+        self.log.append(("server", "saved", str(version), name))
+        return f"saved{version}.{name}"
 
-    def member_state(self, version: int, name: str) -> str:
-        self.log.append(("server", "member_state", str(version), name))
-        return f"state{version}.{name}"
+    def state(self) -> str:
+        return f"cut{self.version}"
+
+    def restore(self, state: str, with_balance: bool) -> str:
+        self.log.append(("server", "restore", state, "with balance" if with_balance else "balance anew"))
+        self.version = int(state.removeprefix("saved").removeprefix("cut").partition(".")[0])
+        return "restored"
 
     def save(self, version: int, names: tuple[str, ...], *states: str) -> str:
-        self.log.append(("server", "save", *states))
-        self.saved.append((version, names))
+        self.log.append(("server", "save", *[state for state in states if isinstance(state, str)]))
+        self.saves.append((version, names))
         return "saved"
 
 
@@ -76,11 +82,30 @@ class FakePool:
         self.workers = [FakeWorker(name, self.log) for name in names]
         self.server = FakeServer(self.log)
         self.classes = classes
+        self.faults: list[str] = []
+        self.healed: list[Healed] = []
+        self.bad: dict[int, float] = {}
+        """Norm of a target's gradient by its column, where it is not finite."""
 
-    def get(self, references: Sequence[str]) -> list[Any]:
+    def keep(self, references: Sequence[str]) -> None:
+        """References are only names."""
+
+    def heal(self) -> Healed:
+        self.log.append(("pool", "heal"))
+        return self.healed.pop(0)
+
+    def get(self, references: Sequence[Any]) -> list[Any]:
+        if self.faults and any(reference == self.faults[0] for reference in references):
+            raise LostProcessError(f"{self.faults.pop(0)} is gone")
         return [self._value(reference) for reference in references]
 
-    def _value(self, reference: str) -> Any:
+    def _value(self, reference: Any) -> Any:
+        if not isinstance(reference, str):
+            return reference
+        if reference.endswith(f".{HEALTH}"):
+            return Health().state()
+        if reference == "applied":
+            return ()
         worker, _, verb = reference.partition(".")
         if verb == "begin":
             return MemberTaps(worker, (), {"norm": "batch"} if worker == "b" else {})
@@ -88,8 +113,11 @@ class FakePool:
             targets = int(verb.split(".")[1]) + 1
             numbers = np.arange(1.0, targets + 1) * np.ones((self.classes, 1))
             usable = np.ones((self.classes, targets), dtype=bool)
-            usable[0, 1] = False
-            return BalanceRecord(tuple(range(self.classes)), numbers, 10 * numbers, 100 * numbers, 1000 * numbers, usable)
+            usable[0, -1 if targets == 1 else 1] = False
+            norms = 1000 * numbers
+            for column, norm in self.bad.items():
+                norms[0, column] = norm
+            return BalanceRecord(tuple(range(self.classes)), numbers, 10 * numbers, 100 * numbers, norms, usable)
         if verb == "match.record":
             return MemberRecord({"classification": 2.0 if worker == "a" else 4.0}, {"forward": 0.5})
         if verb in ("training_step", "aligner_step", "train_on_real", "train_on_synthetic"):
@@ -104,6 +132,7 @@ def run_of(
         "pool": {"members": [{"name": name, "architecture": "convnet"} for name in names], **sections.get("pool", {})},
         "matching": {"mutual_distillation": distil, **sections.get("matching", {})},
         "schedule": {"iterations": 1, "steps": 1, **sections.get("schedule", {})},
+        "cluster": sections.get("cluster", {}),
     }
     pool = FakePool(names, classes)
     return Coordinator(RunConfig.model_validate(settings), pool, classes=classes, train_images=20), pool
@@ -114,6 +143,8 @@ def ran(coordinator: Coordinator, start: int = 0) -> list[StepRecord]:
     coordinator.run(start, records.append)
     return records
 
+
+START = [("server", "restore", "cut0", "balance anew"), ("server", "snapshot")]
 
 BEGIN = [
     ("a", "begin"),
@@ -141,7 +172,7 @@ def exchange(images: str) -> list[Call]:
 def test_a_step_with_distillation_takes_three_exchanges() -> None:
     coordinator, pool = run_of()
     ran(coordinator)
-    assert pool.log == [("server", "snapshot"), *BEGIN, *exchange("images0"), ("server", "apply")]
+    assert pool.log == [*START, *BEGIN, *exchange("images0"), ("server", "apply")]
 
 
 def test_detached_distillation_takes_two() -> None:
@@ -157,7 +188,7 @@ def test_without_distillation_matching_is_the_only_exchange(names: tuple[str, ..
     coordinator, pool = run_of(names, distil=distil)
     (record,) = ran(coordinator)
     assert pool.log == [
-        ("server", "snapshot"),
+        *START,
         *[(name, "begin") for name in names],
         ("server", "begin"),
         *[(name, "match", "images0") for name in names],
@@ -170,7 +201,7 @@ def test_without_distillation_matching_is_the_only_exchange(names: tuple[str, ..
 def test_chunks_of_classes_go_through_all_exchanges_one_after_the_other() -> None:
     coordinator, pool = run_of(classes=5, matching={"classes_per_call": 2})
     ran(coordinator)
-    assert pool.log == [("server", "snapshot"), *BEGIN, *(exchange("images0") * 3), ("server", "apply")]
+    assert pool.log == [*START, *BEGIN, *(exchange("images0") * 3), ("server", "apply")]
 
 
 def test_every_step_starts_from_the_images_of_the_one_before_and_every_iteration_from_fresh_networks() -> None:
@@ -269,37 +300,48 @@ def test_within_an_iteration_members_are_saved_between_iterations_they_are_not()
     assert pool.log == [("a", "state"), ("b", "state"), ("server", "save", "a.state", "b.state")]
     coordinator.checkpoint(3)
     assert pool.log[3:] == [("server", "save")]
-    assert pool.server.saved == [(2, ("a", "b")), (3, ())]
+    assert pool.server.saves == [(2, ("a", "b", HEALTH)), (3, (HEALTH,))]
 
 
 def test_resuming_within_an_iteration_begins_it_then_restores_server_and_members() -> None:
     coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
     records = ran(coordinator, start=4)
-    restored = [
-        ("server", "load", "4"),
-        ("server", "member_state", "4", "a"),
-        ("server", "member_state", "4", "b"),
-        ("a", "restore", "state4.a"),
-        ("b", "restore", "state4.b"),
+    expected = [
+        ("server", "saved", "4", HEALTH),
+        ("server", "saved", "4", "a"),
+        ("server", "saved", "4", "b"),
+        ("server", "saved", "4", "server"),
+        *BEGIN,
+        ("server", "restore", "saved4.server", "with balance"),
+        ("a", "restore", "saved4.a"),
+        ("b", "restore", "saved4.b"),
         ("server", "snapshot"),
     ]
-    expected = [*BEGIN, *restored]
     assert pool.log[: len(expected)] == expected
     assert pool.log[len(expected)] == ("a", "features", "images4")
     assert [record.plan.version for record in records] == [4, 5]
 
 
+def loaded(version: int) -> list[Call]:
+    return [
+        ("server", "saved", str(version), HEALTH),
+        ("server", "saved", str(version), "server"),
+        ("server", "restore", f"saved{version}.server", "balance anew"),
+        ("server", "snapshot"),
+    ]
+
+
 def test_resuming_between_iterations_loads_the_images_only() -> None:
     coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
     records = ran(coordinator, start=3)
-    assert pool.log[:3] == [("server", "load", "3"), ("server", "snapshot"), ("a", "begin")]
+    assert pool.log[:5] == [*loaded(3), ("a", "begin")]
     assert [record.plan.version for record in records] == [3, 4, 5]
 
 
 def test_resuming_a_finished_run_does_nothing() -> None:
     coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
     assert ran(coordinator, start=6) == []
-    assert pool.log == [("server", "load", "6"), ("server", "snapshot")]
+    assert pool.log == loaded(6)
 
 
 # Draws from the pool
@@ -338,8 +380,126 @@ def test_only_the_members_drawn_are_saved_and_restored() -> None:
     coordinator, pool = run_of(("a", "b", "c"), **settings)
     coordinator.checkpoint(2)
     assert pool.log == [("b", "state"), ("server", "save", "b.state")]
-    assert pool.server.saved == [(2, ("b",))]
+    assert pool.server.saves == [(2, ("b", HEALTH))]
     coordinator, pool = run_of(("a", "b", "c"), **settings)
     ran(coordinator, start=2)
-    assert [call for call in pool.log if call[1] == "restore"] == [("b", "restore", "state2.b")]
+    assert [call for call in pool.log if call[1] == "restore" and call[0] != "server"] == [("b", "restore", "saved2.b")]
     assert {name for name, *_ in pool.log} == {"b", "server"}
+
+
+# Faults
+
+
+def told(coordinator: Coordinator) -> list[tuple[str, int]]:
+    """Where the coordinator writes down what happens, by kind and step; cuts left out."""
+    events: list[tuple[str, int]] = []
+
+    def tell(kind: str, step: int, **fields: Any) -> None:
+        if kind != "cut":
+            events.append((kind, step))
+
+    coordinator._tell = tell
+    return events
+
+
+def applied(pool: FakePool) -> int:
+    return sum(call == ("server", "apply") for call in pool.log)
+
+
+def test_after_a_fault_the_steps_since_the_cut_are_done_again_from_its_images() -> None:
+    coordinator, pool = run_of(distil=False, schedule={"steps": 8}, cluster={"cut_every": 3})
+    events = told(coordinator)
+    pool.healed = [Healed(("a",), {})]
+    records: list[StepRecord] = []
+
+    def after_step(record: StepRecord) -> None:
+        records.append(record)
+        if record.plan.version == 4 and len(records) == 5:
+            pool.faults = ["applied"]  # step 5 is lost
+
+    coordinator.run(0, after_step)
+    assert [record.plan.version for record in records] == [0, 1, 2, 3, 4, 3, 4, 5, 6, 7]
+    heal = pool.log.index(("pool", "heal"))
+    again = [("a", "begin"), ("b", "begin"), ("server", "begin"), ("server", "restore", "cut3", "with balance")]
+    again += [("a", "restore", "a.state"), ("b", "restore", "b.state"), ("server", "snapshot"), ("a", "match", "images3")]
+    assert pool.log[heal + 1 :][: len(again)] == again
+    assert events == [("fault", 5), ("recovered", 3)]
+
+
+def test_a_fault_before_the_first_step_starts_again() -> None:
+    coordinator, pool = run_of(distil=False)
+    pool.healed, pool.faults = [Healed(("b",), {})], ["b.begin"]
+    assert [record.plan.version for record in ran(coordinator)] == [0]
+
+
+def test_a_fault_while_going_back_is_one_more_fault() -> None:
+    coordinator, pool = run_of(distil=False, schedule={"steps": 2})
+    events = told(coordinator)
+    pool.healed = [Healed(("server",), {}), Healed(("server",), {})]
+    pool.faults = ["applied", "restored"]
+    assert [record.plan.version for record in ran(coordinator)] == [0, 1]
+    assert events == [("fault", 0), ("fault", 0), ("recovered", 0)]
+
+
+def test_faults_without_progress_end_the_run() -> None:
+    coordinator, pool = run_of(distil=False, schedule={"steps": 2}, cluster={"recovery_attempts": 2})
+    pool.healed, pool.faults = [Healed(("a",), {})] * 3, ["applied"] * 3
+    with pytest.raises(RunError, match="after 3 faults at step 0 the pool gives up, the last: applied is gone"):
+        ran(coordinator)
+
+
+def test_the_images_of_the_last_step_are_worth_going_back_for() -> None:
+    coordinator, pool = run_of(distil=False, schedule={"steps": 2})
+    pool.healed, pool.faults = [Healed(("server",), {})], ["images2"]
+    assert [record.plan.version for record in ran(coordinator)] == [0, 1, 0, 1]
+
+
+def test_a_member_that_cannot_be_started_again_leaves_the_pool() -> None:
+    coordinator, pool = run_of(("a", "b", "c"), distil=False, schedule={"iterations": 2, "steps": 3})
+    events = told(coordinator)
+    pool.healed, pool.faults = [Healed((), {1: "no resources"})], ["applied"]
+    records = ran(coordinator)
+    assert [record.plan.members for record in records] == [(0, 2)] * 6
+    assert coordinator.health.absent == {"b"}
+    assert events[:2] == [("fault", 0), ("left_out", 0)]
+
+
+# Gradients that are not finite
+
+
+def test_a_member_with_bad_gradients_starts_afresh_and_then_leaves() -> None:
+    coordinator, pool = run_of(distil=False, schedule={"steps": 7}, pool={"bad_steps": 2})
+    events = told(coordinator)
+    pool.bad = {1: float("nan")}
+
+    def after_step(record: StepRecord) -> None:
+        if len(record.plan.members) == 1:
+            pool.bad = {}
+
+    coordinator.run(0, after_step)
+    assert events == [
+        ("left_out", 1),
+        ("left_out", 2),
+        ("reset", 2),
+        ("left_out", 3),
+        ("left_out", 4),
+        ("quarantined", 4),
+        ("member_drawn", 4),
+    ]
+    assert [call for call in pool.log if call[1] == "renew"] == [("b", "renew")]
+    left = pool.log.index(("server", "restore", "cut4", "balance anew"))
+    assert ("a", "restore", "a.state") in pool.log[left:]
+    assert not any(name == "b" for name, *_ in pool.log[left:])
+    assert applied(pool) == 7
+
+
+def test_a_pool_whose_last_member_leaves_ends() -> None:
+    coordinator, pool = run_of(("a",), distil=False, schedule={"steps": 7}, pool={"bad_steps": 1})
+    pool.bad = {0: float("inf")}
+    with pytest.raises(RunError, match="no member of the pool is left, the last was 'a'"):
+        ran(coordinator)
+
+
+def test_the_health_of_members_is_kept_with_a_checkpoint() -> None:
+    health = Health().with_bad_step("a").with_bad_step("a").with_bad_step("b").without("b")
+    assert Health.restored(health.state()) == health

@@ -12,9 +12,10 @@ from scipy.stats import chisquare
 
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.coordinator import Coordinator, StepRecord
+from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.presets import PRESETS, describe, preset
+from hmdc_ray.records import StepRecord
 from hmdc_ray.schedule import draw_members
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -15,8 +15,24 @@ FREE = {
     "tracking": ...,
     "data": {"cache", "source"},
     "matching": {"classes_per_call"},
-    "schedule": {"iterations", "checkpoint_every", "picture_every"},
-    "cluster": {"server_cpus", "start_timeout", "call_timeout"},
+    "schedule": {
+        "iterations",
+        "checkpoint_every",
+        "checkpoints_kept",
+        "checkpoint_failures",
+        "checkpoint_uri",
+        "picture_every",
+    },
+    "cluster": {
+        "server_cpus",
+        "start_timeout",
+        "call_timeout",
+        "cut_every",
+        "recovery_timeout",
+        "recovery_attempts",
+        "when_lost",
+        "placement",
+    },
 }
 """Fields that do not change the images of a step: a run may continue with other values."""
 
@@ -25,7 +41,7 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
     """What two runs must share to give the same images: configuration fields, and the data's fingerprint."""
     fields = config.model_dump(mode="json", exclude=FREE)  # type: ignore[arg-type]
     for member in fields["pool"]["members"]:
-        for resource in ("num_cpus", "num_gpus", "resources"):
+        for resource in ("num_cpus", "num_gpus", "resources", "replicas", "labels"):
             del member[resource]
     return {"config": fields, "data": info.fingerprint}
 
@@ -40,6 +56,6 @@ def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict
         "loss_weights": [member.loss_weight for member in config.pool.members],
         "main": config.pool.main_index,
         "threads": config.cluster.threads,
-        "checkpoints": CheckpointFolder(folder / "checkpoint"),
+        "checkpoints": CheckpointFolder.of_run(folder, config.schedule),
         "identity": identity(config, info),
     }

@@ -50,8 +50,8 @@ class RemoteWorker:
         gradients, cotangents, record = self.actor.match.options(num_returns=3).remote(plan, labels, snapshot, consensus)
         return gradients, cotangents, record
 
-    def pull_back(self, plan: StepPlan, cotangents: Ref) -> Ref:
-        return _call(self.actor.pull_back, plan, cotangents)
+    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Ref) -> Ref:
+        return _call(self.actor.pull_back, plan, labels, cotangents)
 
     def train_on_synthetic(self, plan: StepPlan, snapshot: Ref) -> Ref:
         return _call(self.actor.train_on_synthetic, plan, snapshot)
@@ -70,6 +70,9 @@ class RemoteWorker:
 
     def aligner_step(self, plan: StepPlan, consensus: Ref) -> Ref:
         return _call(self.actor.aligner_step, plan, consensus)
+
+    def renew(self, iteration: int) -> Ref:
+        return _call(self.actor.renew, iteration)
 
     def state(self) -> Ref:
         return _call(self.actor.state)
@@ -100,14 +103,17 @@ class RemoteServer:
         return _call(self.actor.collect, plan, members, *parts)
 
     def apply(self, plan: StepPlan) -> tuple[Ref, Ref]:
-        snapshot, version = self.actor.apply.options(num_returns=2).remote(plan)
-        return snapshot, version
+        snapshot, held = self.actor.apply.options(num_returns=2).remote(plan)
+        return snapshot, held
 
     def save(self, version: int, names: tuple[str, ...], *states: Ref) -> Ref:
         return _call(self.actor.save, version, names, *states)
 
-    def load(self, version: int) -> Ref:
-        return _call(self.actor.load, version)
+    def saved(self, version: int, name: str) -> Ref:
+        return _call(self.actor.saved, version, name)
 
-    def member_state(self, version: int, name: str) -> Ref:
-        return _call(self.actor.member_state, version, name)
+    def state(self) -> Ref:
+        return _call(self.actor.state)
+
+    def restore(self, state: Ref, with_balance: bool) -> Ref:
+        return _call(self.actor.restore, state, with_balance)

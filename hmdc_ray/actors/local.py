@@ -10,6 +10,7 @@ from hmdc_ray.actors.assembly import server_arguments
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.recovery import Healed
 from hmdc_ray.server.parameter_server import ParameterServer
 
 
@@ -20,6 +21,13 @@ class LocalPool:
         self.workers = [PoolWorker(index, config) for index in range(len(config.pool.members))]
         initial_KICHW = self.workers[config.pool.main_index].initial_images()
         self.server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
+
+    def keep(self, references: Sequence[Any]) -> None:
+        """Nothing is lost in one process."""
+
+    def heal(self) -> Healed:
+        """Nothing is lost in one process."""
+        return Healed((), {})
 
     def get(self, references: Sequence[Any]) -> list[Any]:
         """The values themselves."""

@@ -17,8 +17,9 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
+from hmdc_ray.actors.token import protect_token
 from hmdc_ray.config import EvaluationConfig
-from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.errors import InputError, LostProcessError, RunError
 
 Ref = ray.ObjectRef[Any]
 
@@ -76,6 +77,7 @@ def _connect(address: str) -> None:
 
 def _start_local() -> None:
     """Start Ray on this machine; once more if its processes took too long, as they may on a busy one."""
+    protect_token()
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
             ray.init(
@@ -124,7 +126,7 @@ def import_from(folder: str) -> None:
         sys.path.append(folder)
 
 
-def wait(references: Sequence[Ref], timeout: float, check: Callable[[], None], what: str) -> None:
+def wait(references: Sequence[Ref], timeout: float, check: Callable[[], None], what: str, *, local: bool = False) -> None:
     """Wait until all results exist.
 
     Args:
@@ -132,13 +134,14 @@ def wait(references: Sequence[Ref], timeout: float, check: Callable[[], None], w
         timeout: seconds.
         check: called several times a second; may raise to stop waiting.
         what: for the message.
+        local: wait also until a copy of each is on this node.
 
     Raises:
         TimeoutError: some are missing after ``timeout``.
     """
     pending, deadline = list(references), monotonic() + timeout
     while pending:
-        _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_SECONDS, fetch_local=False)
+        _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_SECONDS, fetch_local=local)
         check()
         if pending and monotonic() > deadline:
             raise TimeoutError(
@@ -151,18 +154,25 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
 
     Raises:
         InputError: as raised in the actor.
-        RunError: as raised in the actor; it ran out of GPU memory; or its process died.
+        RunError: as raised in the actor; or it ran out of GPU memory.
+        LostProcessError: a process is gone, this one's or one whose result it needed.
     """
     try:
         return list(ray.get(list(references), timeout=FETCH_SECONDS))
     except RayTaskError as error:
         if isinstance(error.cause, InputError | RunError):
             raise type(error.cause)(str(error.cause)) from None
+        if isinstance(error.cause, RayError):
+            raise _fault(error.cause) from error
         if isinstance(error.cause, torch.OutOfMemoryError):
             raise RunError(
                 f"out of GPU memory ({str(error.cause).splitlines()[0]}): use smaller batches, or matching.classes_per_call"
             ) from error
         raise
     except RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"a process died ({reason}): condensation goes on from its last checkpoint with --resume") from error
+        raise _fault(error) from error
+
+
+def _fault(error: RayError) -> LostProcessError:
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    return LostProcessError(f"a process is gone ({reason}): condensation goes on from its last checkpoint with --resume")

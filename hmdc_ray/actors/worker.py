@@ -72,8 +72,16 @@ class PoolWorker:
         return self.member.initial_images()
 
     def begin(self, iteration: int) -> MemberTaps:
-        """See :meth:`Member.begin`."""
+        """See :meth:`Member.begin`. What a step that was broken off has left is forgotten."""
+        self.matcher, self.trainer = Matcher(self.member), Trainer(self.member)
         return self.member.begin(iteration)
+
+    def renew(self, iteration: int) -> MemberTaps:
+        """Begin the iteration again in the middle of it; the real images that were chosen stay."""
+        selection = self.member.selection
+        taps = self.begin(iteration)
+        self.member.selection = selection
+        return taps
 
     def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
         """See :meth:`Member.align`."""
@@ -97,8 +105,9 @@ class PoolWorker:
         """See :meth:`Matcher.match`."""
         return self.matcher.match(plan, labels, snapshot, consensus)
 
-    def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> PulledBack:
-        """See :meth:`Matcher.pull_back`."""
+    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Cotangents) -> PulledBack:
+        """See :meth:`Matcher.pull_back`; ``labels`` are the chunk's."""
+        assert labels == cotangents.labels, (labels, cotangents.labels)
         return self.matcher.pull_back(plan, cotangents)
 
     def train_on_synthetic(self, plan: StepPlan, snapshot: Snapshot) -> MemberRecord:

@@ -77,6 +77,12 @@ class EvaluationConfig(Section):
         ge=1,
         description="Epochs over the whole training split for the upper bound, and for the label-robust score; null: left out.",
     )
+    whole_data: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of 'hmdc pretrain', whose networks are the upper bound of the students of their names instead of"
+        " students trained for whole_data_epochs; null: none.",
+    )
     augmentation_robust: bool = Field(
         False, description="Train also with augmentation switched over, for the augmentation-robust score."
     )

@@ -11,7 +11,7 @@ from hmdc_ray.config.base import NetworkSection, Section, require_plain, require
 PROBABILITY_TOLERANCE = 1e-6
 """How far from 1 the sum of probabilities may be."""
 
-RESERVED_NAMES = frozenset({"server", "distillation"})
+RESERVED_NAMES = frozenset({"server", "distillation", "health"})
 """Names that members cannot have, because records and checkpoints use them."""
 
 
@@ -41,6 +41,12 @@ class MemberConfig(NetworkSection):
         None, gt=0, description="Logical CPUs of the member's actor; more than 0; null: the node's CPUs shared over the actors."
     )
     num_gpus: float = Field(0, ge=0, description="GPUs of the member's actor, may be a fraction; 0: CPU.")
+    replicas: int = Field(
+        1, ge=1, description="Actors that host this member and share its classes, at least 1, at most the number of classes."
+    )
+    labels: dict[str, str] = Field(
+        {}, description="Labels of the nodes that may host the member: names and values, as Ray's label selectors take them."
+    )
     resources: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {}, description="Custom Ray resources of the member's actor: names and amounts."
     )
@@ -59,6 +65,12 @@ class PoolConfig(Section):
         None, ge=1, description="Members drawn for an iteration, by probability without replacement; null: all of the pool."
     )
     main: str | None = Field(None, description="Name of the main member; null: the first.")
+    bad_steps: int = Field(
+        3,
+        ge=1,
+        description="Steps with a gradient that is not finite after which a member is put back to fresh weights; after as many"
+        " more it leaves the pool.",
+    )
     warmup: int = Field(0, ge=0, description="Iterations at the start of the run in which the main member alone takes part.")
 
     @model_validator(mode="after")

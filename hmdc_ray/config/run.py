@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -37,7 +38,29 @@ class ClusterConfig(Section):
     )
     server_cpus: float = Field(0.1, ge=0, description="Logical CPUs of the parameter server's actor, 0 or more.")
     start_timeout: float = Field(120, gt=0, description="Seconds to wait until every actor has its resources and is ready.")
-    call_timeout: float = Field(3600, gt=0, description="Seconds that one call to an actor may take.")
+    call_timeout: float = Field(
+        3600, gt=0, description="Seconds that one call to an actor may take; an actor that takes longer counts as lost."
+    )
+    cut_every: int = Field(
+        10,
+        ge=1,
+        description="Steps between two cuts, at least 1; there is one at every iteration's start too. The last one is where the"
+        " pool goes on when a process is lost.",
+    )
+    recovery_timeout: float = Field(
+        120, gt=0, description="Seconds after a fault in which an actor must answer, or is replaced."
+    )
+    recovery_attempts: int = Field(
+        5, ge=0, description="Faults without a new step in between that a run survives; 0: the first fault ends it."
+    )
+    when_lost: Literal["stop", "wait", "continue"] = Field(
+        "stop",
+        description="What to do when a lost member cannot be started again within start_timeout: stop with the last checkpoint"
+        " intact, wait for resources, or continue without the member.",
+    )
+    placement: Literal["pack", "spread"] = Field(
+        "pack", description="Where actors go: on as few nodes as they fit (pack), or over all nodes (spread)."
+    )
 
 
 class RunConfig(Section):

@@ -47,12 +47,16 @@ class Agreement:
         return total_BLTD / divisor_LT[:, :, None].to(total_BLTD)
 
     def consensus(self, features: Sequence[Tensor]) -> Tensor:
-        """Fbar of features in member order."""
+        """Fbar of features in member order; of those that are finite, where some are not: they must not spoil the others."""
+        finite = [member for member, part in enumerate(features) if part.isfinite().all()] or list(range(len(features)))
         total = None
-        for member, part in enumerate(features):
-            total = self.fold(total, part, member)
+        for member in finite:
+            total = self.fold(total, features[member], member)
         assert total is not None
-        return self.mean(total)
+        if len(finite) == len(features):
+            return self.mean(total)
+        counts_LT = torch.where(self.kept_LT, self.masks_NLT[finite].sum(dim=0).clamp(min=1).double(), torch.inf)
+        return total / counts_LT[:, :, None].to(total)
 
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
         """The member's term of L_MD; the terms of all members sum to it."""

@@ -31,18 +31,26 @@ class SyntheticImages:
         mean_C11, std_C11 = (torch.tensor(values).to(images_KICHW)[:, None, None] for values in (mean, std))
         self.lowest_C11, self.highest_C11 = -mean_C11 / std_C11, (1 - mean_C11) / std_C11
 
-    def apply(self, direction_KICHW: Tensor) -> None:
+    def apply(self, direction_KICHW: Tensor) -> tuple[int, ...]:
         """One step of SGD with momentum for all classes along the balanced direction (HMDC algorithm 1; DC).
 
         With ``normalise: max`` each image and channel is first divided by its largest absolute entry; one that is zero stays
         zero. With ``clip`` pixels are then clamped to [0, 1]; pixels in range are left untouched.
+
+        A class whose images or momentum would not stay finite is held back: it keeps both.
+
+        Returns:
+            The classes held back.
         """
         if self.config.normalise == "max":
             largest = direction_KICHW.abs().amax(dim=(-2, -1), keepdim=True)
             direction_KICHW = torch.where(largest > 0, direction_KICHW / largest, 0.0)
-        self.momentum_KICHW.mul_(self.config.momentum).add_(direction_KICHW)
-        self.images_KICHW.sub_(self.config.learning_rate * self.momentum_KICHW)
+        momentum_KICHW = self.config.momentum * self.momentum_KICHW + direction_KICHW
+        images_KICHW = self.images_KICHW - self.config.learning_rate * momentum_KICHW
+        finite_K = (images_KICHW.isfinite() & momentum_KICHW.isfinite()).flatten(1).all(dim=1)
         if self.config.clip:
-            torch.maximum(self.images_KICHW, self.lowest_C11, out=self.images_KICHW)
-            torch.minimum(self.images_KICHW, self.highest_C11, out=self.images_KICHW)
+            images_KICHW = images_KICHW.maximum(self.lowest_C11).minimum(self.highest_C11)
+        self.momentum_KICHW[finite_K] = momentum_KICHW[finite_K]
+        self.images_KICHW[finite_K] = images_KICHW[finite_K]
         self.version += 1
+        return tuple(torch.nonzero(~finite_K).flatten().tolist())

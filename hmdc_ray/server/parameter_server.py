@@ -94,7 +94,10 @@ class ParameterServer:
         return Snapshot(self.images.version, self.images.images_KICHW.numpy().copy())
 
     def consensus(self, plan: StepPlan, *features: Features) -> Features:
-        """Mean over members of every batch of features, given in the order of the pool."""
+        """Mean over members of every batch of features, given in the order of the pool.
+
+        In a batch where a member's features are not finite it has no say.
+        """
         for part in features:
             check_version("a feature", part.version, plan.version)
         assert self.agreement is not None
@@ -146,8 +149,9 @@ class ParameterServer:
             balanced.entered_KT.numpy(),
         )
 
-    def apply(self, plan: StepPlan) -> tuple[Snapshot, int]:
-        """Apply the step to the images, once every class has been collected; returns the new images and their version.
+    def apply(self, plan: StepPlan) -> tuple[Snapshot, tuple[int, ...]]:
+        """Apply the step to the images, once every class has been collected; returns the new images, and the classes held back
+        because their images would not have stayed finite.
 
         Raises:
             RuntimeError: another version, or a class is missing.
@@ -156,40 +160,47 @@ class ParameterServer:
         missing = len(self._direction_KICHW) - len(self._collected)
         if missing:
             raise RuntimeError(f"step {plan.version} has no gradient for {missing} of {len(self._direction_KICHW)} classes")
-        self.images.apply(self._direction_KICHW)
+        held = self.images.apply(self._direction_KICHW)
         self._collected.clear()
-        return self.snapshot(), self.images.version
+        return self.snapshot(), held
 
     def save(self, version: int, names: tuple[str, ...], *states: State) -> None:
-        """Save a checkpoint: the server's own state (images, momentum, history of the balance) and the members'.
+        """Save a checkpoint: the server's own state and others.
 
         Args:
             version: the version that the images must be at.
-            names: names of the members.
-            states: their states, in the same order.
+            names: whose the other states are.
+            states: in the same order.
         """
         check_version("a checkpoint", version, self.images.version)
-        own = State(
-            {
-                "images": self.images.images_KICHW.numpy(),
-                "momentum": self.images.momentum_KICHW.numpy(),
-                "history": self.balance.history_KT.numpy(),
-            },
-            {"version": version},
-        )
-        self.checkpoints.save(version, {SERVER: own, **dict(zip(names, states, strict=True))}, self.identity)
+        self.checkpoints.save(version, {SERVER: self.state(), **dict(zip(names, states, strict=True))}, self.identity)
 
-    def load(self, version: int) -> None:
-        """Continue from a checkpoint; within an iteration, call after its :meth:`begin`."""
-        state = self.checkpoints.load(version)[SERVER]
+    def saved(self, version: int, name: str) -> State:
+        """The state of the server (``server``), or another one by its name, in a checkpoint."""
+        return self.checkpoints.load(version)[name]
+
+    def state(self) -> State:
+        """Images, momentum, and history of the balance."""
+        arrays = {
+            "images": self.images.images_KICHW.numpy().copy(),
+            "momentum": self.images.momentum_KICHW.numpy().copy(),
+            "history": self.balance.history_KT.numpy().copy(),
+        }
+        return State(arrays, {"version": self.images.version})
+
+    def restore(self, state: State, with_balance: bool) -> None:
+        """Continue from a state; within an iteration, call after its :meth:`begin`.
+
+        Args:
+            state: as :meth:`state` gave it.
+            with_balance: also from its history of the balance, which is one of the same targets; else the balance starts anew.
+        """
         self.images.images_KICHW = torch.tensor(state.arrays["images"])
         self.images.momentum_KICHW = torch.tensor(state.arrays["momentum"])
         self.images.version = state.values["version"]
-        self.balance.history_KT = torch.tensor(state.arrays["history"])
-
-    def member_state(self, version: int, name: str) -> State:
-        """A member's state in a checkpoint."""
-        return self.checkpoints.load(version)[name]
+        if with_balance:
+            self.balance.history_KT = torch.tensor(state.arrays["history"])
+        self._collected.clear()  # of a step that was not finished
 
     def _mean(self, batch: Sequence[Array]) -> Array:
         assert self.agreement is not None

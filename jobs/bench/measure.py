@@ -13,11 +13,12 @@ from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.actors.session import fetch, ray_session
 from hmdc_ray.config import RunConfig
-from hmdc_ray.coordinator import Coordinator, Pool, StepRecord
+from hmdc_ray.coordinator import Coordinator, Pool
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.records import StepRecord
 from hmdc_ray.validate import validate
 from jobs.bench.configuration import WARM_UP
 from jobs.bench.process import ProcessUse, process_use
@@ -132,7 +133,7 @@ def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Re
     cache = cache_folder(config.data.cache)
     report("starting the actors")
     with TemporaryDirectory() as folder, ray_session(), launch(config, info, Path(folder), lambda: None) as pool:
-        actors = [*(worker.actor for worker in pool.workers), pool.server.actor]
+        actors = [*(worker.actor for member in pool.workers for worker in member.workers), pool.server.actor]
 
         def use() -> dict[str, ProcessUse]:
             inside = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])

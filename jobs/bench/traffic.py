@@ -100,6 +100,8 @@ class CountedPool:
         ]
         self.server: Any = _CountedHandle(pool.server, SERVER, self.traffic)
         self._pool = pool
+        self.keep = pool.keep
+        self.heal = pool.heal
 
     def get(self, references: Sequence[Any]) -> list[Any]:
         """The values, which the driver receives."""

@@ -18,10 +18,11 @@ from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import dump_config, load_config
-from hmdc_ray.coordinator import Coordinator, StepRecord
+from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import append_json_line, write_atomically
+from hmdc_ray.records import StepRecord
 
 SHARE = "gbm/share_"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from parity.joint import StepGradients, joint_and_split, relative_error
 from parity.runs import members, parity_run
 
-from hmdc_ray.actors.launch import RayPool, launch
+from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import DataConfig
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import ImageDataset
@@ -65,6 +66,7 @@ def test_a_gradient_of_another_version_is_refused_with_both_numbers(finished: Fi
     (snapshot,) = pool.get([server.snapshot()])
     plan, following = (finished.coordinator.plan(snapshot.version + later) for later in (0, 1))
     labels = (0, 1, 2)
+    plan, following = replace(plan, chunks=(labels,)), replace(following, chunks=(labels,))
     pool.get([*(worker.begin(plan.iteration) for worker in pool.workers), server.begin(plan.iteration, plan.members, ())])
     stale = [worker.match(plan, labels, snapshot, None)[0] for worker in pool.workers]
     pool.get([server.collect(plan, len(stale), *stale), *server.apply(plan)])

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.coordinator import Coordinator, StepRecord
+from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.records import StepRecord
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from parity.runs import members
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from parity.runs import step_plan
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
-from hmdc_ray.messages import Cotangents, Features, Gradients, MemberTaps, PulledBack, State
+from hmdc_ray.messages import BalanceRecord, Cotangents, Features, Gradients, MemberTaps, PulledBack, Snapshot, State
 from hmdc_ray.models import Tap
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.server.checkpoint import CheckpointFolder
@@ -20,6 +21,9 @@ MAP, VECTOR = Tap("a", "map", 4, 2, 2), Tap("b", "vector", 3, 0, 0)
 TAPS = [MemberTaps("first", (MAP,)), MemberTaps("second", (VECTOR,)), MemberTaps("third", (MAP,))]
 FEATURES = (2, 1, 5, 3)
 """Two images, one layer, the semantic and four spatial tokens, three channels."""
+
+LOWEST, HIGHEST = -2.0, 2.0
+"""Of normalised pixels, by the mean and deviation below."""
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.float64]:
@@ -65,11 +69,11 @@ def test_a_step_is_the_weighted_sum_of_all_targets(tmp_path: Path) -> None:
     parts = [gradients(seed=seed, distil=True) for seed in (1, 2)]
     pulled = [PulledBack(0, (0, 1, 2), noise(*SHAPE, seed=seed)) for seed in (3, 4)]
     record = server.collect(plan(), 2, *parts, *pulled)
-    snapshot, version = server.apply(plan())
+    snapshot, held = server.apply(plan())
     first, second = (part.classification_KICHW for part in parts)
     shared = sum(part.distillation_KICHW for part in parts) + sum(part.images_KICHW for part in pulled)  # type: ignore[misc]
     expected = noise(*SHAPE) - 0.1 * (1.0 * first + 2.0 * second + 5.0 * shared)
-    assert version == snapshot.version == 1
+    assert snapshot.version == 1 and held == ()
     assert np.allclose(snapshot.images_KICHW, expected, rtol=1e-12)
     assert record.labels == (0, 1, 2) and record.weights_KT.shape == (3, 3)
     # The parts of the distillation target are summed before its magnitude is taken.
@@ -97,7 +101,7 @@ def test_a_step_without_all_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="step 0 has no gradient for 1 of 3 classes"):
         server.apply(plan(members=1))
     server.collect(plan(members=1), 1, gradients((1,)))
-    assert server.apply(plan(members=1))[1] == 1
+    assert server.apply(plan(members=1))[0].version == 1
     with pytest.raises(RuntimeError, match="step 1 has no gradient for 3 of 3 classes"):
         server.apply(plan(1, members=1))
 
@@ -163,6 +167,76 @@ def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
 
     other = made(tmp_path, balance=balance, normalise="max")
     other.begin(0, (0, 1), TAPS[:2])
-    other.load(3)
+    other.restore(server_state := other.saved(3, "server"), True)
+    assert server_state.values == {"version": 3}
     assert [step(other, version) for version in (3, 4)] == expected
-    assert np.array_equal(other.member_state(3, "second").arrays["network/weight"], noise(2, 2))
+    assert np.array_equal(other.saved(3, "second").arrays["network/weight"], noise(2, 2))
+
+
+# Bad numbers
+
+BAD = {"nan": float("nan"), "infinite": float("inf"), "zero": 0.0, "exploding": 1e30}
+
+
+def spoilt(part: Gradients, target: str, value: float, label: int = 1) -> Gradients:
+    """The gradients with one target of one class replaced."""
+    array = getattr(part, target).copy()
+    array[label] = value
+    return replace(part, **{target: array})
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("target", [0, 1, "distillation"])
+@pytest.mark.parametrize("mode", ["none", "ema", "sum"])
+def test_a_bad_gradient_leaves_images_finite_and_in_range_and_the_others_as_they_are(
+    tmp_path: Path, mode: str, target: int | str, bad: str
+) -> None:
+    def stepped(spoil: bool, *, clip: bool = True) -> tuple[Snapshot, BalanceRecord]:
+        server = made(tmp_path, balance={"mode": mode}, clip=clip)
+        server.begin(0, (0, 1), TAPS[:2])
+        parts = [gradients(seed=seed, distil=True) for seed in (1, 2)]
+        if spoil and target == "distillation":
+            parts[0] = spoilt(parts[0], "distillation_KICHW", BAD[bad])
+        elif spoil:
+            assert isinstance(target, int)
+            parts[target] = spoilt(parts[target], "classification_KICHW", BAD[bad])
+        record = server.collect(plan(), 2, *parts)
+        return server.apply(plan())[0], record
+
+    clean, before = stepped(False)
+    found, record = stepped(True)
+    unclipped, _ = stepped(True, clip=False)
+    assert np.isfinite(found.images_KICHW).all() and np.isfinite(unclipped.images_KICHW).all()
+    low, high = found.images_KICHW.min(), found.images_KICHW.max()
+    assert low >= LOWEST and high <= HIGHEST
+    for label in (0, 2):  # other classes
+        assert found.images_KICHW[label].tobytes() == clean.images_KICHW[label].tobytes()
+    if bad in ("nan", "infinite"):
+        column = target if isinstance(target, int) else 2
+        others = [other for other in range(3) if other != column]
+        assert not record.entered_KT[1, column] and record.weights_KT[1, column] == 0
+        if column != 0:  # the scale is the main member's
+            assert np.array_equal(record.weights_KT[1, others], before.weights_KT[1, others])
+
+
+def test_an_update_that_overflows_is_held_back_in_its_class_alone(tmp_path: Path) -> None:
+    server = made(tmp_path, 1)
+    server.begin(0, (0,), ())
+    huge = spoilt(gradients(), "classification_KICHW", np.finfo(np.float64).max)
+    for version in (0, 1):
+        server.collect(plan(version, members=1), 1, replace(huge, version=version))
+        before = server.snapshot().images_KICHW
+        after, held = server.apply(plan(version, members=1))
+    assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
+    assert np.isfinite(after.images_KICHW).all() and after.images_KICHW[0].tobytes() != before[0].tobytes()
+
+
+def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Path) -> None:
+    server = made(tmp_path, 3)
+    server.begin(0, (0, 1, 2), TAPS)
+    parts = [noise(*FEATURES, seed=seed) for seed in range(3)]
+    parts[0][0, 0, 0, 0] = np.nan
+    consensus = server.consensus(plan(members=3), *(Features(0, (part,)) for part in parts)).batches[0]
+    expected = (parts[1] + parts[2]) / 2
+    expected[:, :, 1:] = parts[2][:, :, 1:]
+    assert np.allclose(consensus, expected)

@@ -1,0 +1,144 @@
+"""Where the actors of a run go: anywhere in the cluster, or into a placement group of the run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import ray
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from hmdc_ray.config import MemberConfig, RunConfig
+
+LEAST_SHARE = 0.01
+"""Logical CPUs of an actor for which there may be no room."""
+
+
+def node_cpus() -> list[float]:
+    """Logical CPUs of every living node."""
+    return [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+
+
+def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> float:
+    """Logical CPUs of a member that asks for none: the largest equal part of the nodes' CPUs that lets every member fit.
+
+    At most 1, and in steps of 0.0001, which is Ray's own. It only decides where actors are placed; threads are set apart.
+
+    Args:
+        nodes: logical CPUs of every node.
+        config: the run.
+        trials: how many such runs, each with a driver that takes a share too, have to fit at a time; 0: one run alone, whose
+            driver takes nothing.
+    """
+    members = _actors(config)
+    unset = sum(member.num_cpus is None for member in members)
+    runs, wanted = max(1, trials), unset + 1 if trials else unset
+    wanted *= runs
+    if not wanted:
+        return 1.0
+    free = sorted(nodes, reverse=True)
+    free[0] -= runs * (config.cluster.server_cpus + sum(member.num_cpus or 0.0 for member in members))
+    parts = sorted({cpus / count for cpus in free for count in range(1, wanted + 1) if cpus > 0}, reverse=True)
+    fitting = (part for part in parts if sum(int(cpus / part + 1e-9) for cpus in free if cpus > 0) >= wanted)
+    return int(min(1.0, next(fitting, LEAST_SHARE)) * 10_000) / 10_000
+
+
+def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
+    """Resources of a run's parts in a placement group of its own.
+
+    The first bundle is the driver's, which judges the images in its own process; the parameter server goes where the driver is,
+    because both use the run's folder. The others are the members' actors, in order.
+
+    Args:
+        config: the run.
+        share: logical CPUs of the driver and of each member that asks for none, see :func:`cpu_share`.
+    """
+    driver = {"CPU": round(share + config.cluster.server_cpus, 4), "GPU": config.evaluation.num_gpus}
+    members = [
+        {"CPU": share if member.num_cpus is None else member.num_cpus, "GPU": member.num_gpus, **member.resources}
+        for member in _actors(config)
+    ]
+    return [{name: amount for name, amount in bundle.items() if amount > 0} for bundle in (driver, *members)]
+
+
+class Placement(Protocol):
+    """Options that actors are started with; workers by their number, replicas of a member one after the other."""
+
+    def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
+        """Of a worker; ``again``: in place of one that was lost, for which fewer nodes may be left."""
+        ...
+
+    def server(self) -> dict[str, Any]:
+        """Of the parameter server."""
+        ...
+
+
+class Placed:
+    """Ray places the actors, over many nodes or few.
+
+    Args:
+        config: the run.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._share = cpu_share(node_cpus(), config)
+
+    def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
+        """See :class:`Placement`. A member that asks for no CPUs finds room beside any others."""
+        member = _actors(self._config)[slot]
+        share = LEAST_SHARE if again else self._share
+        options: dict[str, Any] = {
+            "num_cpus": share if member.num_cpus is None else member.num_cpus,
+            "num_gpus": member.num_gpus,
+            "resources": member.resources or None,
+        }
+        if self._config.cluster.placement == "spread":
+            options["scheduling_strategy"] = "SPREAD"
+        if member.labels:
+            options["label_selector"] = member.labels
+        return options
+
+    def server(self) -> dict[str, Any]:
+        """See :class:`Placement`."""
+        return {"num_cpus": self._config.cluster.server_cpus}
+
+
+class Grouped:
+    """The actors go into the bundles that :func:`bundles` gave.
+
+    Args:
+        config: the run.
+        group: its placement group.
+    """
+
+    def __init__(self, config: RunConfig, group: PlacementGroup) -> None:
+        assert len(group.bundle_specs) == len(_actors(config)) + 1, group.bundle_specs
+        self._config = config
+        self._group = group
+
+    def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
+        """See :class:`Placement`."""
+        member, specification = _actors(self._config)[slot], self._group.bundle_specs[slot + 1]
+        return {
+            "num_cpus": specification.get("CPU", 0),
+            "num_gpus": member.num_gpus,
+            "resources": {name: amount for name, amount in member.resources.items() if amount > 0} or None,
+            "scheduling_strategy": self._into(slot + 1),
+        }
+
+    def server(self) -> dict[str, Any]:
+        """See :class:`Placement`.
+
+        The driver holds all that the first bundle has, the server's part too: an actor that claims nothing goes beside it.
+        """
+        return {"num_cpus": 0, "scheduling_strategy": self._into(0)}
+
+    def _into(self, bundle: int) -> PlacementGroupSchedulingStrategy:
+        return PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
+
+
+def _actors(config: RunConfig) -> list[MemberConfig]:
+    """The member of every worker, replicas one after the other."""
+    return [member for member in config.pool.members for _ in range(member.replicas)]

@@ -1,0 +1,279 @@
+"""The actors of a run: one or more workers per pool member and a parameter server, started, waited for, and replaced.
+
+Ray neither restarts an actor nor repeats a call by itself: an actor that came back would have lost its state without a
+word. Lost actors are replaced by :meth:`RayPool.heal`, and given their state by the coordinator.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from hmdc_ray.actors.assembly import server_arguments
+from hmdc_ray.actors.handles import RemoteServer, RemoteWorker
+from hmdc_ray.actors.placement import Placement
+from hmdc_ray.actors.replicas import Replicas
+from hmdc_ray.actors.session import Ref, fetch, import_from, remote, wait
+from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError, LostProcessError, RunError
+from hmdc_ray.messages import MemberDescription
+from hmdc_ray.recovery import Healed
+from hmdc_ray.server.parameter_server import ParameterServer
+
+WAITING_SECONDS = 60.0
+"""How often a pool that waits for resources says so."""
+
+_NO_REPEATS = {"max_restarts": 0, "max_task_retries": 0}
+
+_logger = logging.getLogger(__name__)
+
+
+class _Worker(PoolWorker):
+    """Adds to a worker what only Ray knows.
+
+    The worker is built by :meth:`describe`, its first call: an input error in a call reaches the driver as such, one in a
+    constructor as text in the death of an actor.
+
+    Args:
+        index: position of the member in the pool.
+        config: the run.
+        folder: the driver's working directory, where the member's network may lie.
+    """
+
+    def __init__(self, index: int, config: RunConfig, folder: str) -> None:
+        self._arguments = index, config
+        import_from(folder)
+
+    def describe(self) -> MemberDescription:
+        super().__init__(*self._arguments)
+        context = ray.get_runtime_context()
+        gpus = context.get_accelerator_ids().get("GPU", [])
+        return replace(super().describe(), gpu_ids=tuple(gpus), node=context.get_node_id())
+
+
+class RayPool:
+    """Actors of a run, as the coordinator sees them.
+
+    Args:
+        config: the run.
+        info: of its data.
+        folder: the run's folder, where the server saves checkpoints.
+        check: called while waiting; may raise to stop.
+        placement: where actors go.
+
+    Attributes:
+        workers: one handle per pool member, in order.
+        server: handle of the parameter server.
+        descriptions: what each worker said of itself when it was ready, replicas one after the other.
+    """
+
+    def __init__(
+        self, config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[], None], placement: Placement
+    ) -> None:
+        self._config = config
+        self._info = info
+        self._folder = folder
+        self._check = check
+        self._placement = placement
+        self._members = [index for index, member in enumerate(config.pool.members) for _ in range(member.replicas)]
+        self._actors: list[Any] = []
+        self._server_actor: Any = None
+        self._absent: set[int] = set()
+        self._initial: Ref | None = None
+        self.descriptions: list[MemberDescription] = []
+
+    def start(self) -> None:
+        """Start all actors.
+
+        Raises:
+            InputError: the cluster lacks what the actors need, or a member cannot be built.
+        """
+        self._actors = [self._new_worker(slot) for slot in range(len(self._members))]
+        calls = [RemoteWorker(actor).describe() for actor in self._actors]
+        missing = self._missing(calls)
+        if missing:
+            raise InputError(self._not_started(missing))
+        self.descriptions = fetch(calls)
+        self._require_same_data(self._members, self.descriptions)
+        initial = self.workers[self._config.pool.main_index].initial_images()
+        wait([initial], self._config.cluster.call_timeout, self._check, "the main member")
+        fetch([initial])  # an input error, such as too few images in a class, is raised here and not in the server's start
+        self._initial = initial
+        self._server_actor = self._new_server()
+        self._require_server()
+
+    @property
+    def workers(self) -> list[Replicas]:
+        """See the class."""
+        of_member: list[list[RemoteWorker]] = [[] for _ in self._config.pool.members]
+        for member, actor in zip(self._members, self._actors, strict=True):
+            of_member[member].append(RemoteWorker(actor))
+        return [Replicas(workers) for workers in of_member]
+
+    @property
+    def server(self) -> RemoteServer:
+        """See the class."""
+        return RemoteServer(self._server_actor)
+
+    def get(self, references: Sequence[Ref]) -> list[Any]:
+        """Wait for results, within the configured deadline; see :func:`hmdc_ray.actors.session.wait`.
+
+        Raises:
+            LostProcessError: a process is gone or does not answer in time.
+        """
+        try:
+            wait(references, self._config.cluster.call_timeout, self._check, "the pool")
+        except TimeoutError as error:
+            raise LostProcessError(f"{error}: raise cluster.call_timeout if calls may take longer") from error
+        return fetch(references)
+
+    def keep(self, references: Sequence[Ref]) -> None:
+        """Wait for results and bring a copy of each to this node, where it outlives the process and node that made it.
+
+        Raises:
+            LostProcessError: a process is gone or does not answer in time.
+        """
+        try:
+            wait(references, self._config.cluster.call_timeout, self._check, "the pool", local=True)
+        except TimeoutError as error:
+            raise LostProcessError(str(error)) from error
+
+    def heal(self) -> Healed:
+        """Replace every actor that is gone or does not answer; replaced ones have no state yet.
+
+        Raises:
+            RunError: the server cannot be started again.
+            InputError: a member cannot be built any more, such as when data have changed.
+        """
+        actors = {**dict(enumerate(self._actors)), -1: self._server_actor}
+        gone = [slot for slot in self._unanswered(actors) if slot < 0 or self._members[slot] not in self._absent]
+        for slot in gone:
+            with suppress(RayError):
+                ray.kill(actors[slot])
+        lost: dict[int, str] = {}
+        workers = [slot for slot in gone if slot >= 0]
+        for slot in workers:
+            self._actors[slot] = self._new_worker(slot, again=True)
+        if workers:
+            lost = self._restarted(workers)
+            self._absent |= lost.keys()
+        if -1 in gone:
+            self._server_actor = self._new_server()
+            self._require_server()
+        names = [self._name(slot) for slot in workers if self._members[slot] not in lost] + ["server"] * (-1 in gone)
+        return Healed(tuple(names), lost)
+
+    def close(self) -> None:
+        """Stop all actors."""
+        for actor in [*self._actors, self._server_actor]:
+            if actor is not None:
+                ray.kill(actor)
+
+    # Parts
+
+    def _new_worker(self, slot: int, *, again: bool = False) -> Any:
+        options = self._placement.worker(slot, again=again) | _NO_REPEATS
+        return remote(_Worker).options(**options).remote(self._members[slot], self._config, str(Path.cwd()))
+
+    def _new_server(self) -> Any:
+        server = remote(ParameterServer).options(**self._placement.server(), **_NO_REPEATS)
+        return server.remote(initial_KICHW=self._initial, **server_arguments(self._config, self._info, self._folder))
+
+    def _unanswered(self, actors: Mapping[int, Any]) -> list[int]:
+        """Which actors are dead, or do not come to the end of what they were told within the time for it."""
+        calls = {slot: actor.__ray_ready__.remote() for slot, actor in actors.items()}
+        with suppress(TimeoutError):
+            wait(list(calls.values()), self._config.cluster.recovery_timeout, self._check, "the pool")
+        ready, _ = ray.wait(list(calls.values()), num_returns=len(calls), timeout=0, fetch_local=False)
+        return [slot for slot, call in calls.items() if call not in ready or not _is_value(call)]
+
+    def _restarted(self, slots: Sequence[int]) -> dict[int, str]:
+        """Wait until new workers are ready; those that get no resources are given up as the configuration says."""
+        calls = [RemoteWorker(self._actors[slot]).describe() for slot in slots]
+        policy = self._config.cluster.when_lost
+        missing = self._missing(calls, math.inf if policy == "wait" else self._config.cluster.start_timeout)
+        if missing:
+            absent = {self._members[slots[position]] for position in missing}
+            reason = self._not_started([slots[position] for position in missing])
+            if policy == "stop":
+                raise RunError(f"{reason}: add resources, and go on from the last checkpoint with --resume")
+            for slot, member in enumerate(self._members):
+                if member in absent:  # other replicas of it too
+                    ray.kill(self._actors[slot])
+            return dict.fromkeys(absent, reason)
+        self._require_same_data([self._members[slot] for slot in slots], fetch(calls))
+        return {}
+
+    def _missing(self, calls: Sequence[Ref], timeout: float | None = None) -> list[int]:
+        """Positions of workers that were not ready in time."""
+        left = self._config.cluster.start_timeout if timeout is None else timeout
+        while True:
+            try:
+                wait(calls, min(left, WAITING_SECONDS), self._check, "a pool member")
+                return []
+            except TimeoutError as error:
+                left -= WAITING_SECONDS
+                if left <= 0:
+                    ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
+                    return [position for position, call in enumerate(calls) if call not in ready]
+                _logger.warning("waiting for resources: %s", error)
+
+    def _not_started(self, slots: Sequence[int]) -> str:
+        cluster, members = self._config.cluster, [self._config.pool.members[self._members[slot]] for slot in slots]
+        total, free = ray.cluster_resources(), ray.available_resources()
+        names = sorted({"CPU", "GPU"} | {name for member in members for name in member.resources})
+        has = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in names)
+        first = members[0]
+        return (
+            f"pool member {first.name!r} ({len(slots)} of {len(self._members)} workers) did not start within "
+            f"cluster.start_timeout {cluster.start_timeout:g} s: it asks for num_gpus {first.num_gpus:g}, "
+            f"num_cpus {first.num_cpus or 'a share'}, resources {first.resources}, labels {first.labels}; "
+            f"free in the cluster: {has}"
+        )
+
+    def _require_server(self) -> None:
+        call = self.server.snapshot()
+        try:
+            wait([call], self._config.cluster.start_timeout, self._check, "the parameter server")
+        except TimeoutError as error:
+            raise InputError(
+                f"the parameter server did not start within cluster.start_timeout {self._config.cluster.start_timeout:g} s: it "
+                f"asks for cluster.server_cpus {self._config.cluster.server_cpus:g}, free: "
+                f"{ray.available_resources().get('CPU', 0):g} CPU"
+            ) from error
+        fetch([call])
+
+    def _require_same_data(self, indices: Sequence[int], descriptions: Sequence[MemberDescription]) -> None:
+        for index, description in zip(indices, descriptions, strict=True):
+            member = self._config.pool.members[index]
+            if description.data != self._info.fingerprint:
+                raise InputError(
+                    f"data.source {self._config.data.source!r} is other data on the node of pool member {member.name!r} "
+                    f"(fingerprint {description.data}) than here ({self._info.fingerprint}): all nodes must see the same files"
+                )
+            if member.num_gpus > 0 and description.device == "cpu":
+                _logger.warning(
+                    "pool member %r asks for a GPU, but CUDA is not available to it: it runs on the CPU", member.name
+                )
+
+    def _name(self, slot: int) -> str:
+        return self._config.pool.members[self._members[slot]].name
+
+
+def _is_value(call: Ref) -> bool:
+    """Whether a call that has ended gave a value, and not the death of its actor."""
+    try:
+        fetch([call])
+    except LostProcessError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""Several actors that host the same member: they share the classes of a step, and train alike.
+
+Every replica computes the same training steps from the same draws, so that all hold the same network; results that all of
+them have are taken from the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hmdc_ray.actors.handles import RemoteWorker
+from hmdc_ray.actors.session import Ref
+from hmdc_ray.messages import MemberTaps
+from hmdc_ray.schedule import StepPlan
+
+
+class Replicas:
+    """The replicas of one member as one worker; see :class:`hmdc_ray.actors.worker.PoolWorker` for the verbs.
+
+    Args:
+        workers: at least one.
+    """
+
+    def __init__(self, workers: Sequence[RemoteWorker]) -> None:
+        self.workers = list(workers)
+
+    def initial_images(self) -> Ref:
+        return self.workers[0].initial_images()
+
+    def begin(self, iteration: int) -> Ref:
+        return self._all(lambda worker: worker.begin(iteration))
+
+    def renew(self, iteration: int) -> Ref:
+        return self._all(lambda worker: worker.renew(iteration))
+
+    def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> Ref:
+        return self._all(lambda worker: worker.align(iteration, drawn))
+
+    def choose(self, plan: StepPlan) -> Ref:
+        return self.workers[0].choose(plan)
+
+    def select(self, plan: StepPlan, selection: Ref) -> Ref:
+        return self._all(lambda worker: worker.select(plan, selection))
+
+    def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Ref) -> Ref:
+        return self._one(plan, labels).features(plan, labels, snapshot)
+
+    def match(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Ref, consensus: Ref | None) -> tuple[Ref, Ref, Ref]:
+        return self._one(plan, labels).match(plan, labels, snapshot, consensus)
+
+    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Ref) -> Ref:
+        return self._one(plan, labels).pull_back(plan, labels, cotangents)
+
+    def train_on_synthetic(self, plan: StepPlan, snapshot: Ref) -> Ref:
+        return self._all(lambda worker: worker.train_on_synthetic(plan, snapshot))
+
+    def train_on_real(self, plan: StepPlan) -> Ref:
+        return self._all(lambda worker: worker.train_on_real(plan))
+
+    def training_features(self, plan: StepPlan, batch: int) -> Ref:
+        return self._all(lambda worker: worker.training_features(plan, batch))
+
+    def training_step(self, plan: StepPlan, consensus: Ref) -> Ref:
+        return self._all(lambda worker: worker.training_step(plan, consensus))
+
+    def aligner_features(self, plan: StepPlan, batch: int) -> Ref:
+        return self._all(lambda worker: worker.aligner_features(plan, batch))
+
+    def aligner_step(self, plan: StepPlan, consensus: Ref) -> Ref:
+        return self._all(lambda worker: worker.aligner_step(plan, consensus))
+
+    def state(self) -> Ref:
+        return self.workers[0].state()
+
+    def restore(self, state: Ref) -> Ref:
+        return self._all(lambda worker: worker.restore(state))
+
+    def _one(self, plan: StepPlan, labels: tuple[int, ...]) -> RemoteWorker:
+        """The replica that a chunk of classes belongs to."""
+        return self.workers[plan.chunks.index(labels) % len(self.workers)]
+
+    def _all(self, call: Callable[[RemoteWorker], Ref]) -> Ref:
+        """Call every replica; the first one's result. A later call to another shows whether that one failed."""
+        results = [call(worker) for worker in self.workers]
+        return results[0]

@@ -1,0 +1,41 @@
+"""Paths of a configuration made to hold in any folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from hmdc_ray.config import NetworkSection, RunConfig
+from hmdc_ray.data.digits import NAME as DIGITS
+
+AnyNetwork = TypeVar("AnyNetwork", bound=NetworkSection)
+
+
+def located(config: RunConfig) -> RunConfig:
+    """The configuration with paths that hold in any folder: workers and later evaluations run in others."""
+    paths = {"source": None if config.data.source == DIGITS else config.data.source, "cache": config.data.cache}
+    located = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}
+    evaluation: dict[str, object] = {"students": _weights_located(config.evaluation.students)}
+    whole = config.evaluation.whole_data
+    if whole is not None and not whole.startswith("~"):
+        evaluation["whole_data"] = str(Path(whole).absolute())
+    distillation = config.evaluation.distillation
+    if distillation is not None:
+        (teacher,) = _weights_located((distillation.teacher,))
+        evaluation["distillation"] = distillation.model_copy(update={"teacher": teacher})
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update=located),
+            "pool": config.pool.model_copy(update={"members": _weights_located(config.pool.members)}),
+            "evaluation": config.evaluation.model_copy(update=evaluation),
+        }
+    )
+
+
+def _weights_located(networks: tuple[AnyNetwork, ...]) -> tuple[AnyNetwork, ...]:
+    return tuple(
+        network.model_copy(update={"weights": f"checkpoint:{Path(network.checkpoint).absolute()}"})
+        if network.checkpoint and not network.checkpoint.startswith("~")
+        else network
+        for network in networks
+    )

@@ -1,0 +1,256 @@
+"""A run whose processes and nodes are killed at random points of its rounds, beside the same run left in peace.
+
+``python -m faults.chaos`` is the long form; tests run a short one. Kills are drawn from a seed. A kill comes a moment after
+the coordinator began to wait for results, so that it falls into whatever the pool is doing then: matching, training, the
+image step, a cut, or a save.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.actors.pool import RayPool
+from hmdc_ray.config import RunConfig
+from hmdc_ray.coordinator import Coordinator
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.records import StepRecord
+from hmdc_ray.recovery import Healed
+
+LATEST = 0.15
+"""Seconds after the coordinator began to wait in which a kill comes."""
+
+Kill = Callable[[], None]
+
+
+@dataclass
+class Report:
+    """What a disturbed run did.
+
+    Attributes:
+        images: after the last step.
+        kills: by kind.
+        seconds: that each recovery took.
+        applied: how often each image version was made, as the server counted them in the end.
+        events: by kind.
+    """
+
+    images: np.ndarray
+    kills: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    events: Counter[str] = field(default_factory=Counter)
+
+
+class ChaosPool:
+    """A pool on Ray that suffers kills.
+
+    Args:
+        pool: the real one.
+        kills: what is killed, by the number of the wait in which it happens.
+        delays: seconds from the wait's begin, for each kill.
+        log: receives the kind of each kill.
+    """
+
+    def __init__(self, pool: RayPool, plan: dict[int, str], delays: random.Random, node_kill: Kill | None) -> None:
+        self.pool = pool
+        self.plan = dict(plan)
+        self.kills: Counter[str] = Counter()
+        self._delays = delays
+        self._node_kill = node_kill
+        self._waits = 0
+        self._timers: list[threading.Timer] = []
+        self._pids = self._process_ids()
+
+    @property
+    def workers(self) -> Any:
+        return self.pool.workers
+
+    @property
+    def server(self) -> Any:
+        return self.pool.server
+
+    def get(self, references: Sequence[Any]) -> list[Any]:
+        self._maybe_kill()
+        return self.pool.get(references)
+
+    def keep(self, references: Sequence[Any]) -> None:
+        self._maybe_kill()
+        self.pool.keep(references)
+
+    def heal(self) -> Healed:
+        for timer in self._timers:
+            timer.join()
+        healed = self.pool.heal()
+        self._pids = self._process_ids()
+        return healed
+
+    def _maybe_kill(self) -> None:
+        self._waits += 1
+        kind = self.plan.pop(self._waits, None)
+        if kind is None:
+            return
+        self.kills[kind] += 1
+        timer = threading.Timer(self._delays.uniform(0, LATEST), self._kill, (kind,))
+        timer.start()
+        self._timers.append(timer)
+
+    def _kill(self, kind: str) -> None:
+        if kind == "node":
+            assert self._node_kill is not None
+            self._node_kill()
+            return
+        *workers, server = self._pids
+        with suppress(ProcessLookupError):
+            os.kill(server if kind == "server" else self._delays.choice(workers), signal.SIGKILL)
+
+    def _process_ids(self) -> list[int]:
+        actors = [worker.actor for member in self.pool.workers for worker in member.workers]
+        # A lambda travels by value: actors cannot import this module.
+        calls = [actor.__ray_call__.remote(lambda _: os.getpid()) for actor in [*actors, self.pool.server.actor]]
+        return self.pool.get(calls)
+
+
+def undisturbed(config: RunConfig, folder: Path) -> np.ndarray:
+    """Images of the run in one process."""
+    info = open_dataset(config.data).info
+    pool = LocalPool(config, info, folder)
+    coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"])
+    images: np.ndarray = coordinator.run(0, lambda record: None).images_KICHW
+    return images
+
+
+def disturbed(
+    config: RunConfig,
+    folder: Path,
+    kinds: Sequence[str],
+    seed: int,
+    node_kill: Kill | None = None,
+    first: int = 3,
+    gap: int = 5,
+) -> Report:
+    """Run with kills, one about every ``gap`` waits from the ``first`` on; saves checkpoints at its period."""
+    info = open_dataset(config.data).info
+    draws = random.Random(seed)  # chaos, not secrets
+    plan, wait = {}, first
+    for kind in kinds:
+        plan[wait] = kind
+        wait += draws.randint(max(1, gap - 2), gap + 2)
+    report = Report(np.empty(0))
+
+    def tell(kind: str, step: int, **fields: Any) -> None:
+        report.events[kind] += 1
+        if kind == "recovered":
+            report.seconds.append(fields["seconds"])
+
+    with launch(config, info, folder, check=lambda: None) as actors:
+        pool = ChaosPool(actors, plan, draws, node_kill)
+        coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"], tell=tell)
+
+        def after_step(record: StepRecord) -> None:
+            report.versions.append(record.plan.version)
+            if (record.plan.version + 1) % config.schedule.checkpoint_every == 0:
+                coordinator.checkpoint(record.plan.version + 1)
+
+        report.images = coordinator.run(0, after_step).images_KICHW
+        report.kills = pool.kills
+        assert not pool.plan, f"the run ended before {len(pool.plan)} of its kills"
+        server_version = actors.get([actors.server.snapshot()])[0].version
+    assert server_version == config.schedule.iterations * config.schedule.steps
+    return report
+
+
+class Nodes:
+    """A cluster of three nodes on loopback, of which those without the driver can be killed; each is replaced at once."""
+
+    def __init__(self, folder: Path) -> None:
+        import ray
+        from ray.cluster_utils import Cluster
+
+        options: dict[str, Any] = {"object_store_memory": 150 * 1024 * 1024}
+        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": str(folder), **options}
+        system = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_timeout_ms": 1000}
+        self._options = options
+        self.cluster = Cluster(
+            initialize_head=True, head_node_args={**head, "_system_config": {**system, "health_check_failure_threshold": 2}}
+        )
+        self.others = [self.cluster.add_node(num_cpus=1, **options) for _ in range(2)]
+        ray.init(address=self.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+
+    def kill_one(self) -> None:
+        """Kill a node with all that runs on it, and add another."""
+        self.cluster.remove_node(self.others.pop(0), allow_graceful=False)
+        self.others.append(self.cluster.add_node(num_cpus=1, wait=False, **self._options))
+
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()
+        self.cluster.shutdown()
+
+
+def main() -> None:
+    """Kill workers, the server and nodes of a three-node cluster, and compare the pixels."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--kills", type=int, default=21, help="in all, in turn of workers, server and nodes")
+    parser.add_argument("--replicas", type=int, default=1, help="workers of the first member")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    # Before Ray is imported: all nodes on loopback.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    from whole_runs import tiniest
+
+    folder = Path(tempfile.mkdtemp(prefix="hmdc-"))
+    kinds = [("worker", "server", "node")[index % 3] for index in range(arguments.kills)]
+    random.Random(arguments.seed).shuffle(kinds)  # chaos, not secrets
+    steps = 4 + arguments.kills
+    members = [
+        {"architecture": "convnet", "options": {"width": 8, "depth": 2}, "replicas": arguments.replicas},
+        {"architecture": "lenet"},
+    ]
+    config = tiniest(
+        folder,
+        pool={"members": members},
+        schedule={"iterations": -(-steps // 5), "steps": 5, "checkpoint_every": 2},
+        cluster={"cut_every": 2, "recovery_attempts": 20, "placement": "spread", "start_timeout": 300},
+    )
+    nodes = Nodes(folder)
+    try:
+        expected = undisturbed(config, folder / "peace")
+        start = time.monotonic()
+        report = disturbed(config, folder / "chaos", kinds, arguments.seed, nodes.kill_one)
+        seconds = time.monotonic() - start
+    finally:
+        nodes.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    same = np.array_equal(report.images, expected)
+    print(f"kills: {dict(report.kills)}; events: {dict(report.events)}; {seconds:.0f} s")  # noqa: T201
+    print(  # noqa: T201
+        f"seconds lost per recovery: median {statistics.median(report.seconds):.1f}, worst {max(report.seconds):.1f} "
+        f"({len(report.seconds)} recoveries)"
+    )
+    print(f"pixels equal to the undisturbed run's: {same}")  # noqa: T201
+    sys.exit(0 if same else 1)
+
+
+if __name__ == "__main__":
+    main()
