@@ -1,7 +1,8 @@
-"""The command ``evaluate``."""
+"""The command ``evaluate``, and the entry point for ``ray job submit -- python -m jobs.evaluate ...`` with its arguments."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -74,3 +75,15 @@ def evaluate(
         if result.rows:
             for picture in write_figures(result, named_sets(condensed), output.parent, prefix=f"{output.stem}-"):
                 say(f"figure      {shown(picture)}")
+
+
+def main() -> None:
+    """Run ``hmdc evaluate`` with this process's arguments."""
+    from jobs.cli import main as command_line
+
+    sys.argv[1:1] = ["evaluate"]
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

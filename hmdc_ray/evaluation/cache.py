@@ -80,7 +80,8 @@ class BaselineCache:
         if trial.temperature is not None:
             assert evaluation.distillation is not None
             networks.append(_network(evaluation.distillation.teacher))
-        if trial.kind == "condensed" or None in networks:
+        stored = trial.kind == "whole_data" and evaluation.whole_data is not None  # which costs no training
+        if trial.kind == "condensed" or stored or None in networks:
             return None
         key = {
             "layout": LAYOUT,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
 from hmdc_ray.evaluation.plan import State, plan, run_trial, train_teacher
 from hmdc_ray.evaluation.report import Evaluation, summarise
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets, with_families
+from hmdc_ray.evaluation.stored import require_stored, stored_accuracy
 from hmdc_ray.evaluation.temperature import candidates, require_validation, with_temperatures
 from hmdc_ray.evaluation.trial import Trial, make_teacher
 from hmdc_ray.seeding import Key
@@ -56,6 +58,8 @@ def conduct(
     settings = with_families(config.evaluation, first)
     config = config.model_copy(update={"evaluation": settings})
     require_validation(settings, info)
+    if settings.whole_data is not None:
+        require_stored(Path(settings.whole_data).expanduser(), info.fingerprint)
     if settings.distillation is not None:
         make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"))
     trials = plan(settings, formation=first.formation, sets=len(sets))
@@ -110,6 +114,8 @@ class _Course:
         self._progress(self._done, self._total)
 
     def _submit(self, trial: Trial, split: Split) -> Handle:
+        if trial.kind == "whole_data" and self._config.evaluation.whole_data is not None:
+            return self._executor.submit(_measure_stored, trial, split, self._config)
         condensed = self._sets[trial.set_index]
         rows = self._chosen(trial) if trial.kind in BASELINES else None
         teacher = None if trial.temperature is None else self._taught(trial, rows)
@@ -149,6 +155,12 @@ def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunCon
 def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> State:
     dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
     return train_teacher(trial, condensed, dataset, config.evaluation, config.seed, threads, rows=rows, device=_device(config))
+
+
+def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:
+    assert config.evaluation.whole_data is not None
+    folder, dataset = Path(config.evaluation.whole_data).expanduser(), _dataset(config.data.model_dump_json())
+    return stored_accuracy(trial.student, folder, dataset, split, threads=config.cluster.threads, device=_device(config))
 
 
 def _measure(

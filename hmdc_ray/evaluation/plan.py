@@ -37,7 +37,8 @@ def baseline_kinds(config: EvaluationConfig, formation: int = 1) -> tuple[Kind, 
     kinds = fair_in_storage[config.baselines]
     if config.count_fair and formation > 1:
         kinds += tuple(fair_in_count[kind] for kind in kinds)
-    return kinds if config.whole_data_epochs is None else (*kinds, "whole_data")
+    bounded = config.whole_data is not None or config.whole_data_epochs is not None
+    return (*kinds, "whole_data") if bounded else kinds
 
 
 def plan(config: EvaluationConfig, *, formation: int = 1, sets: int = 1) -> list[Trial]:
@@ -56,7 +57,8 @@ def plan(config: EvaluationConfig, *, formation: int = 1, sets: int = 1) -> list
         Trial(kind, student, seed_index, member_index, set_index, switched)
         for member_index, student in enumerate(config.students)
         for kind, set_index, switched in images
-        for seed_index in range(config.seeds)
+        # Of networks that were trained already there is one.
+        for seed_index in range(1 if kind == "whole_data" and config.whole_data is not None else config.seeds)
     ]
 
 

@@ -1,0 +1,79 @@
+"""The upper bound by networks that ``hmdc pretrain`` trained on the whole training split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hmdc_ray.config import StudentConfig
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.data.schema import Split
+from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.images import TEST_BATCH
+from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.evaluation.training import accuracy
+from hmdc_ray.models.registry import build
+from hmdc_ray.seeding import Key
+
+RECORD = "accuracies.json"
+
+
+def require_stored(folder: Path, fingerprint: str) -> None:
+    """Refuse a folder whose networks did not learn the training split of the data that is evaluated on.
+
+    Args:
+        folder: of ``hmdc pretrain``.
+        fingerprint: of the data, splits included.
+
+    Raises:
+        InputError: the folder is no finished pre-training, or one of other data.
+    """
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))["data_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"evaluation.whole_data is {str(folder)!r}, which holds no finished pre-training ({error}): "
+            "give a folder of 'hmdc pretrain'"
+        ) from error
+    if found != fingerprint:
+        raise InputError(
+            f"evaluation.whole_data is {str(folder)!r}, trained on data of fingerprint {found!r}, but this data has "
+            f"{fingerprint!r}: pre-train on this data, with the same data section"
+        )
+
+
+def stored_accuracy(
+    student: StudentConfig, folder: Path, dataset: ImageDataset, split: Split, *, threads: int, device: str
+) -> float:
+    """Accuracy, in [0, 1], of the student's network in the folder, which is tested as it is.
+
+    Args:
+        student: whose weights ``NAME.safetensors`` holds.
+        folder: of ``hmdc pretrain``.
+        dataset: normalised with its own mean and deviation, as the network learned it.
+        split: to test on.
+        threads: torch threads, at least 1; put back afterwards.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: the file is missing, or is another network's.
+    """
+    info, file = dataset.info, folder / f"{student.name}.safetensors"
+    try:
+        network = build(
+            student.architecture, student.options, info.shape, len(info.class_names), Key(0, "student"), f"checkpoint:{file}"
+        )
+    except InputError as error:
+        raise InputError(f"evaluation.whole_data, student {student.name!r}: {error}") from error
+    with torch_threads(threads):
+        return accuracy(network.to(device), _batches(dataset, split, device))
+
+
+def _batches(dataset: ImageDataset, split: Split, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    labels_N = torch.tensor(dataset.labels(split))
+    for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
+        yield dataset.normalised(split, rows.numpy()).to(device), labels_N[rows].to(device)

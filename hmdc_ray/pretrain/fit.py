@@ -1,0 +1,176 @@
+"""Starts Ray Train and waits for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import ray
+import ray.train
+from ray.exceptions import RayError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from hmdc_ray.actors.session import POLL_SECONDS, largest_node, remote
+from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.interrupt import Interrupted, StopRequest
+from hmdc_ray.pretrain.course import Position, weights_file
+from hmdc_ray.pretrain.plan import Plan
+from hmdc_ray.pretrain.worker import Board, Task, train
+
+RunConfig = Any  # Ray Train's type stubs describe its first version, and not the one that runs
+Result = Any
+
+MAX_FAILURES = 3
+"""How often the workers are started again, from the last checkpoint, after one of them died."""
+
+
+def require_resources(workers: int, threads: int, num_gpus: float) -> dict[str, float]:
+    """What each worker takes.
+
+    Raises:
+        InputError: the cluster has not enough, for which Ray Train would wait for ever.
+    """
+    each = {"CPU": float(min(threads, largest_node("CPU"))), **({"GPU": num_gpus} if num_gpus else {})}
+    for resource, amount in each.items():
+        places = sum(
+            int(node["Resources"].get(resource, 0.0) / amount + 1e-9) for node in ray.nodes() if node["Alive"] and amount
+        )
+        if places < workers:
+            field = "cluster.threads" if resource == "CPU" else "evaluation.num_gpus"
+            raise InputError(
+                f"--workers is {workers}, each with {amount:g} {resource}, but the cluster has room for {places}: "
+                f"use fewer, or a smaller {field}, or a larger cluster"
+            )
+    return each
+
+
+def run_config(name: str, storage: str) -> RunConfig:
+    """Where Ray Train keeps checkpoints (the last one), and how often it tries again.
+
+    Raises:
+        InputError: the storage cannot be written.
+    """
+    config: RunConfig = ray.train.RunConfig(
+        name=name,
+        storage_path=storage,
+        failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+        checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+    )
+    try:
+        config.storage_context  # noqa: B018  # writes a file there
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"storage path {storage!r} cannot be written ({error}): give a folder, or an address such as s3://bucket/folder, "
+            "that all nodes can write to"
+        ) from error
+    return config
+
+
+class Fit:
+    """One training by Ray Train.
+
+    Args:
+        plan: what to train.
+        workers: how many workers, at least 1.
+        each: what :func:`require_resources` gave.
+        run: see :func:`run_config`. A run of this name that the storage holds already is gone on with.
+        stop: whether to stop.
+        epoch_done: is told of epochs: network, epochs done, epochs in all.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        workers: int,
+        each: dict[str, float],
+        run: RunConfig,
+        stop: StopRequest,
+        epoch_done: Callable[[str, int, int], None],
+    ) -> None:
+        self._networks = len(plan.networks)
+        self._stop = stop
+        self._epoch_done = epoch_done
+        self._told: tuple[str, int, int] | None = None
+        self._outcome: Result | BaseException | None = None
+        num_gpus = each.get("GPU", 0.0)
+        self._board = remote(Board).options(num_cpus=0).remote()
+        task = Task(plan=plan, board=self._board, folder=str(Path.cwd()))
+        trainer: Any = TorchTrainer
+        self._trainer = trainer(
+            train,
+            train_loop_config=dict(task),
+            # Two processes cannot share a GPU in NCCL.
+            torch_config=TorchConfig(backend="nccl" if num_gpus >= 1 else "gloo"),
+            scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=num_gpus > 0, resources_per_worker=each),
+            run_config=run,
+        )
+
+    def execute(self, folder: Path) -> Position:
+        """Train all networks, and copy their weights into ``folder``.
+
+        Raises:
+            InputError: data or a network cannot be had on a node.
+            RunError: a training diverges, or workers die again and again.
+            Interrupted: a signal came; what was done by then can be gone on with.
+        """
+        # Not in the main thread, where Ray Train takes SIGINT for itself and leaves the process.
+        thread = Thread(target=self._fit, name="ray-train", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            self._stop.raise_if_overdue()
+            self._watch()
+        checkpoint = self._result().checkpoint
+        assert checkpoint is not None, "training ended without a checkpoint"
+        with checkpoint.as_directory() as found:
+            position = Position.read(Path(found))
+            if len(position.accuracies) < self._networks:
+                assert self._stop.signal_number is not None, "training ended before its end"
+                raise Interrupted(self._stop.signal_number)
+            for name in position.accuracies:
+                shutil.copy(weights_file(Path(found), name), folder)
+        return position
+
+    def _fit(self) -> None:
+        try:
+            self._outcome = self._trainer.fit()
+        except BaseException as error:
+            self._outcome = error
+
+    def _watch(self) -> None:
+        try:
+            position = ray.get(self._board.look.remote(self._stop.signal_number is not None))
+        except RayError as error:
+            raise RunError(f"Ray ended while networks were trained ({error}): go on with --resume") from error
+        if position is not None and position != self._told:
+            self._told = position
+            self._epoch_done(*position)
+
+    def _result(self) -> Result:
+        outcome = self._outcome
+        if isinstance(outcome, ray.train.TrainingFailedError):
+            raise _cause(outcome) from outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        assert outcome is not None
+        if isinstance(outcome.return_value, RunError):
+            raise outcome.return_value
+        return outcome
+
+
+def _cause(error: Exception) -> Exception:
+    """What a user is told of a failure: an input error as such; of a programming error the whole traceback."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    # Ray Train wraps what a worker's function raises, for which it has no public attribute; all else is the worker's death.
+    raised = [getattr(failure, "_base_exc", None) for failure in failures.values()]
+    for cause in raised:
+        if isinstance(cause, InputError):
+            return InputError(str(cause))
+    if None in raised:
+        reason = str([*failures.values()][raised.index(None)]).strip().splitlines()[0]
+        return RunError(f"workers died {MAX_FAILURES + 1} times ({reason}): go on from the last checkpoint with --resume")
+    return error

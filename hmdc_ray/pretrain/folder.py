@@ -1,0 +1,116 @@
+"""The folder of a pre-training, and what in it tells whether a training can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmdc_ray.config.io import CONFIG_FILE
+from hmdc_ray.errors import InputError
+from hmdc_ray.files import RunFolder, write_atomically
+from hmdc_ray.pretrain.report import ACCURACIES_FILE, LOSSES_FILE
+
+RECORD_FILE, STORAGE_FOLDER = "pretrain.json", "ray"
+
+
+@dataclass(frozen=True)
+class Record:
+    """``pretrain.json``, written before the training begins.
+
+    Attributes:
+        run: name of the run in the storage. No two trainings share one, because Ray Train silently goes on with a run whose
+            name the storage knows.
+        storage: absolute path or address of the storage, where Ray Train keeps its checkpoints.
+        identity: see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
+    """
+
+    run: str
+    storage: str
+    identity: dict[str, Any]
+
+    @classmethod
+    def fresh(cls, name: str, storage: str, identity: dict[str, Any]) -> Record:
+        """The record of a training that begins."""
+        return cls(f"{name}-{uuid.uuid4().hex[:8]}", storage, identity)
+
+
+def storage_location(storage: str | None, folder: Path) -> str:
+    """An address as it is, a path made absolute; without either, a folder within the training's own."""
+    if storage is None:
+        return str(folder / STORAGE_FOLDER)
+    return storage if "://" in storage else str(Path(storage).expanduser().absolute())
+
+
+def claim(path: Path, *, overwrite: bool, resume: bool) -> RunFolder:
+    """Take a folder for a pre-training.
+
+    Raises:
+        InputError: see :meth:`hmdc_ray.files.RunFolder.claim`; or the folder is another command's.
+    """
+    if (path / CONFIG_FILE).exists() and not (path / RECORD_FILE).exists():
+        raise InputError(f"{path} holds a run of 'hmdc condense', and no pre-training: choose another --output")
+    return RunFolder.claim(path, overwrite=overwrite, resume=resume)
+
+
+def clear(folder: RunFolder, keep: str) -> None:
+    """Remove what an earlier pre-training left in the folder; a storage elsewhere is left alone.
+
+    Args:
+        folder: of the training.
+        keep: name of the run that begins, whose place in the storage exists already.
+
+    Raises:
+        InputError: a file cannot be removed.
+    """
+    path = folder.path
+    runs = (run for run in (path / STORAGE_FOLDER).glob("*") if run.name != keep)
+    try:
+        for old in runs:
+            shutil.rmtree(old)
+        for found in (*path.glob("*.safetensors"), path / ACCURACIES_FILE, path / LOSSES_FILE, path / RECORD_FILE):
+            found.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be cleared: {error.strerror or error}") from error
+    folder.clear()
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write ``pretrain.json``.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1) + "\n")
+
+
+def resumed_record(folder: Path, storage: str | None, identity: dict[str, Any]) -> Record:
+    """The record of the training that is gone on with.
+
+    Args:
+        folder: of the training.
+        storage: the storage that is asked for; None: that of the record.
+        identity: of what is asked for.
+
+    Raises:
+        InputError: the record is damaged, or another training was begun in the folder.
+    """
+    path = folder / RECORD_FILE
+    try:
+        found = Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): start anew with --overwrite or another --output") from error
+    if storage is not None and storage_location(storage, folder) != found.storage:
+        raise InputError(f"--storage-path is {storage!r}, but the pre-training in {folder} was begun with {found.storage!r}")
+    different = [name for name in identity | found.identity if identity.get(name) != found.identity.get(name)]
+    if different:
+        name = different[0]
+        more = f" (also {', '.join(different[1:])})" if different[1:] else ""
+        raise InputError(
+            f"{name} is {identity.get(name)!r}, but the pre-training in {folder} was begun with {found.identity.get(name)!r}"
+            f"{more}: resume with the same value, or start anew with --overwrite or another --output"
+        )
+    return found

@@ -1,0 +1,145 @@
+"""What is pre-trained: the networks that a configuration names, each with the recipe of its whole-data student."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from hmdc_ray.config import DataConfig, MemberConfig, RunConfig, StudentConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.protocol import Recipe, recipe
+from hmdc_ray.models import build
+from hmdc_ray.seeding import Key
+
+DEFAULT_EPOCHS = 30
+"""Epochs E of the recipe where ``evaluation.whole_data_epochs`` says nothing."""
+
+MeasuredSplit = Literal["validation", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a worker is told.
+
+    Attributes:
+        data: where the images come from, by absolute paths.
+        networks: in the order of training, each with its own name.
+        recipes: how each is trained.
+        seed: from which all draws are derived.
+        split: on which accuracy is measured.
+        threads: torch threads of a worker, at least 1.
+        checkpoint_seconds: the least time between two checkpoints, which are made at the ends of epochs.
+    """
+
+    data: DataConfig
+    networks: tuple[StudentConfig, ...]
+    recipes: tuple[Recipe, ...]
+    seed: int
+    split: MeasuredSplit
+    threads: int
+    checkpoint_seconds: float
+
+    def identity(self, fingerprint: str) -> dict[str, Any]:
+        """What a training that goes on must share with the one that was begun, as JSON gives it back.
+
+        Args:
+            fingerprint: of the data.
+        """
+        found: dict[str, Any] = {
+            "data fingerprint": fingerprint,
+            "seed": self.seed,
+            "split": self.split,
+            "cluster.threads": self.threads,
+            "networks": ", ".join(network.name for network in self.networks),
+        }
+        for network, chosen in zip(self.networks, self.recipes, strict=True):
+            fields = network.model_dump(mode="json", exclude={"name", "learning_rate"}) | asdict(chosen)
+            found |= {f"{network.name}.{field}": str(value) for field, value in fields.items()}
+        return found
+
+
+def make_plan(
+    config: RunConfig, info: DatasetInfo, architectures: str | None, split: MeasuredSplit, checkpoint_seconds: float
+) -> Plan:
+    """Choose the networks and build each once.
+
+    A network is trained by the recipe of the configuration's whole-data student: its protocol, ``whole_data_epochs`` epochs
+    (:data:`DEFAULT_EPOCHS` where there are none), the augmentation families of the matching where the evaluation names none.
+
+    Args:
+        config: with absolute paths.
+        info: of the data.
+        architectures: comma-separated names: members of the pool, students, or architectures with default options. None: all
+            members but those with random options, whose weights would fit no redrawn network, and all students of other names.
+        split: on which accuracy is measured.
+        checkpoint_seconds: see :class:`Plan`.
+
+    Raises:
+        InputError: an unknown network; one that does not admit the images, or has random options; a name given twice; the
+            split has no images.
+    """
+    networks = _chosen(config, architectures)
+    settings = config.evaluation
+    settings = settings.model_copy(update={"families": settings.families or config.matching.families})
+    epochs = settings.whole_data_epochs or DEFAULT_EPOCHS
+    for network in networks:
+        try:
+            build(network.architecture, network.options, info.shape, len(info.class_names), Key(0, "network"), network.weights)
+        except InputError as error:
+            raise InputError(f"network {network.name!r}: {error}") from error
+    if not info.sizes[split]:
+        raise InputError(
+            f"--split is {split!r}, which has no images in data {info.source!r}: set data.{split}_fraction above 0"
+        )
+    return Plan(
+        data=config.data,
+        networks=networks,
+        recipes=tuple(replace(recipe(settings).for_student(network), epochs=epochs) for network in networks),
+        seed=config.seed,
+        split=split,
+        threads=config.cluster.threads,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+def network_key(seed: int, network: StudentConfig) -> Key:
+    """Identity of a network's draws: made by the network, not by its place in a list, which must not change its numbers."""
+    number = zlib.crc32(f"{network.architecture} {sorted(network.options.items())} {network.weights}".encode())
+    return Key(seed, "network", member=number)
+
+
+def _chosen(config: RunConfig, architectures: str | None) -> tuple[StudentConfig, ...]:
+    members = {member.name: member for member in config.pool.members}
+    students = {student.name: student for student in config.evaluation.students}
+    if architectures is None:
+        fixed = [member.name for member in config.pool.members if not member.random_options]
+        names = [*fixed, *(name for name in students if name not in members)]
+        if not names:
+            raise InputError("every member of the pool has random options: name what to train with --architectures")
+    else:
+        names = [name.strip() for name in architectures.split(",")]
+    if not all(names):
+        raise InputError(f"--architectures is {architectures!r}: must be names with commas between them, such as convnet,mlp")
+    networks = tuple(_network(name, members, students) for name in names)
+    found = [network.name for network in networks]
+    for name in found:
+        if found.count(name) > 1:
+            raise InputError(f"--architectures is {architectures!r}, where {name!r} is given twice: name each network once")
+    return networks
+
+
+def _network(name: str, members: dict[str, MemberConfig], students: dict[str, StudentConfig]) -> StudentConfig:
+    """The member of this name, else the student, else the architecture. A student that is the same network lends its rate."""
+    student = students.get(name)
+    if name not in members:
+        return student or StudentConfig(architecture=name)
+    member = members[name]
+    if member.random_options:
+        raise InputError(
+            f"pool.members.{name} redraws its options {', '.join(member.random_options)} for every iteration, so that no "
+            "weights fit it: leave it out, or give it fixed 'options'"
+        )
+    network = StudentConfig(name=name, architecture=member.architecture, options=member.options, weights=member.weights)
+    return student if student is not None and student.model_copy(update={"learning_rate": None}) == network else network

@@ -1,0 +1,164 @@
+"""A pre-training from configuration to weights: ``pretrain``."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from hmdc_ray.actors.session import ray_session
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import CONFIG_FILE, dump_config
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
+from hmdc_ray.files import RunFolder, write_atomically
+from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
+from hmdc_ray.located import located
+from hmdc_ray.pretrain.course import Position
+from hmdc_ray.pretrain.fit import Fit, require_resources, run_config
+from hmdc_ray.pretrain.folder import Record, claim, clear, resumed_record, storage_location, write_record
+from hmdc_ray.pretrain.plan import MeasuredSplit, Plan, make_plan
+from hmdc_ray.pretrain.report import Pretrained, TrainedNetwork
+
+CHECKPOINT_SECONDS = 60.0
+
+
+class Progress(Protocol):
+    """Receives the course of a pre-training."""
+
+    def stage(self, text: str) -> None:
+        """A new part begins, such as starting Ray."""
+
+    def images_decoded(self, done: int, total: int) -> None:
+        """Source images decoded so far."""
+
+    def epoch(self, name: str, done: int, total: int) -> None:
+        """Epochs of a network done so far."""
+
+
+def pretrain(
+    config: RunConfig,
+    output: Path | str,
+    *,
+    progress: Progress,
+    architectures: str | None = None,
+    workers: int = 1,
+    split: MeasuredSplit = "validation",
+    storage_path: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    address: str | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Pretrained:
+    """Train networks on the real training split with Ray Train, and write their weights into a folder.
+
+    The folder holds ``NAME.safetensors`` for each network (see :mod:`hmdc_ray.models.weights`), ``accuracies.json``,
+    ``losses.jsonl``, ``config.yaml``, ``pretrain.json``, and, unless they are stored elsewhere, Ray Train's checkpoints. When a
+    worker dies, the workers are started again from the last checkpoint, and end with the weights of an undisturbed training.
+
+    Args:
+        config: data, seed, members, students with their recipe, and threads; ``evaluation.num_gpus`` is what a worker takes.
+        output: the folder.
+        progress: is told the course.
+        architectures: see :func:`hmdc_ray.pretrain.plan.make_plan`.
+        workers: how many train together, at least 1. Each step's batch is the same for any number.
+        split: that accuracy is measured on.
+        storage_path: where Ray Train keeps checkpoints: a folder, or an address that pyarrow has a file system for (s3://,
+            gs://), which all nodes must see; None: in ``output``.
+        resume: go on with the training that the folder holds.
+        overwrite: replace it.
+        address: of a Ray cluster; a local one is started if there is none.
+        checkpoint_seconds: the least time between two checkpoints, which are made at the ends of epochs.
+
+    Raises:
+        InputError: configuration, data, folder, storage or cluster are not usable.
+        RunError: a training diverges, or workers die again and again.
+        Interrupted: SIGINT or SIGTERM came; the training can be resumed.
+    """
+    if workers < 1:
+        raise InputError(f"--workers is {workers}: must be at least 1")
+    config, path = located(config), Path(output).absolute()
+    with stop_on_signals() as stop:
+        info = _read_data(config, progress, stop)
+        plan = make_plan(config, info, architectures, split, checkpoint_seconds)
+        identity = plan.identity(info.fingerprint)
+        folder = claim(path, overwrite=overwrite, resume=resume)
+        try:
+            if resume:
+                record = resumed_record(path, storage_path, identity)
+            else:
+                record = Record.fresh(config.name, storage_location(storage_path, path), identity)
+            position = _train(plan, record, folder, config, workers, resume, address, stop, progress)
+            result = _summary(plan, position, workers, info)
+            result.write(path, position.losses)
+            return result
+        finally:
+            folder.release()
+
+
+def _train(
+    plan: Plan,
+    record: Record,
+    folder: RunFolder,
+    config: RunConfig,
+    workers: int,
+    resume: bool,
+    address: str | None,
+    stop: StopRequest,
+    progress: Progress,
+) -> Position:
+    """Train on Ray in a claimed folder, and take the folder over when nothing stands against it any more."""
+    progress.stage("starting Ray")
+    with ray_session(address):
+        each = require_resources(workers, plan.threads, config.evaluation.num_gpus)
+        stop.raise_if_requested()
+        run = run_config(record.run, record.storage)
+        if not resume:
+            clear(folder, keep=record.run)
+        write_atomically(folder.path / CONFIG_FILE, dump_config(config))
+        write_record(folder.path, record)
+        progress.stage("training networks")
+        fit = Fit(plan, workers=workers, each=each, run=run, stop=stop, epoch_done=progress.epoch)
+        try:
+            return fit.execute(folder.path)
+        except Interrupted as stopped:
+            stopped.resumable = True
+            raise
+
+
+def _read_data(config: RunConfig, progress: Progress, stop: StopRequest) -> DatasetInfo:
+    def decoded(done: int, total: int) -> None:
+        progress.images_decoded(done, total)
+        stop.raise_if_requested()
+
+    progress.stage("reading data")
+    return open_dataset(config.data, decoded).info
+
+
+def _summary(plan: Plan, position: Position, workers: int, info: DatasetInfo) -> Pretrained:
+    networks = []
+    for section, recipe in zip(plan.networks, plan.recipes, strict=True):
+        losses = position.losses[section.name]
+        last = losses[-(len(losses) // recipe.trained_epochs) :]
+        networks.append(
+            TrainedNetwork(
+                name=section.name,
+                architecture=section.architecture,
+                options=section.options,
+                start=section.weights,
+                epochs=recipe.trained_epochs,
+                steps=len(losses),
+                loss=sum(last) / len(last),
+                accuracy=position.accuracies[section.name],
+            )
+        )
+    return Pretrained(
+        networks=tuple(networks),
+        split=plan.split,
+        seed=plan.seed,
+        workers=workers,
+        data_source=info.source,
+        data_fingerprint=info.fingerprint,
+        version=version("hmdc-ray"),
+    )

@@ -1,0 +1,151 @@
+"""One network's training, epoch by epoch, in one of several workers (data parallel: DistributedDataParallel)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hmdc_ray.config import StudentConfig
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.errors import RunError
+from hmdc_ray.evaluation.images import TEST_BATCH
+from hmdc_ray.evaluation.protocol import Recipe
+from hmdc_ray.evaluation.training import accuracy
+from hmdc_ray.models import Network, build
+from hmdc_ray.pretrain.batches import GlobalBatches, Group
+from hmdc_ray.pretrain.plan import MeasuredSplit, network_key
+from hmdc_ray.seeding import forked
+
+_NETWORK, _MOMENTUM = "network.", "momentum."
+
+
+class Training:
+    """A network with its optimiser, somewhere in its course; the last epoch counts.
+
+    The course is a function of the network, the recipe, the seed and the global batches. With several workers a step's sums
+    have another order, so that losses agree to rounding only; layers that see a part of the batch (BatchNorm) or draw for it
+    (dropout) make a difference.
+
+    Args:
+        section: the network.
+        recipe: how it is trained; without CutMix if the network works on tokens and the recipe says so.
+        dataset: whose training split it learns.
+        seed: from which all draws are derived.
+        group: this worker's place; with more than one, torch's process group exists.
+        device: where the network is.
+
+    Attributes:
+        network: the network itself.
+        epoch: epochs done.
+        losses: mean loss of every step done, over the global batch.
+
+    Raises:
+        InputError: the network cannot be built.
+    """
+
+    def __init__(
+        self, section: StudentConfig, recipe: Recipe, dataset: ImageDataset, seed: int, group: Group, device: torch.device
+    ) -> None:
+        info, self._key = dataset.info, network_key(seed, section)
+        self.network: Network = build(
+            section.architecture, section.options, info.shape, len(info.class_names), self._key, weights=section.weights
+        ).to(device)
+        if not recipe.cutmix_tokens and any(tap.kind == "tokens" for tap in self.network.taps):
+            recipe = replace(recipe, cutmix=False)
+        self._name, self._recipe, self._dataset, self._group, self._device = section.name, recipe, dataset, group, device
+        self._batches = GlobalBatches(dataset, recipe, self._key, device)
+        self._optimiser = torch.optim.SGD(
+            self.network.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        self.epoch = 0
+        self.losses: list[float] = []
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in all."""
+        return self._recipe.trained_epochs
+
+    def parallel(self) -> nn.Module:
+        """The network for forward passes: with several workers, one that averages gradients. To be made after a restart."""
+        return self.network if self._group.workers == 1 else DistributedDataParallel(self.network)
+
+    def train_epoch(self, network: nn.Module) -> None:
+        """Train one epoch.
+
+        Args:
+            network: what :meth:`parallel` gave.
+
+        Raises:
+            RunError: the loss is not finite, in every worker alike.
+        """
+        epoch, recipe = self.epoch, self._recipe
+        falls = sum(fall <= epoch for fall in recipe.falls)
+        for group in self._optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * recipe.decay**falls
+        if recipe.fresh_optimiser and epoch in recipe.falls:
+            self._optimiser.state.clear()
+        network.train()
+        losses = torch.stack([self._step(network, epoch, batch) for batch in range(len(self._batches))])
+        if self._group.workers > 1:
+            distributed.all_reduce(losses)
+        found = (losses / self._group.workers).tolist()
+        if not all(map(math.isfinite, found)):
+            raise RunError(
+                f"network {self._name!r}: the loss is not finite in epoch {epoch}; training diverges at learning rate "
+                f"{recipe.learning_rate:g}, give a smaller learning_rate to {self._name!r} in evaluation.students"
+            )
+        self.losses += found
+        self.epoch += 1
+
+    def _step(self, network: nn.Module, epoch: int, batch: int) -> Tensor:
+        part = self._batches.part(epoch, batch, self._group)
+        draws = replace(self._key, stream="train_network", iteration=epoch, step=batch, batch=self._group.worker)
+        with forked(draws):  # dropout
+            loss = part.loss(network(part.mixed.images))
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        return loss.detach()
+
+    def accuracy(self, split: MeasuredSplit) -> float:
+        """The fraction, in [0, 1], of the split's images that are classified right."""
+        return accuracy(self.network, self._split(split))
+
+    def _split(self, split: MeasuredSplit) -> Iterator[tuple[Tensor, Tensor]]:
+        labels_N = torch.tensor(self._dataset.labels(split))
+        for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
+            yield self._dataset.normalised(split, rows.numpy()).to(self._device), labels_N[rows].to(self._device)
+
+    def save(self, path: Path) -> None:
+        """Write network and optimiser as safetensors; :attr:`epoch` and :attr:`losses` are kept elsewhere."""
+        tensors = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
+        for position, parameter in enumerate(self.network.parameters()):
+            momentum = self._optimiser.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"{_MOMENTUM}{position}"] = momentum
+        # Clones, because the format refuses tensors that share memory, as tied weights do.
+        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
+
+    def load(self, path: Path, losses: list[float]) -> None:
+        """Go on from what :meth:`save` wrote, with the losses up to there."""
+        tensors = load_file(path, device=str(self._device))
+        self.network.load_state_dict(
+            {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name.startswith(_NETWORK)}
+        )
+        for position, parameter in enumerate(self.network.parameters()):
+            momentum = tensors.get(f"{_MOMENTUM}{position}")
+            if momentum is not None:
+                self._optimiser.state[parameter]["momentum_buffer"] = momentum
+        self.losses = [*losses]
+        self.epoch = len(losses) // len(self._batches)

@@ -1,0 +1,93 @@
+"""What each worker of Ray Train runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypedDict
+
+import ray
+import ray.train
+import ray.train.torch
+
+from hmdc_ray.actors.session import import_from
+from hmdc_ray.errors import RunError
+from hmdc_ray.pretrain.batches import Group
+from hmdc_ray.pretrain.course import Course
+from hmdc_ray.pretrain.plan import Plan
+
+
+class Board:
+    """Where the first worker writes how far it is, and the driver whether to stop; a plain class, an actor when in use."""
+
+    def __init__(self) -> None:
+        self._position: tuple[str, int, int] | None = None
+        self._stop = False
+
+    def epoch_done(self, name: str, epoch: int, epochs: int) -> bool:
+        """Take note of an epoch; returns whether to stop."""
+        self._position = name, epoch, epochs
+        return self._stop
+
+    def look(self, stop: bool) -> tuple[str, int, int] | None:
+        """The last epoch that was told: network, epochs done, epochs in all. ``stop`` is handed to the workers."""
+        self._stop = self._stop or stop
+        return self._position
+
+
+class Task(TypedDict):
+    """The configuration of :func:`train`."""
+
+    plan: Plan
+    board: Any  # handle of a Board
+    folder: str  # the driver's working directory, where a network may lie
+
+
+def train(task: dict[str, Any]) -> RunError | None:
+    """Train a plan's networks in this worker of a group, from the group's last checkpoint if there is one.
+
+    Args:
+        task: see :class:`Task`.
+
+    Returns:
+        Why the training cannot be finished, which every worker finds alike; Ray Train would start anew what is raised.
+
+    Raises:
+        InputError: data or a network cannot be had on this node.
+    """
+    import_from(task["folder"])
+    context = ray.train.get_context()
+    group = Group(context.get_world_rank(), context.get_world_size())
+    checkpoint = ray.train.get_checkpoint()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="hmdc-")))
+        start = None if checkpoint is None else Path(stack.enter_context(checkpoint.as_directory()))
+        outside = _RayTrain(task["board"], group)
+        course = Course(task["plan"], group, ray.train.torch.get_device(), outside, scratch)
+        try:
+            course.run(start)
+        except RunError as error:
+            return error
+    return None
+
+
+class _RayTrain:
+    """Ray Train around a worker; see :class:`hmdc_ray.pretrain.course.Outside`."""
+
+    def __init__(self, board: Any, group: Group) -> None:
+        self._board = board
+        self._group = group
+
+    def checkpoint(self, write: Callable[[Path], None]) -> None:
+        with TemporaryDirectory(prefix="hmdc-") as folder:
+            if self._group.worker > 0:
+                ray.train.report({})
+                return
+            write(Path(folder))
+            ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+    def epoch_done(self, name: str, epoch: int, epochs: int) -> bool:
+        stop: bool = ray.get(self._board.epoch_done.remote(name, epoch, epochs))
+        return stop
