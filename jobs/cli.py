@@ -15,6 +15,10 @@ from jobs.evaluate import evaluate
 from jobs.interchange import export, import_
 from jobs.listings import architectures, presets
 from jobs.prepare import prepare
+from jobs.pretrain import pretrain
+from jobs.status import status
+from jobs.sync_tracking import sync_tracking
+from jobs.tune import tune
 
 app = typer.Typer(
     name="hmdc",
@@ -25,10 +29,12 @@ app = typer.Typer(
 )
 _UsageError: Any = typer.BadParameter.__base__  # typer has its own copy of click's, or uses click itself
 
-for command in (condense, evaluate, presets, prepare, architectures):
+for command in (condense, evaluate, tune, pretrain, presets, prepare, architectures):
     app.command()(command)
 app.command("import")(import_)
 app.command()(export)
+app.command()(status)
+app.command()(sync_tracking)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.condense import _configuration, _tell_how_to_go_on
+from jobs.configuration import read_configuration, tell_how_to_go_on
 from jobs.console import Address, Assignments, Data, console, say, shown
 
 
@@ -48,7 +48,7 @@ def pretrain(
     """Train networks on the real images, for pool members to start from and as upper bound."""
     wanted = {"data.source": data, "evaluation.whole_data_epochs": epochs, "seed": seed}
     assignments = [*(set_ or []), *(f"{field}={value}" for field, value in wanted.items() if value is not None)]
-    config = _configuration(configuration, assignments)
+    config = read_configuration(configuration, assignments)
     folder = output or Path("pretrained") / config.name
     from hmdc_ray.interrupt import Interrupted
     from hmdc_ray.pretrain import pretrain as run
@@ -70,7 +70,7 @@ def pretrain(
                 address=address,
             )
     except Interrupted as stopped:
-        _tell_how_to_go_on(stopped, progress.position)
+        tell_how_to_go_on(stopped, progress.position)
         raise typer.Exit(128 + stopped.signal_number) from None
     console.print(result.table())
     say(f"weights     {shown(folder)}")

@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for package in ("hmdc_ray", "jobs", "tune_spaces") for path in sorted((ROOT / package).rglob("*.py"))]
 HOMES = {
-    "ray": ("hmdc_ray/actors/", "hmdc_ray/search.py", "hmdc_ray/pretrain.py", "hmdc_ray/plan.py", "tune_spaces/", "jobs/"),
-    "mlflow": ("hmdc_ray/tracking.py",),
-    "pyarrow": ("hmdc_ray/data/", "hmdc_ray/condensed.py", "hmdc_ray/server/checkpoint.py"),
+    "ray": ("hmdc_ray/actors/", "hmdc_ray/search/", "hmdc_ray/pretrain/", "hmdc_ray/plan.py", "tune_spaces/", "jobs/"),
+    "mlflow": ("hmdc_ray/tracking/",),
+    "pyarrow": ("hmdc_ray/data/", "hmdc_ray/condensed.py", "hmdc_ray/server/"),
 }
 ASSEMBLERS = ("hmdc_ray/actors/", "hmdc_ray/run.py", "hmdc_ray/resume.py", *HOMES["ray"])
 

@@ -1,0 +1,93 @@
+"""A search's folder: claimed for one process, with the record of what it is a search for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import CONFIG_FILE, dump_config, flatten, load_config
+from hmdc_ray.errors import InputError
+from hmdc_ray.files import RunFolder, write_atomically
+from hmdc_ray.search.settings import SearchSettings
+
+SETTINGS_FILE = "search.json"
+TRACKING_FILE = "tracking.json"
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """A search's folder, claimed by this process.
+
+    Attributes:
+        path: the folder, which exists.
+        config: the base of the search.
+        record: the search's settings, as plain values.
+    """
+
+    path: Path
+    config: RunConfig
+    record: Mapping[str, Any]
+
+    def remember(self, run_id: str) -> None:
+        """Write down what it is a search for, and under which MLflow id, so that it can be resumed.
+
+        Until here all may fail, and the folder stays free for another search.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        write_atomically(self.path / TRACKING_FILE, json.dumps({"run_id": run_id}))
+        write_atomically(self.path / CONFIG_FILE, dump_config(self.config))
+        write_atomically(self.path / SETTINGS_FILE, json.dumps(dict(self.record), indent=1) + "\n")
+
+    def tracking_run(self) -> str | None:
+        """MLflow's id of the search; None where it is not known or was not tracked."""
+        file = self.path / TRACKING_FILE
+        return json.loads(file.read_text())["run_id"] or None if file.exists() else None
+
+
+@contextmanager
+def claimed(
+    path: Path, config: RunConfig, settings: SearchSettings, storage_path: str | None, resume: bool
+) -> Iterator[SearchFolder]:
+    """Claim a folder for a search, or for going on with the one that it holds.
+
+    Raises:
+        InputError: it is in use, holds something else, or on resuming another search; or it cannot be made.
+    """
+    held = (path / SETTINGS_FILE).exists()
+    if held and not resume:
+        raise InputError(f"{path} already holds a search: use --resume to go on with it, or another --output")
+    if resume and not held:
+        raise InputError(
+            f"{path} holds no search (no {SETTINGS_FILE}), nothing to resume: leave out --resume, or name its folder"
+        )
+    folder = RunFolder.claim(path, resume=resume)
+    try:
+        found = SearchFolder(path, config, {**settings.to_json(), "storage_path": storage_path})
+        if resume:
+            _require_same(found)
+        yield found
+    finally:
+        folder.release()
+
+
+def _require_same(folder: SearchFolder) -> None:
+    """Refuse to go on with a search with another base or other settings."""
+    stored = json.loads((folder.path / SETTINGS_FILE).read_text())
+    before, now = (
+        flatten(config) | {f"--{name.replace('_', '-')}": value for name, value in record.items()}
+        for config, record in ((load_config(folder.path), stored), (folder.config, folder.record))
+    )
+    different = sorted(name for name in before | now if before.get(name) != now.get(name))
+    if different:
+        name = different[0]
+        raise InputError(
+            f"{name} is {now.get(name)!r}, but the search in {folder.path} was started with {before.get(name)!r}: "
+            "resume with the same value, or start another search with another --output"
+        )

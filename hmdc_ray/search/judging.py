@@ -1,0 +1,60 @@
+"""How a trial's images are judged: in the trial's own process, on validation data, with nothing else in reach."""
+
+from __future__ import annotations
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import RunConfig
+from hmdc_ray.evaluation.plan import plan, run_trial
+from hmdc_ray.evaluation.report import Evaluation, summarise
+from hmdc_ray.evaluation.sets import with_families
+from hmdc_ray.evaluation.temperature import candidates, with_temperatures
+from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.search.view import WithoutTest
+
+
+def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, device: str) -> Evaluation:
+    """Accuracies of students on validation data: the same numbers as those of a run that ends with an evaluation on it.
+
+    Real images are not trained on: they are the same for every trial.
+
+    Args:
+        condensed: the images, which carry the configuration that they were learned with.
+        config: the students and their recipe; ``evaluation.split`` must be validation.
+        dataset: the real data.
+        device: where students are trained, ``cpu`` or ``cuda``.
+
+    Raises:
+        RunError: a student's training diverged.
+    """
+    assert config.evaluation.split == "validation", config.evaluation.split
+    alone = {"baselines": "none", "whole_data_epochs": None, "whole_data": None, "augmentation_robust": False}
+    settings = with_families(config.evaluation, condensed).model_copy(update=alone)
+
+    def measure(trial: Trial) -> float:
+        threads = config.cluster.threads
+        return run_trial(trial, condensed, dataset, settings, config.seed, threads, device=device)
+
+    planned = plan(settings, formation=condensed.formation)
+    tried = candidates(settings, planned)
+    trials = with_temperatures(settings, planned, tried, [measure(trial) for trial in tried])
+    return summarise(
+        settings,
+        trials,
+        [measure(trial) for trial in trials],
+        condensed=condensed,
+        info=dataset.info,
+        run_seed=config.seed,
+        pool=config.pool.members,
+    )
+
+
+def mean_accuracy(evaluation: Evaluation) -> float:
+    """Mean over the students of their mean accuracy, as the last line of an evaluation's table has it."""
+    means = [row.condensed.mean for row in evaluation.rows]
+    return sum(means) / len(means)
+
+
+def worst(evaluation: Evaluation) -> tuple[str, float]:
+    """Name and mean accuracy of the student that the images serve worst."""
+    row = min(evaluation.rows, key=lambda row: row.condensed.mean)
+    return row.architecture, row.condensed.mean

@@ -1,0 +1,130 @@
+"""What trials need of a cluster, checked before a search starts: a placement group that never fits would wait for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from hmdc_ray.actors.placement import bundles, cpu_share, node_cpus
+from hmdc_ray.actors.session import POLL_SECONDS
+from hmdc_ray.config import RunConfig
+from hmdc_ray.errors import InputError
+
+Resources = Mapping[str, float]
+
+TOLERANCE = 1e-6
+
+
+def node_resources() -> list[dict[str, float]]:
+    """All that each living node has, free or not."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> tuple[int, float]:
+    """How many trials run at a time, and the CPU share of each of their parts.
+
+    Args:
+        config: the base of the search, whose pool sizes the trials.
+        trials: of the search.
+        concurrent: as asked for; None: as many as fit and have a CPU for every thread of the members that are drawn.
+
+    Raises:
+        InputError: so many, or a single one, need more than the cluster has; says what is missing.
+    """
+    nodes = node_resources()
+
+    def share(count: int) -> float:
+        return cpu_share(node_cpus(), config, count)
+
+    require_room(config, bundles(config, share(1)), 1, nodes)
+    if concurrent is not None:
+        count = min(concurrent, trials)
+        require_room(config, bundles(config, share(count)), count, nodes)
+        return count, share(count)
+    threads = config.pool.drawn * config.cluster.threads
+    most = max(1, min(trials, int(sum(node_cpus()) / threads)))
+    count = next(number for number in range(most, 0, -1) if fits(bundles(config, share(number)), number, nodes))
+    return count, share(count)
+
+
+def fits(needed: Sequence[Resources], copies: int, nodes: Sequence[Resources]) -> bool:
+    """Whether so many copies of the bundles fit onto the nodes, the largest bundles placed first."""
+    free = [dict(node) for node in nodes]
+    for bundle in sorted([*needed] * copies, key=lambda bundle: (bundle.get("GPU", 0), bundle.get("CPU", 0)), reverse=True):
+        node = next((node for node in free if all(node.get(name, 0) + TOLERANCE >= bundle[name] for name in bundle)), None)
+        if node is None:
+            return False
+        for name, amount in bundle.items():
+            node[name] -= amount
+    return True
+
+
+def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, nodes: Sequence[Resources]) -> None:
+    """Refuse trials that the nodes' totals cannot hold.
+
+    Args:
+        config: whose bundles they are, for their names.
+        needed: bundles of one trial, see :func:`hmdc_ray.actors.placement.bundles`.
+        copies: trials at a time.
+        nodes: what each node has.
+
+    Raises:
+        InputError: says which part needs what, and what there is.
+    """
+    if fits(needed, copies, nodes):
+        return
+    names = ["the trial's driver (with cluster.server_cpus and evaluation.num_gpus)"]
+    names += [f"pool member {member.name!r}" for member in config.pool.members for _ in range(member.replicas)]
+    for name, bundle in zip(names, needed, strict=True):
+        if not fits([bundle], 1, nodes):
+            what, amount = next((what, amount) for what, amount in bundle.items() if amount > _largest(nodes, what) + TOLERANCE)
+            raise InputError(
+                f"{name} needs {amount:g} {what}, but no node of the cluster has more than {_largest(nodes, what):g}"
+            )
+    trials = f"{copies} trials at a time need" if copies > 1 else "a trial needs"
+    advice = "use a smaller --concurrent" if copies > 1 else "use a larger cluster, or fewer or smaller members"
+    for what in sorted({what for bundle in needed for what in bundle}):
+        wanted = copies * sum(bundle.get(what, 0.0) for bundle in needed)
+        there = sum(node.get(what, 0.0) for node in nodes)
+        if wanted > there + TOLERANCE:
+            raise InputError(f"{trials} {wanted:g} {what}, but the cluster has {there:g}, {wanted - there:g} too few: {advice}")
+    raise InputError(f"{trials} bundles that do not fit onto the cluster's nodes side by side ({_shown(needed)}): {advice}")
+
+
+def wait_for_room(needed: Sequence[Resources], timeout: float, check: Callable[[], None]) -> None:
+    """Wait until a trial's bundles are free, as they may not be on a cluster that others use too.
+
+    Args:
+        needed: bundles of one trial.
+        timeout: seconds.
+        check: called several times a second; may raise to stop waiting.
+
+    Raises:
+        InputError: they are not within ``timeout``; says what is free.
+    """
+    group = placement_group([dict(bundle) for bundle in needed])
+    deadline = monotonic() + timeout
+    try:
+        while not group.wait(POLL_SECONDS):
+            check()
+            if monotonic() > deadline:
+                free = ray.available_resources()
+                names = sorted({name for bundle in needed for name in bundle})
+                has = ", ".join(f"{free.get(name, 0):g} {name}" for name in names)
+                raise InputError(
+                    f"the resources of a trial ({_shown(needed)}) did not become free within cluster.start_timeout "
+                    f"{timeout:g} s, free: {has}: others use the cluster, wait for them or raise cluster.start_timeout"
+                )
+    finally:
+        remove_placement_group(group)
+
+
+def _largest(nodes: Sequence[Resources], what: str) -> float:
+    return max((node.get(what, 0.0) for node in nodes), default=0.0)
+
+
+def _shown(needed: Sequence[Resources]) -> str:
+    return " + ".join(", ".join(f"{amount:g} {name}" for name, amount in bundle.items()) for bundle in needed)

@@ -1,0 +1,142 @@
+"""A run that is held at its rungs to be judged, with its actors kept alive in between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from ray.util.placement_group import PlacementGroup
+
+from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.pool import RayPool
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
+from hmdc_ray.files import RunFolder
+from hmdc_ray.interrupt import StopRequest
+from hmdc_ray.progress import Silent
+from hmdc_ray.resume import resumable_version
+from hmdc_ray.run import Run
+from hmdc_ray.server.checkpoint import SERVER
+from hmdc_ray.tracking import NoTracker, Tracking
+
+Judge = Callable[[int, CondensedSet], Mapping[str, float]]
+"""Called with the image version and the images of a rung; gives the metrics to be tracked."""
+
+Report = Callable[[], None]
+"""Called when all that a rung gave is saved and tracked. It need not return: a trial may end there."""
+
+_logger = logging.getLogger(__name__)
+
+
+def run_in_rungs(
+    config: RunConfig,
+    info: DatasetInfo,
+    folder: Path,
+    versions: Collection[int],
+    judge: Judge,
+    report: Report,
+    *,
+    group: PlacementGroup,
+    parent: str | None,
+) -> None:
+    """Learn condensed images as :func:`hmdc_ray.run.condense` does, to the same bits, and pause at every rung.
+
+    Goes on from the folder's last checkpoint where there is one, first judging a rung that lies at that very checkpoint.
+
+    Args:
+        config: the run.
+        info: of its data.
+        folder: the run's folder.
+        versions: image versions of the rungs that are not judged yet.
+        judge: see :data:`Judge`.
+        report: see :data:`Report`.
+        group: the placement group of the run's actors.
+        parent: MLflow's id of the search.
+
+    Raises:
+        InputError: the folder or its checkpoint are not usable, or the members did not start in time.
+        RunError: a process died, or did not answer.
+    """
+    resumes = (folder / "config.yaml").exists()
+    claimed = RunFolder.claim(folder, resume=resumes)
+    try:
+        start = resumable_version(folder, config, info) if resumes else None
+        _RungRun(config, info, claimed, start, versions, judge, report, group, parent).execute_in_rungs()
+    finally:
+        claimed.release()
+
+
+class _RungRun(Run):
+    """See :func:`run_in_rungs`."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        info: DatasetInfo,
+        folder: RunFolder,
+        resumed: int | None,
+        versions: Collection[int],
+        judge: Judge,
+        report: Report,
+        group: PlacementGroup,
+        parent: str | None,
+    ) -> None:
+        super().__init__(config, info, folder, resumed, Silent(), StopRequest(), parent)
+        self._versions = frozenset(versions)
+        self._judge = judge
+        self._report = report
+        self._group = group
+
+    def execute_in_rungs(self) -> None:
+        """Do the steps that are left, with a pause at every rung."""
+        # MLflow takes seconds to start, and so do the actors: at the same time.
+        with ThreadPoolExecutor(1) as executor:
+            tracker: Future[Tracking] = executor.submit(self._open_tracking)
+            try:
+                if self.start in self._versions:
+                    self._begin(tracker.result())
+                    images_KICHW = self.checkpoints.load(self.start)[SERVER].arrays["images"]
+                    self._pause(self.start, self._condensed_set(images_KICHW))
+                    tracker = _done(self.tracking)
+                if self.start < self.total:
+                    self._condense(tracker)
+            except BaseException:
+                if tracker.exception() is None:
+                    self.tracking.finish("FAILED")
+                raise
+
+    def _launch(self) -> AbstractContextManager[RayPool]:
+        return launch(self.config, self.info, self.path, self._check, self._group)
+
+    def _pauses(self, version: int) -> bool:
+        return version in self._versions
+
+    def _pause(self, version: int, condensed: CondensedSet) -> None:
+        self._save(condensed)
+        self.tracking.metrics(version, self._judge(version, condensed))
+        if version == self.total:
+            self.tracking.artifacts(path for path in sorted(self.path.iterdir()) if not path.name.startswith("."))
+        # Closed before the report, after which a scheduler may end this process without a word.
+        self.tracking.finish("FINISHED")
+        self._report()
+        if version < self.total:
+            self.resumes = True  # the tracking run is gone on with
+            self.tracking = self._open_tracking()
+
+    def _open_tracking(self) -> Tracking:
+        try:
+            return super()._open_tracking()
+        except InputError as error:  # the search has found the server when it began: it is away, or busy
+            _logger.warning("steps of this trial are not tracked (%s)", error)
+            return NoTracker()
+
+
+def _done(tracking: Tracking) -> Future[Tracking]:
+    ready: Future[Tracking] = Future()
+    ready.set_result(tracking)
+    return ready

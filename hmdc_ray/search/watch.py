@@ -1,0 +1,126 @@
+"""What the driver does while trials run: tells of rungs, looks whether it is to stop, and gives up when no trial can start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Protocol
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.search.naming import trial_number
+from hmdc_ray.search.records import RungRecord
+from hmdc_ray.search.settings import WHOLE
+
+
+class SearchProgress(Protocol):
+    """Receives the course of a search."""
+
+    def stage(self, text: str) -> None:
+        """A new part of the search begins."""
+
+    def rung(self, number: int, trials: int, record: RungRecord) -> None:
+        """A trial, counted from 1 of so many, has been judged."""
+
+    def stopped(self, number: int, trials: int) -> None:
+        """The scheduler ends a trial before its last rung."""
+
+    def failure(self, number: int, trials: int, reason: str, retried: bool) -> None:
+        """A trial's processes have failed; it is tried again, or not."""
+
+
+@dataclass
+class Listener:
+    """What a search's watch needs and Ray must not store.
+
+    Attributes:
+        progress: is told the course.
+        check: called several times a second; may raise to stop.
+        trials: number of trials of the search.
+        start_timeout: seconds that trials may wait while none runs.
+        waiting_since: when the first trial was found waiting while none ran; None while one runs.
+    """
+
+    progress: SearchProgress
+    check: Callable[[], None]
+    trials: int
+    start_timeout: float
+    waiting_since: float | None = field(default=None)
+
+
+_LISTENER: ContextVar[Listener] = ContextVar("listener")
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let watches of this thread tell the listener in the block."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+class Watch(Callback):
+    """Ray Tune's view of the search. It holds nothing, for Ray Tune stores it with the search and brings it back."""
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Stop when asked to, or when trials have waited for their resources too long."""
+        listener = _LISTENER.get()
+        listener.check()
+        statuses = {trial.status for trial in trials}
+        if Trial.RUNNING in statuses or Trial.PENDING not in statuses:
+            listener.waiting_since = None
+        elif listener.waiting_since is None:
+            listener.waiting_since = monotonic()
+        elif monotonic() - listener.waiting_since > listener.start_timeout:
+            raise InputError(
+                f"no trial could start within cluster.start_timeout {listener.start_timeout:g} s: what a trial asks for is not "
+                "free, or its process does not start; see the resources with 'ray status'"
+            )
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        """Tell of a rung."""
+        listener = _LISTENER.get()
+        listener.progress.rung(trial_number(trial), listener.trials, rung_records(result)[-1])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tell of a trial that ends before its last rung."""
+        listener = _LISTENER.get()
+        records = rung_records(trial.last_result or {})
+        if records and records[-1].fidelity < WHOLE:
+            listener.progress.stopped(trial_number(trial), listener.trials)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tell of a failure after which the trial is tried again."""
+        self._tell_of_failure(trial, retried=True)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tell of the last failure."""
+        self._tell_of_failure(trial, retried=False)
+
+    def _tell_of_failure(self, trial: Trial, retried: bool) -> None:
+        listener = _LISTENER.get()
+        listener.progress.failure(trial_number(trial), listener.trials, reason_of(trial), retried)
+
+
+def rung_records(result: Mapping[str, Any]) -> tuple[RungRecord, ...]:
+    """The rungs that a trial's report holds; none where it has not reported yet."""
+    return tuple(RungRecord(**record) for record in json.loads(result.get("rungs", "[]")))
+
+
+def reason_of(trial: Trial) -> str:
+    """The last line of a trial's last error."""
+    return last_line(trial.get_error())
+
+
+def last_line(error: BaseException | None) -> str:
+    """The last line of an error's text, which in a remote one follows the traceback."""
+    lines = [line.strip() for line in str(error or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown reason"

@@ -1,0 +1,38 @@
+"""What commands that start a run share: its configuration, and how to go on with one that was stopped."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import apply_overrides, load_config
+from hmdc_ray.presets import PRESETS, preset
+from jobs.console import errors
+
+if TYPE_CHECKING:
+    from hmdc_ray.interrupt import Interrupted
+
+
+def read_configuration(text: str, assignments: list[str]) -> RunConfig:
+    """The preset, or the file, with the fields replaced; a preset may have another schedule for other images per class."""
+    if text not in PRESETS and (text.endswith((".yaml", ".yml")) or os.sep in text or Path(text).exists()):
+        return apply_overrides(load_config(Path(text)), assignments)
+    ipc = apply_overrides(preset(text), assignments).images.ipc
+    return apply_overrides(preset(text, ipc=ipc), assignments)
+
+
+def tell_how_to_go_on(stopped: Interrupted, position: str) -> None:
+    """Print where a command was stopped, and the command that goes on with it, or starts it again."""
+    again = sys.argv[1:]
+    if stopped.resumable:
+        again = [word for word in again if word not in ("--overwrite", "--resume")] + ["--resume"]
+    errors.print(
+        f"{stopped} {position}. {'Go on' if stopped.resumable else 'Start again'} with:\n  hmdc {shlex.join(again)}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,92 @@
+"""A trial is judged by the same numbers as a run, in its own process, and cannot read the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import DataConfig, RunConfig
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.errors import RunError
+from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.executor import InProcess
+from hmdc_ray.search.judging import judge, mean_accuracy, worst
+from hmdc_ray.search.view import WithoutTest
+
+
+@pytest.fixture
+def noise(three_digits: ImageDataset) -> CondensedSet:
+    info = three_digits.info
+    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    config = {"matching": {"families": ["crop"]}}
+    return CondensedSet(images, torch.arange(3), info.class_names, info.mean, info.std, config=config)
+
+
+def configuration(data: DataConfig, cache: Path, **fields: Any) -> RunConfig:
+    evaluation = {
+        "students": ["mlp", {"architecture": "convnet", "options": {"width": 4, "depth": 1}}],
+        "seeds": 2,
+        "epochs": 3,
+        "split": "validation",
+        **fields,
+    }
+    located = data.model_copy(update={"cache": str(cache)}).model_dump()
+    return RunConfig.model_validate({"data": located, "evaluation": evaluation})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"protocol": "idc"}, {"distillation": {"teacher": "mlp", "temperatures": [1.0, 4.0]}}],
+    ids=["dc", "idc", "distilled"],
+)
+def test_the_numbers_are_those_of_an_evaluation(
+    fields: dict[str, Any], noise: CondensedSet, three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    config = configuration(three_digits_config, tmp_path, baselines="random", **fields)
+    whole = conduct(noise, config, pool=None, executor=InProcess(), progress=lambda done, total: None)
+    ours = judge(noise, config, WithoutTest(three_digits), "cpu")
+    assert [row.condensed for row in ours.rows] == [row.condensed for row in whole.rows]
+    assert [row.random for row in ours.rows] == [None, None]
+    means = [row.condensed.mean for row in whole.rows]
+    assert mean_accuracy(ours) == sum(means) / 2
+    assert worst(ours) == (("mlp", "convnet")[means.index(min(means))], min(means))
+
+
+def test_a_student_that_diverges_is_told(
+    noise: CondensedSet, three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    huge = CondensedSet(noise.images * 1e30, noise.labels, noise.class_names, noise.mean, noise.std)
+    with pytest.raises(RunError, match="training diverges"):
+        judge(huge, configuration(three_digits_config, tmp_path, epochs=40), WithoutTest(three_digits), "cpu")
+
+
+def test_the_test_split_cannot_be_read(three_digits: ImageDataset) -> None:
+    view = WithoutTest(three_digits)
+    reads: list[Callable[[], object]] = [
+        lambda: view.labels("test"),
+        lambda: view.class_rows("test", 0),
+        lambda: view.pixels("test", [0]),
+        lambda: view.normalised("test", [0]),
+    ]
+    for read in reads:
+        with pytest.raises(PermissionError, match="the test split cannot be read in a trial"):
+            read()
+    assert view.info == three_digits.info
+    for split in ("train", "validation"):
+        assert (view.labels(split) == three_digits.labels(split)).all()
+        assert (view.class_rows(split, 1) == three_digits.class_rows(split, 1)).all()
+        assert torch.equal(view.pixels(split, [0]), three_digits.pixels(split, [0]))
+        assert torch.equal(view.normalised(split, [0]), three_digits.normalised(split, [0]))
+
+
+def test_judging_on_test_data_is_refused(
+    noise: CondensedSet, three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    config = configuration(three_digits_config, tmp_path, split="test")
+    with pytest.raises(AssertionError, match="test"):
+        judge(noise, config, WithoutTest(three_digits), "cpu")

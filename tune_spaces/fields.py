@@ -1,0 +1,36 @@
+"""What the spaces share: the dotted paths of members' fields, and replacing fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import apply_overrides, flow
+
+Space = dict[str, Any]
+"""Ray Tune domains by dotted configuration path."""
+
+Sample = Mapping[str, Any]
+"""One draw: a value for each path of a space."""
+
+
+def member_path(base: RunConfig, index: int, field: str = "") -> str:
+    """Path of a member's field, or of the member itself: by its name, or by its place where the name would not do."""
+    name = base.pool.members[index].name
+    key = str(index) if "." in name or name.isdecimal() else name
+    return ".".join(filter(None, ("pool.members", key, field)))
+
+
+def replace(base: RunConfig, values: Sample) -> RunConfig:
+    """The configuration with the values put where their paths say; all are checked together.
+
+    Raises:
+        InputError: no such field, or a value that does not fit.
+    """
+    return apply_overrides(base, [f"{path}={flow(value)}" for path, value in values.items()])
+
+
+def near(value: float, factor: float, largest: float) -> tuple[float, float]:
+    """Ends of a logarithmic range around a value: from a ``factor``-th of it to ``factor`` times it, at most ``largest``."""
+    return value / factor, min(value * factor, largest)
