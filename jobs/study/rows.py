@@ -29,8 +29,11 @@ WIDTHS: Mapping[str, dict[str, Any]] = MappingProxyType(
 UNSEEN: Mapping[str, dict[str, Any]] = MappingProxyType({"mlp": {}, "resnet18": {"width": 8}})
 """Students that are in no pool."""
 
-GRID = (0.1, 0.3, 1.0)
+GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Learning rates of the images from which every row chooses on validation data."""
+
+TIMED = GRID[1:4]
+"""Those whose runs tell how much work a step is."""
 
 
 @dataclass(frozen=True)

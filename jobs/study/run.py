@@ -14,7 +14,7 @@ from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
 from hmdc_ray.run import evaluate
 from jobs.study.condensing import Outcome, condense_once
-from jobs.study.rows import GRID, ROWS, Row, study_config
+from jobs.study.rows import GRID, ROWS, TIMED, Row, study_config
 from jobs.study.table import Line, markdown
 
 KD_ROW = "gbm-md-kd"
@@ -143,7 +143,7 @@ class Study:
         """How many times the steps a row may take for the work of the row that it is held against, measured at seed 0."""
         same = next(other for other, candidate in ROWS.items() if candidate.like is None and candidate.pool == row.pool)
         assert row.like is not None and same != name
-        work = [sum(self.outcomes[other, rate, 0].seconds for rate in GRID) for other in (row.like, same)]
+        work = [sum(self.outcomes[other, rate, 0].seconds for rate in TIMED) for other in (row.like, same)]
         return work[0] / work[1]
 
     def _path(self, place: Place) -> Path:
