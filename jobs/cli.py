@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
-from rich.markup import escape
 
 from hmdc_ray.errors import InputError, RunError
 from jobs.condense import condense
-from jobs.console import errors
+from jobs.console import fail
 from jobs.evaluate import evaluate
 from jobs.interchange import export, import_
 from jobs.listings import architectures, presets
@@ -45,16 +44,11 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except _UsageError as error:
         command = f"'{error.ctx.command_path} --help'" if error.ctx else "--help"
-        _fail(f"{error.format_message().rstrip('.')}; see {command}", 2)
+        fail(f"{error.format_message().rstrip('.')}; see {command}", 2)
     except InputError as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
     except RunError as error:
-        _fail(str(error), 1)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    errors.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
-    sys.exit(code)
+        fail(str(error), 1)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from hmdc_ray.errors import InputError, RunError
 
 console = Console()
 errors = Console(stderr=True)
@@ -25,3 +29,19 @@ def shown(path: Path) -> str:
 def say(text: str) -> None:
     """Print a line as it is: no colours for numbers, no markup, no line breaks within an address or a path."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print the message as one line on the standard error output, and exit."""
+    errors.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def run_alone(app: typer.Typer) -> None:
+    """Run a program of one command: bad input is one line and exit code 2, a failed run exit code 1."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        fail(str(error), 2)
+    except RunError as error:
+        fail(str(error), 1)

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from hmdc_ray.errors import InputError
 from jobs.bench.configuration import bench_config
+from jobs.console import run_alone
 
 PLAIN_WIDTH = 140
 """Columns of the output where there is no terminal."""
@@ -37,12 +36,8 @@ def bench(
 
 
 def main() -> None:
-    """Run the command: bad input is one line on the standard error output, and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except InputError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+    """Run the command; see :func:`jobs.console.run_alone`."""
+    run_alone(app)
 
 
 if __name__ == "__main__":

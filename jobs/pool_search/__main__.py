@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from hmdc_ray.errors import InputError
+from jobs.console import run_alone
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -37,12 +35,8 @@ def pool_search(
 
 
 def main() -> None:
-    """Run the command: bad input is one line on the standard error output, and exit code 2."""
-    try:
-        app(standalone_mode=True)
-    except InputError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+    """Run the command; see :func:`jobs.console.run_alone`."""
+    run_alone(app)
 
 
 if __name__ == "__main__":
