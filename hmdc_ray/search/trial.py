@@ -30,7 +30,7 @@ from hmdc_ray.search.spaces import open_space
 from hmdc_ray.search.view import WithoutTest
 from hmdc_ray.validate import validate
 
-RECORDS_FILE = "rungs.jsonl"
+RECORDS_FILE = ".rungs.jsonl"
 OBJECTIVE = "accuracy"
 COST = "seconds"
 FIDELITY = "fidelity"
@@ -117,26 +117,26 @@ class _Trial:
             raise _Useless(str(error)) from error
         name, lowest = worst(evaluation)
         steps = [record for record in read_json_lines(self._folder / "metrics.jsonl") if record["step"] <= version]
-        self._add(
-            RungRecord(
-                version=version,
-                iterations=version // config.schedule.steps,
-                fidelity=self._rungs[version].fidelity,
-                accuracy=mean_accuracy(evaluation),
-                worst=lowest,
-                worst_architecture=name,
-                accuracies={row.architecture: row.condensed.mean for row in evaluation.rows},
-                seconds=sum(record["seconds/step"] for record in steps),
-            )
+        self._judged = RungRecord(
+            version=version,
+            iterations=version // config.schedule.steps,
+            fidelity=self._rungs[version].fidelity,
+            accuracy=mean_accuracy(evaluation),
+            worst=lowest,
+            worst_architecture=name,
+            accuracies={row.architecture: row.condensed.mean for row in evaluation.rows},
+            seconds=sum(record["seconds/step"] for record in steps),
         )
         return {f"validation/{row.architecture}": row.condensed.mean for row in evaluation.rows} | {
-            "validation/mean": self._records[-1].accuracy,
+            "validation/mean": self._judged.accuracy,
             "validation/worst": lowest,
-            "seconds/condensing": self._records[-1].seconds,
+            "seconds/condensing": self._judged.seconds,
         }
 
     def _report(self) -> None:
-        self._send(self._records[-1])
+        # Written down only now that it is tracked: a rung is judged again when its process dies before, and so tracked again.
+        self._add(self._judged)
+        self._send(self._judged)
 
     def _add(self, record: RungRecord) -> None:
         self._records.append(record)

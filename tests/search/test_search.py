@@ -26,6 +26,7 @@ from hmdc_ray.search.course import SearchSummary, search
 from hmdc_ray.search.judging import mean_accuracy
 from hmdc_ray.search.records import RungRecord
 from hmdc_ray.search.settings import WHOLE, SearchSettings
+from hmdc_ray.search.trial import RECORDS_FILE
 
 TRIALS = 3
 DIE_ONCE = "die-once"
@@ -105,7 +106,7 @@ def finished(folder: Path) -> dict[str, bytes]:
     """Metrics of the trials that have reached the last rung, by folder."""
     found = {}
     for trial in sorted((folder / "trials").iterdir()):
-        if any(record["fidelity"] == WHOLE for record in read_json_lines(trial / "rungs.jsonl")):
+        if any(record["fidelity"] == WHOLE for record in read_json_lines(trial / RECORDS_FILE)):
             found[trial.name] = (trial / "metrics.jsonl").read_bytes()
     return found
 

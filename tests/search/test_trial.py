@@ -39,6 +39,7 @@ class Session:
     checkpoint: Path | None = None
     reports: list[dict[str, Any]] = field(default_factory=list)
     versions: list[int] | None = None
+    dies_at: int | None = None
 
     def report(self, metrics: dict[str, Any], checkpoint: Any) -> None:
         assert (Path(checkpoint.path) / RECORDS_FILE).exists()
@@ -71,6 +72,8 @@ class Session:
                 append_json_line(folder / "metrics.jsonl", {"step": step, "seconds/step": 0.5})
             images = self.scale * torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(version))
             judge(version, CondensedSet(images, torch.arange(3), info.class_names, info.mean, info.std))
+            if version == self.dies_at:
+                raise KeyboardInterrupt
             report()
 
 
@@ -137,6 +140,17 @@ def test_what_the_folder_holds_is_reported_and_not_done_again(session: Session) 
     task(session.folder).run(SAMPLE)
     assert session.versions is None
     assert [report["accuracy"] for report in session.reports] == [0.4, 0.6]
+
+
+def test_a_rung_that_was_judged_but_maybe_not_tracked_is_judged_again(session: Session) -> None:
+    session.dies_at = 6
+    with pytest.raises(KeyboardInterrupt):
+        task(session.folder).run(SAMPLE)
+    assert session.versions == [3, 6]
+    session.dies_at, session.reports = None, []
+    task(session.folder).run(SAMPLE)
+    assert session.versions == [6]
+    assert [report["fidelity"] for report in session.reports] == [3, WHOLE]
 
 
 @pytest.mark.parametrize("here", [True, False], ids=["same node", "another node"])
