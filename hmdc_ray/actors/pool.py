@@ -147,6 +147,7 @@ class RayPool:
             wait(references, self._config.cluster.call_timeout, self._check, "the pool", local=True)
         except TimeoutError as error:
             raise LostProcessError(str(error)) from error
+        fetch(references)  # of a process that died, what was waited for is the error; nothing is copied here
 
     def heal(self) -> Healed:
         """Replace every actor that is gone or does not answer; replaced ones have no state yet.

@@ -50,6 +50,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    # After a fault the calls that build on the one that failed fail too; only the first is told of.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if address == "local":
