@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from jobs.bench.configuration import bench_config
+from jobs.bench.configuration import bench_config, tracked_config
 from jobs.console import run_alone
 
 PLAIN_WIDTH = 140
 """Columns of the output where there is no terminal."""
+
+PAIRS = 7
+"""Iterations measured with tracking, and as many without."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -25,14 +28,20 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 3,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory."""
+    """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; and what
+    tracking with a slow server costs."""
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     config = bench_config(data, steps, set_ or [])
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from jobs.bench.measure import measure
-    from jobs.bench.report import print_bench
+    from jobs.bench.report import print_bench, print_tracking
+    from jobs.bench.tracking import measure_tracking
 
-    print_bench(measure(config, steps, lambda line: console.print(line, style="dim", highlight=False)), console)
+    def report(line: str) -> None:
+        console.print(line, style="dim", highlight=False)
+
+    print_bench(measure(config, steps, report), console)
+    print_tracking(measure_tracking(tracked_config(), PAIRS, report), console)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from hmdc_ray.config import (
 )
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.errors import InputError
+from hmdc_ray.presets import digits
 
 WARM_UP = 1
 """Steps that are not measured: the first one loads kernels and the data's pages."""
@@ -54,3 +55,9 @@ def bench_config(data: str, steps: int, assignments: Sequence[str]) -> RunConfig
     )
     length = ["schedule.iterations=1", f"schedule.steps={WARM_UP + steps + 1}"]
     return apply_overrides(config, [*assignments, *length])
+
+
+def tracked_config() -> RunConfig:
+    """The preset ``digits`` with more steps in an iteration: short steps, of which tracking would take the largest part."""
+    config = digits()
+    return config.model_copy(update={"schedule": config.schedule.model_copy(update={"steps": 6})})

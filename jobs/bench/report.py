@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.bench.measure import ONE_PROCESS, Bench, Measurement, StepTimes
+from jobs.bench.tracking import TrackingCost
 from jobs.bench.traffic import DRIVER, SERVER
 
 MB = 1e6
@@ -30,6 +31,17 @@ def print_bench(bench: Bench, console: Console) -> None:
     for table in (_steps(bench), _phases(bench), _traffic(bench), _memory(bench)):
         console.print()
         console.print(table)
+
+
+def print_tracking(cost: TrackingCost, console: Console) -> None:
+    """Print what tracking costs."""
+    table = _table(f"Tracking in MLflow, by a server that answers after {cost.delay:g} s", ["", "seconds", "lowest", "highest"])
+    for name, seconds in (("tracked", cost.tracked), ("not tracked", cost.untracked)):
+        numbers = (median(seconds), min(seconds), max(seconds))
+        table.add_row(f"iteration of {cost.steps} steps, {name}", *(f"{number:.3f}" for number in numbers))
+    table.add_row(f"slowdown, median of {len(cost.tracked)} neighbouring pairs", f"{cost.slowdown:.1%}")
+    console.print()
+    console.print(table)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
