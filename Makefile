@@ -41,6 +41,7 @@ bench: setup
 chaos: setup
 	@cd tests && RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 ../$(BIN)/python -m faults.chaos --kills 21
 	@cd tests && RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 ../$(BIN)/python -m faults.chaos --kills 12 --replicas 2 --seed 1
+	@cd tests && RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 ../$(BIN)/python -m faults.layouts
 	@cd tests && ../$(BIN)/python -m faults.driver_kills --kills 20
 	@HMDC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/faults -k fuzz
 

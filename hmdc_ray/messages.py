@@ -68,12 +68,16 @@ class Gradients:
         labels: the classes.
         classification_KICHW: gradient of the member's own target.
         distillation_KICHW: its part of the pool's distillation target; None without mutual distillation.
+        classification_losses: value of the member's own target in each class.
+        distillation_losses: value of its part of the distillation target in each class.
     """
 
     version: int
     labels: tuple[int, ...]
     classification_KICHW: Array
     distillation_KICHW: Array | None
+    classification_losses: tuple[float, ...] = ()
+    distillation_losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def _require_images(checkpoints: CheckpointFolder, latest: Manifest, config: Run
     arrays = server.arrays if server is not None and server.values.get("version") == latest.version else {}
     found = [arrays[name] for name in ("images", "momentum") if name in arrays]
     fits = all(array.shape == shape and array.dtype.kind == "f" and np.isfinite(array).all() for array in found)
-    if not fits or len(found) < 2 or "history" not in arrays:
+    if not fits or len(found) < 2 or not {"history", "losses"} <= arrays.keys():
         place = checkpoints.storage.place(latest.file)
         raise InputError(f"{place} does not hold finite images and momentum of shape {shape}")
 

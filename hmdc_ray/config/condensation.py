@@ -61,6 +61,12 @@ class BalanceConfig(Section):
     distillation_weight: float = Field(
         1.0, ge=0, le=1e6, description="Factor lambda, 0 to 1e6, of the MD target in the image update."
     )
+    spike_factor: float | None = Field(
+        None,
+        gt=1,
+        description="A target whose loss in a class is more than this many times its running mean in the iteration is left out"
+        " of that class and step, more than 1; null: never.",
+    )
 
 
 class ImagesConfig(Section):

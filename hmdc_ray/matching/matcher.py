@@ -88,7 +88,14 @@ class Matcher:
                 distillation.append(array(term.images))
                 cotangents.append(array(term.cotangent))
                 losses["distillation"].append(float(term.loss))
-        gradients = Gradients(plan.version, labels, np.stack(classification), np.stack(distillation) if distillation else None)
+        gradients = Gradients(
+            plan.version,
+            labels,
+            np.stack(classification),
+            np.stack(distillation) if distillation else None,
+            tuple(losses["classification"]),
+            tuple(losses.get("distillation", ())),
+        )
         record = MemberRecord({name: float(np.mean(values)) for name, values in losses.items()}, member.clock.take())
         if consensus is None:
             return gradients, None, record

@@ -27,7 +27,8 @@ class Balanced:
         shares_KT: part of each target in the update, by absolute sum, in [0, 1]; a row sums to 1, or to 0 if empty.
         magnitudes_KT: largest absolute entry of each target's gradient; may be 0, infinite or NaN.
         norms_KT: Euclidean norm of each target's gradient; may be 0, infinite or NaN.
-        entered_KT: whether the target is in the update: its gradient is finite and not zero, and its history above the floor.
+        entered_KT: whether the target is in the update: its gradient is finite and not zero, it was admitted, and its
+            history above the floor.
     """
 
     direction: Tensor
@@ -59,7 +60,13 @@ class GradientBalance:
         self.history_KT = torch.full((self.classes, targets), FLOOR, dtype=torch.float64)
 
     def balance(
-        self, step: int, labels: Sequence[int], gradients: Sequence[Tensor], loss_weights: Sequence[float], reference: int
+        self,
+        step: int,
+        labels: Sequence[int],
+        gradients: Sequence[Tensor],
+        loss_weights: Sequence[float],
+        reference: int,
+        admitted_KT: Tensor | None = None,
     ) -> Balanced:
         """Update the history and combine the targets' gradients, in the order given.
 
@@ -73,10 +80,13 @@ class GradientBalance:
             gradients: one (K, I, C, H, W) per target.
             loss_weights: lambda of each target.
             reference: position of the main member; if it does not enter, the first target that does is used.
+            admitted_KT: False where a target is to be left out; None: nowhere.
         """
         stacked_TKP = torch.stack([gradient.flatten(1) for gradient in gradients])
         magnitudes_KT = stacked_TKP.abs().amax(dim=2).T.double()
         usable_KT = magnitudes_KT.isfinite() & (magnitudes_KT > 0)
+        if admitted_KT is not None:
+            usable_KT &= admitted_KT
         self._update(step, torch.tensor(labels), magnitudes_KT, usable_KT)
         weights_KT = self._weights(torch.tensor(labels), usable_KT, reference)
         factors_KT = weights_KT * torch.tensor(loss_weights, dtype=torch.float64)

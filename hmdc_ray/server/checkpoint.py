@@ -23,7 +23,7 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.messages import State
 from hmdc_ray.server.storage import LocalStorage, Storage, open_storage
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 3
 """How many checkpoints stay, unless configured."""
 

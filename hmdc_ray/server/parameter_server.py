@@ -29,6 +29,7 @@ from hmdc_ray.schedule import StepPlan
 from hmdc_ray.server.balance import GradientBalance
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.images import SyntheticImages
+from hmdc_ray.server.spikes import SpikeGuard
 
 
 class ParameterServer:
@@ -66,6 +67,7 @@ class ParameterServer:
         torch.set_num_threads(threads)
         self.images = SyntheticImages(torch.tensor(initial_KICHW), mean, std, images)
         self.balance = GradientBalance(balance.mode, balance.period, classes=len(initial_KICHW))
+        self.spikes = SpikeGuard(balance.spike_factor, classes=len(initial_KICHW))
         self.distillation_weight = balance.distillation_weight
         self.loss_weights = tuple(loss_weights)
         self.main = main
@@ -88,6 +90,7 @@ class ParameterServer:
             size = common_size([member.taps for member in drawn])
             self.agreement = Agreement([token_mask(member.taps, size) for member in drawn])
         self.balance.reset(len(members) + bool(drawn))
+        self.spikes.reset(len(members) + bool(drawn))
 
     def snapshot(self) -> Snapshot:
         """A copy of the images with their version."""
@@ -132,12 +135,15 @@ class ParameterServer:
         labels = gradients[0].labels
         targets = [torch.tensor(part.classification_KICHW) for part in gradients]
         weights = [self.loss_weights[member] for member in plan.members]
+        losses = [part.classification_losses for part in gradients]
         shared = [part.distillation_KICHW for part in gradients if part.distillation_KICHW is not None]
         if shared:
             targets.append(_sum([*shared, *(part.images_KICHW for part in pulled)]))
             weights.append(self.distillation_weight)
+            losses.append(tuple(map(sum, zip(*(part.distillation_losses for part in gradients), strict=True))))
+        admitted_KT = self.spikes.admits(labels, losses)
         reference = plan.members.index(self.main) if self.main in plan.members else 0
-        balanced = self.balance.balance(plan.step, labels, targets, weights, reference)
+        balanced = self.balance.balance(plan.step, labels, targets, weights, reference, admitted_KT)
         self._direction_KICHW[list(labels)] = balanced.direction
         self._collected.update(labels)
         return BalanceRecord(
@@ -180,11 +186,12 @@ class ParameterServer:
         return self.checkpoints.load(version)[name]
 
     def state(self) -> State:
-        """Images, momentum, and history of the balance."""
+        """Images, momentum, history of the balance, and running means of the losses."""
         arrays = {
             "images": self.images.images_KICHW.numpy().copy(),
             "momentum": self.images.momentum_KICHW.numpy().copy(),
             "history": self.balance.history_KT.numpy().copy(),
+            "losses": self.spikes.means_KT.numpy().copy(),
         }
         return State(arrays, {"version": self.images.version})
 
@@ -193,13 +200,14 @@ class ParameterServer:
 
         Args:
             state: as :meth:`state` gave it.
-            with_balance: also from its history of the balance, which is one of the same targets; else the balance starts anew.
+            with_balance: also from what it knows of the targets, which are the same; else balance and guard start anew.
         """
         self.images.images_KICHW = torch.tensor(state.arrays["images"])
         self.images.momentum_KICHW = torch.tensor(state.arrays["momentum"])
         self.images.version = state.values["version"]
         if with_balance:
             self.balance.history_KT = torch.tensor(state.arrays["history"])
+            self.spikes.means_KT = torch.tensor(state.arrays["losses"])
         self._collected.clear()  # of a step that was not finished
 
     def _mean(self, batch: Sequence[Array]) -> Array:

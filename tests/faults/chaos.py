@@ -180,9 +180,14 @@ def disturbed(
 
 
 class Nodes:
-    """A cluster of three nodes on loopback, of which those without the driver can be killed; each is replaced at once."""
+    """A cluster on loopback, of which nodes without the driver can be killed; each is replaced at once.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of its sessions.
+        others: nodes beside the driver's.
+    """
+
+    def __init__(self, folder: Path, others: int = 2) -> None:
         import ray
         from ray.cluster_utils import Cluster
 
@@ -193,8 +198,14 @@ class Nodes:
         self.cluster = Cluster(
             initialize_head=True, head_node_args={**head, "_system_config": {**system, "health_check_failure_threshold": 2}}
         )
-        self.others = [self.cluster.add_node(num_cpus=1, **options) for _ in range(2)]
+        self.others: list[Any] = []
+        for _ in range(others):
+            self.add_one()
         ray.init(address=self.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+
+    def add_one(self) -> None:
+        """Add a node, and wait until it is there."""
+        self.others.append(self.cluster.add_node(num_cpus=1, **self._options))
 
     def kill_one(self) -> None:
         """Kill a node with all that runs on it, and add another."""

@@ -14,7 +14,7 @@ from pyarrow import fs
 from hmdc_ray.config import ScheduleConfig
 from hmdc_ray.errors import InputError
 from hmdc_ray.messages import State
-from hmdc_ray.server.checkpoint import CheckpointFolder, Manifest, TolerantSaves
+from hmdc_ray.server.checkpoint import FORMAT, CheckpointFolder, Manifest, TolerantSaves
 from hmdc_ray.server.storage import ArrowStorage, open_storage
 
 IDENTITY = {"config": {"seed": 3, "images": {"ipc": 1}}, "data": "0123"}
@@ -170,7 +170,7 @@ def test_another_format_is_named(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
     path = files(tmp_path) / "000000001.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(InputError, match="has format 99: this version of the package reads 2"):
+    with pytest.raises(InputError, match=f"has format 99: this version of the package reads {FORMAT}"):
         checkpoints.manifest(1)
 
 

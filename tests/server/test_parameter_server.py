@@ -80,6 +80,31 @@ def test_a_step_is_the_weighted_sum_of_all_targets(tmp_path: Path) -> None:
     assert np.allclose(record.magnitudes_KT[:, 2], np.abs(shared).max(axis=(1, 2, 3, 4)))
 
 
+def test_a_target_whose_loss_jumps_is_left_out_of_that_class_and_the_guard_survives_a_restart(tmp_path: Path) -> None:
+    def parts(version: int, losses: tuple[float, ...]) -> list[Gradients]:
+        calm = replace(gradients(version=version, seed=1), classification_losses=(1.0, 1.0, 1.0))
+        return [calm, replace(gradients(version=version, seed=2), classification_losses=losses)]
+
+    def second_step(server: ParameterServer, losses: tuple[float, ...]) -> tuple[BalanceRecord, NDArray[Any]]:
+        before = server.snapshot().images_KICHW
+        record = server.collect(plan(1), 2, *parts(1, losses))
+        return record, before - server.apply(plan(1))[0].images_KICHW
+
+    server = made(tmp_path, balance={"spike_factor": 4.0}, momentum=0.0)
+    server.begin(0, (0, 1), ())
+    server.collect(plan(), 2, *parts(0, (1.0, 1.0, 1.0)))
+    server.apply(plan())
+    other = made(tmp_path / "other", balance={"spike_factor": 4.0}, momentum=0.0)
+    other.begin(0, (0, 1), ())
+    other.restore(server.state(), with_balance=True)
+    record, moved = second_step(server, (1.0, 4.1, 1.0))
+    assert record.entered_KT.tolist() == [[True, True], [True, False], [True, True]]
+    own, weighted = gradients(seed=1).classification_KICHW, 2.0 * gradients(seed=2).classification_KICHW
+    np.testing.assert_allclose(moved[1], 0.1 * own[1], rtol=1e-12)
+    np.testing.assert_allclose(moved[0], 0.1 * (own + weighted)[0], rtol=1e-12)
+    assert second_step(other, (1.0, 4.1, 1.0))[1].tobytes() == moved.tobytes()
+
+
 def test_chunks_of_classes_in_any_order_give_the_same_bits(tmp_path: Path) -> None:
     def part(labels: tuple[int, ...], seed: int) -> Gradients:
         return Gradients(0, labels, gradients(seed=seed).classification_KICHW[list(labels)], None)
