@@ -15,6 +15,7 @@ from hmdc_ray.errors import RunError
 from hmdc_ray.evaluation.course import conduct
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
+from hmdc_ray.memory import keep_freed_memory
 
 
 class RayTasks:
@@ -57,6 +58,7 @@ class RayTasks:
 
 def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     import_from(folder)
+    keep_freed_memory()
     return function(*arguments)
 
 

@@ -26,6 +26,7 @@ from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, LostProcessError, RunError
+from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.messages import MemberDescription
 from hmdc_ray.recovery import Healed
 from hmdc_ray.server.parameter_server import ParameterServer
@@ -53,6 +54,7 @@ class _Worker(PoolWorker):
     def __init__(self, index: int, config: RunConfig, folder: str) -> None:
         self._arguments = index, config
         import_from(folder)
+        keep_freed_memory()
 
     def describe(self) -> MemberDescription:
         super().__init__(*self._arguments)

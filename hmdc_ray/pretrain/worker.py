@@ -14,6 +14,7 @@ import ray.train.torch
 
 from hmdc_ray.actors.session import import_from
 from hmdc_ray.errors import RunError
+from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.pretrain.batches import Group
 from hmdc_ray.pretrain.course import Course
 from hmdc_ray.pretrain.plan import Plan
@@ -65,6 +66,7 @@ def train(task: dict[str, Any]) -> RunError | None:
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="hmdc-")))
         start = None if checkpoint is None else Path(stack.enter_context(checkpoint.as_directory()))
         outside = _RayTrain(task["board"], group)
+        keep_freed_memory()
         course = Course(task["plan"], group, ray.train.torch.get_device(), outside, scratch)
         try:
             course.run(start)

@@ -18,6 +18,7 @@ from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.records import StepRecord
 from hmdc_ray.validate import validate
 from jobs.bench.configuration import WARM_UP
@@ -159,6 +160,7 @@ def _measure_one_process(
 ) -> tuple[Measurement, dict[tuple[str, str], float]]:
     load = os.getloadavg()[0]
     cache = cache_folder(config.data.cache)
+    keep_freed_memory()  # as the actors do
     with TemporaryDirectory() as folder, torch_threads(config.cluster.threads):
         pool = CountedPool(LocalPool(config, info, Path(folder)), _workers(config))
         taken: list[StepTimes] = []

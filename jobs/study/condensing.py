@@ -22,6 +22,7 @@ from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import append_json_line, write_atomically
+from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.records import StepRecord
 
 SHARE = "gbm/share_"
@@ -59,6 +60,7 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.jsonl").unlink(missing_ok=True)
     dataset = open_dataset(config.data)
+    keep_freed_memory()
     start = time.process_time()
     pool = LocalPool(config, dataset.info, folder)
     shares: dict[str, list[float]] = defaultdict(list)
