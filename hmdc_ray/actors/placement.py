@@ -62,6 +62,12 @@ def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
     return [{name: amount for name, amount in bundle.items() if amount > 0} for bundle in (driver, *members)]
 
 
+def bundle_options(config: RunConfig) -> dict[str, Any]:
+    """Further arguments of the placement group of :func:`bundles`: labels of nodes, if any member asks for some."""
+    labels = [{}, *(member.labels for member in _actors(config))]
+    return {"bundle_label_selector": labels} if any(labels) else {}
+
+
 class Placement(Protocol):
     """Options that actors are started with; workers by their number, replicas of a member one after the other."""
 

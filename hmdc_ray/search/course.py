@@ -11,7 +11,7 @@ from typing import Any
 
 from ray import tune
 
-from hmdc_ray.actors.placement import bundles
+from hmdc_ray.actors.placement import bundle_options, bundles
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
@@ -117,7 +117,7 @@ def search(
         with claimed(output.absolute(), config, settings, storage_path, resume) as folder, ray_session(address):
             progress.stage("checking the cluster's resources")
             count, share = plan_concurrency(config, settings.trials, settings.concurrent)
-            wait_for_room(bundles(config, share), config.cluster.start_timeout, stop.raise_if_requested)
+            wait_for_room(config, share, stop.raise_if_requested)
             progress.stage("searching")
             course = _Course(config, settings, space, folder, storage_path or str(folder.path), count, share, progress, stop)
             return course.run(resume)
@@ -282,7 +282,7 @@ def _resources(base: RunConfig, space: str, share: float) -> Callable[[Mapping[s
             config = open_space(space, base).apply(sample)
         except InputError:  # the trial itself tells of it
             config = base
-        return tune.PlacementGroupFactory(bundles(config, share))
+        return tune.PlacementGroupFactory(bundles(config, share), **bundle_options(config))
 
     return of
 

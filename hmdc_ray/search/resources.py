@@ -8,7 +8,7 @@ from time import monotonic
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from hmdc_ray.actors.placement import bundles, cpu_share, node_cpus
+from hmdc_ray.actors.placement import bundle_options, bundles, cpu_share, node_cpus
 from hmdc_ray.actors.session import POLL_SECONDS
 from hmdc_ray.config import RunConfig
 from hmdc_ray.errors import InputError
@@ -94,18 +94,19 @@ def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, no
     raise InputError(f"{trials} bundles that do not fit onto the cluster's nodes side by side ({_shown(needed)}): {advice}")
 
 
-def wait_for_room(needed: Sequence[Resources], timeout: float, check: Callable[[], None]) -> None:
+def wait_for_room(config: RunConfig, share: float, check: Callable[[], None]) -> None:
     """Wait until a trial's bundles are free, as they may not be on a cluster that others use too.
 
     Args:
-        needed: bundles of one trial.
-        timeout: seconds.
+        config: a trial's.
+        share: see :func:`hmdc_ray.actors.placement.bundles`.
         check: called several times a second; may raise to stop waiting.
 
     Raises:
-        InputError: they are not within ``timeout``; says what is free.
+        InputError: they are not within ``cluster.start_timeout``; says what is free.
     """
-    group = placement_group([dict(bundle) for bundle in needed])
+    needed, timeout, options = bundles(config, share), config.cluster.start_timeout, bundle_options(config)
+    group = placement_group(needed, **options)
     deadline = monotonic() + timeout
     try:
         while not group.wait(POLL_SECONDS):
@@ -114,8 +115,9 @@ def wait_for_room(needed: Sequence[Resources], timeout: float, check: Callable[[
                 free = ray.available_resources()
                 names = sorted({name for bundle in needed for name in bundle})
                 has = ", ".join(f"{free.get(name, 0):g} {name}" for name in names)
+                labelled = f" on nodes with the labels {options['bundle_label_selector']}" if options else ""
                 raise InputError(
-                    f"the resources of a trial ({_shown(needed)}) did not become free within cluster.start_timeout "
+                    f"the resources of a trial ({_shown(needed)}){labelled} did not become free within cluster.start_timeout "
                     f"{timeout:g} s, free: {has}: others use the cluster, wait for them or raise cluster.start_timeout"
                 )
     finally:

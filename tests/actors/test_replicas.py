@@ -1,0 +1,70 @@
+"""Which replica does what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from parity.runs import step_plan
+
+from hmdc_ray.actors.replicas import Replicas
+
+
+class Recorded:
+    """Stands for a worker: notes the calls, and answers with its number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.calls: list[str] = []
+
+    def __getattr__(self, verb: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            self.calls.append(verb)
+            return (self.number,) * 3 if verb == "match" else self.number
+
+        return call
+
+
+def replicas(count: int) -> tuple[Any, list[Recorded]]:
+    workers = [Recorded(number) for number in range(count)]
+    return Replicas(workers), workers  # type: ignore[arg-type]
+
+
+def test_chunks_of_classes_go_round_and_each_stays_with_its_replica() -> None:
+    together, workers = replicas(2)
+    plan = replace(step_plan(), chunks=((0,), (1,), (2,)))
+    for position, labels in enumerate(plan.chunks):
+        expected = position % 2
+        assert together.features(plan, labels, None) == expected
+        assert together.match(plan, labels, None, None) == (expected,) * 3
+        assert together.pull_back(plan, labels, None) == expected
+    assert len(workers[0].calls) + len(workers[1].calls) == 3 * len(plan.chunks)
+
+
+def test_all_begin_train_and_are_restored_alike_and_the_first_speaks_for_them() -> None:
+    together, workers = replicas(3)
+    plan, anything = step_plan(), None
+    for result in (
+        together.begin(1),
+        together.renew(1),
+        together.align(1, []),
+        together.select(plan, anything),
+        together.train_on_synthetic(plan, anything),
+        together.train_on_real(plan),
+        together.training_features(plan, 0),
+        together.training_step(plan, anything),
+        together.aligner_features(plan, 0),
+        together.aligner_step(plan, anything),
+        together.restore(anything),
+    ):
+        assert result == 0
+    assert workers[0].calls == workers[1].calls == workers[2].calls
+    assert len(workers[0].calls) == 11
+
+
+def test_what_one_can_do_alone_the_first_does() -> None:
+    together, workers = replicas(3)
+    plan = step_plan()
+    assert (together.initial_images(), together.choose(plan), together.state()) == (0, 0, 0)
+    assert workers[0].calls == ["initial_images", "choose", "state"]
+    assert workers[1].calls == workers[2].calls == []
