@@ -1,13 +1,13 @@
 """A run whose processes and nodes are killed at random points of its rounds, beside the same run left in peace.
 
-``python -m faults.chaos`` is the long form; tests run a short one. Kills are drawn from a seed. A kill comes a moment after
-the coordinator began to wait for results, so that it falls into whatever the pool is doing then: matching, training, the
-image step, a cut, or a save.
+``python -m faults.chaos`` is the long form; tests run a short one. Kills are drawn from a seed, and fall in turn into a round
+(a moment after the coordinator began to wait for results: matching, training, the image step), a cut, and a save.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import random
@@ -36,10 +36,31 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.records import StepRecord
 from hmdc_ray.recovery import Healed
 
-LATEST = 0.15
-"""Seconds after the coordinator began to wait in which a kill comes."""
+PHASES = {"round": 0.15, "cut": 0.005, "save": 0.02}
+"""What the pool is doing when a kill comes, with the most seconds after the coordinator began to wait for it to be done."""
 
-Kill = Callable[[], None]
+NodeKill = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill.
+
+    Attributes:
+        kind: ``worker``, ``server`` or ``node``.
+        phase: one of :data:`PHASES`.
+        gap: at least so many waits after the one before.
+    """
+
+    kind: str
+    phase: str
+    gap: int
+
+
+def drawn_kills(kinds: Sequence[str], draws: random.Random, gap: int) -> list[Kill]:
+    """A kill of every kind given, in that order, in the phases in turn, about every ``gap`` waits."""
+    phases = itertools.cycle(PHASES)
+    return [Kill(kind, next(phases), draws.randint(max(1, gap - 2), gap + 2)) for kind in kinds]
 
 
 @dataclass
@@ -49,6 +70,7 @@ class Report:
     Attributes:
         images: after the last step.
         kills: by kind.
+        phases: kills by what the pool was doing.
         seconds: that each recovery took.
         applied: how often each image version was made, as the server counted them in the end.
         events: by kind.
@@ -56,6 +78,7 @@ class Report:
 
     images: np.ndarray
     kills: Counter[str] = field(default_factory=Counter)
+    phases: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
@@ -66,16 +89,21 @@ class ChaosPool:
 
     Args:
         pool: the real one.
-        kills: what is killed, by the number of the wait in which it happens.
-        delays: seconds from the wait's begin, for each kill.
-        log: receives the kind of each kill.
+        plan: the kills, in order.
+        draws: of the seconds from a wait's begin to its kill, and of the workers killed.
+        node_kill: kills a node.
+
+    Attributes:
+        saving: set while a checkpoint is saved.
     """
 
-    def __init__(self, pool: RayPool, plan: dict[int, str], delays: random.Random, node_kill: Kill | None) -> None:
+    def __init__(self, pool: RayPool, plan: Sequence[Kill], draws: random.Random, node_kill: NodeKill | None) -> None:
         self.pool = pool
-        self.plan = dict(plan)
+        self.plan = list(plan)
         self.kills: Counter[str] = Counter()
-        self._delays = delays
+        self.phases: Counter[str] = Counter()
+        self.saving = False
+        self._draws = draws
         self._node_kill = node_kill
         self._waits = 0
         self._timers: list[threading.Timer] = []
@@ -90,11 +118,11 @@ class ChaosPool:
         return self.pool.server
 
     def get(self, references: Sequence[Any]) -> list[Any]:
-        self._maybe_kill()
+        self._maybe_kill("save" if self.saving else "round")
         return self.pool.get(references)
 
     def keep(self, references: Sequence[Any]) -> None:
-        self._maybe_kill()
+        self._maybe_kill("cut")
         self.pool.keep(references)
 
     def heal(self) -> Healed:
@@ -104,13 +132,15 @@ class ChaosPool:
         self._pids = self._process_ids()
         return healed
 
-    def _maybe_kill(self) -> None:
+    def _maybe_kill(self, phase: str) -> None:
         self._waits += 1
-        kind = self.plan.pop(self._waits, None)
-        if kind is None:
+        if not self.plan or self._waits < self.plan[0].gap or phase != self.plan[0].phase:
             return
+        self._waits = 0
+        kind = self.plan.pop(0).kind
         self.kills[kind] += 1
-        timer = threading.Timer(self._delays.uniform(0, LATEST), self._kill, (kind,))
+        self.phases[phase] += 1
+        timer = threading.Timer(self._draws.uniform(0, PHASES[phase]), self._kill, (kind,))
         timer.start()
         self._timers.append(timer)
 
@@ -121,7 +151,7 @@ class ChaosPool:
             return
         *workers, server = self._pids
         with suppress(ProcessLookupError):
-            os.kill(server if kind == "server" else self._delays.choice(workers), signal.SIGKILL)
+            os.kill(server if kind == "server" else self._draws.choice(workers), signal.SIGKILL)
 
     def _process_ids(self) -> list[int]:
         actors = [worker.actor for member in self.pool.workers for worker in member.workers]
@@ -144,17 +174,13 @@ def disturbed(
     folder: Path,
     kinds: Sequence[str],
     seed: int,
-    node_kill: Kill | None = None,
-    first: int = 3,
+    node_kill: NodeKill | None = None,
     gap: int = 5,
 ) -> Report:
-    """Run with kills, one about every ``gap`` waits from the ``first`` on; saves checkpoints at its period."""
+    """Run with kills, one about every ``gap`` waits; saves checkpoints at its period."""
     info = open_dataset(config.data).info
     draws = random.Random(seed)  # chaos, not secrets
-    plan, wait = {}, first
-    for kind in kinds:
-        plan[wait] = kind
-        wait += draws.randint(max(1, gap - 2), gap + 2)
+    plan = drawn_kills(kinds, draws, gap)
     report = Report(np.empty(0))
 
     def tell(kind: str, step: int, **fields: Any) -> None:
@@ -169,10 +195,14 @@ def disturbed(
         def after_step(record: StepRecord) -> None:
             report.versions.append(record.plan.version)
             if (record.plan.version + 1) % config.schedule.checkpoint_every == 0:
-                coordinator.checkpoint(record.plan.version + 1)
+                pool.saving = True
+                try:
+                    coordinator.checkpoint(record.plan.version + 1)
+                finally:
+                    pool.saving = False
 
         report.images = coordinator.run(0, after_step).images_KICHW
-        report.kills = pool.kills
+        report.kills, report.phases = pool.kills, pool.phases
         assert not pool.plan, f"the run ended before {len(pool.plan)} of its kills"
         server_version = actors.get([actors.server.snapshot()])[0].version
     assert server_version == config.schedule.iterations * config.schedule.steps
@@ -222,7 +252,8 @@ class Nodes:
 def main() -> None:
     """Kill workers, the server and nodes of a three-node cluster, and compare the pixels."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--kills", type=int, default=21, help="in all, in turn of workers, server and nodes")
+    parser.add_argument("--kills", type=int, default=21, help="in all, of the kinds in turn")
+    parser.add_argument("--kinds", nargs="+", default=["worker", "server", "node"], choices=["worker", "server", "node"])
     parser.add_argument("--replicas", type=int, default=1, help="workers of the first member")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -231,7 +262,7 @@ def main() -> None:
     from whole_runs import tiniest
 
     folder = Path(tempfile.mkdtemp(prefix="hmdc-"))
-    kinds = [("worker", "server", "node")[index % 3] for index in range(arguments.kills)]
+    kinds = [arguments.kinds[index % len(arguments.kinds)] for index in range(arguments.kills)]
     random.Random(arguments.seed).shuffle(kinds)  # chaos, not secrets
     steps = 4 + arguments.kills
     members = [
@@ -254,7 +285,7 @@ def main() -> None:
         nodes.close()
         shutil.rmtree(folder, ignore_errors=True)
     same = np.array_equal(report.images, expected)
-    print(f"kills: {dict(report.kills)}; events: {dict(report.events)}; {seconds:.0f} s")  # noqa: T201
+    print(f"kills: {dict(report.kills)}, in {dict(report.phases)}; events: {dict(report.events)}; {seconds:.0f} s")  # noqa: T201
     print(  # noqa: T201
         f"seconds lost per recovery: median {statistics.median(report.seconds):.1f}, worst {max(report.seconds):.1f} "
         f"({len(report.seconds)} recoveries)"
