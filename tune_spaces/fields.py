@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from hmdc_ray.config import RunConfig
@@ -34,3 +35,23 @@ def replace(base: RunConfig, values: Sample) -> RunConfig:
 def near(value: float, factor: float, largest: float) -> tuple[float, float]:
     """Ends of a logarithmic range around a value: from a ``factor``-th of it to ``factor`` times it, at most ``largest``."""
     return value / factor, min(value * factor, largest)
+
+
+def together(*parts: ModuleType) -> tuple[Callable[[RunConfig], Space], Callable[[RunConfig, Sample], RunConfig]]:
+    """``space`` and ``apply`` of several spaces at once.
+
+    Args:
+        parts: in the order in which they are applied. One by which members leave the pool comes last, so that the fields of
+            all can be set before.
+    """
+
+    def space(base: RunConfig) -> Space:
+        return {path: domain for part in parts for path, domain in part.space(base).items()}
+
+    def apply(base: RunConfig, sample: Sample) -> RunConfig:
+        config = base
+        for part in parts:
+            config = part.apply(config, sample)
+        return config
+
+    return space, apply
