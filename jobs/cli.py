@@ -13,6 +13,7 @@ from jobs.console import fail
 from jobs.evaluate import evaluate
 from jobs.interchange import export, import_
 from jobs.listings import architectures, presets
+from jobs.plan import plan
 from jobs.prepare import prepare
 from jobs.pretrain import pretrain
 from jobs.status import status
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 _UsageError: Any = typer.BadParameter.__base__  # typer has its own copy of click's, or uses click itself
 
-for command in (condense, evaluate, tune, pretrain, presets, prepare, architectures):
+for command in (condense, evaluate, tune, pretrain, plan, presets, prepare, architectures):
     app.command()(command)
 app.command("import")(import_)
 app.command()(export)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs.configuration import read_configuration, tell_how_to_go_on
 from jobs.console import Address, Assignments, Data, console, say, shown
-
-if TYPE_CHECKING:
-    pass
 
 
 def condense(

@@ -53,8 +53,12 @@ def bench_config(data: str, steps: int, assignments: Sequence[str]) -> RunConfig
         images=ImagesConfig(ipc=10, formation=2, initialise="real", learning_rate=5e-3, normalise="max", clip=True),
         schedule=ScheduleConfig(training="real", real_images=2000, batch=128),
     )
-    length = ["schedule.iterations=1", f"schedule.steps={WARM_UP + steps + 1}"]
-    return apply_overrides(config, [*assignments, *length])
+    return with_length(apply_overrides(config, assignments), steps)
+
+
+def with_length(config: RunConfig, steps: int) -> RunConfig:
+    """One iteration that is long enough for the warm-up and so many measured steps."""
+    return apply_overrides(config, ["schedule.iterations=1", f"schedule.steps={WARM_UP + steps + 1}"])
 
 
 def tracked_config() -> RunConfig:

@@ -1,0 +1,169 @@
+"""What a pool of another size would take, predicted from a short measured profile of a small one.
+
+The model: members work at the same time, each on its own GPU, or on CPU cores that they share; replicas divide a member's
+matching, but each does all of its training. The server works in turn with the members, a little for each of them, and all
+that is moved passes its node.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hmdc_ray.errors import InputError
+
+
+@dataclass(frozen=True)
+class MemberProfile:
+    """What one member took in a step.
+
+    Attributes:
+        name: the member's name.
+        num_gpus: GPUs that its worker asks for.
+        matching: seconds of its matching over all classes, which replicas divide.
+        training: seconds of the rest, which every replica does.
+        peak_bytes: largest resident memory of its process.
+        received_bytes: of arrays that it received.
+    """
+
+    name: str
+    num_gpus: float
+    matching: float
+    training: float
+    peak_bytes: int
+    received_bytes: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One step of a pool, measured.
+
+    Attributes:
+        members: all that took part.
+        server_seconds: of the parameter server's work.
+        server_received_bytes: of arrays that it received.
+        server_peak_bytes: largest resident memory of its process.
+        bytes_per_second: at which arrays move between processes of this machine.
+    """
+
+    members: tuple[MemberProfile, ...]
+    server_seconds: float
+    server_received_bytes: float
+    server_peak_bytes: int
+    bytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the pool would run.
+
+    Attributes:
+        gpus_per_node: 0 for members that run on CPUs.
+        cores_per_node: for members that run on CPUs.
+        network_bytes_per_second: between nodes.
+    """
+
+    gpus_per_node: int
+    cores_per_node: int
+    network_bytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A pool of another size.
+
+    Attributes:
+        counts: how many members are like each measured one, by its name.
+        workers: processes of members, replicas included.
+        nodes: that hold them.
+        worker_peak_bytes: largest memory of a worker, by the measured member's name.
+        server_peak_bytes: of the server, which does not depend on the number of members.
+        bytes_per_step: of arrays that are received by any process.
+        parts: seconds of a step by what takes them: ``members``, ``server``, ``moving``.
+        slowest: the member, or ``cores`` where members wait for cores.
+    """
+
+    counts: Mapping[str, int]
+    workers: int
+    nodes: int
+    worker_peak_bytes: Mapping[str, int]
+    server_peak_bytes: int
+    bytes_per_step: float
+    parts: Mapping[str, float]
+    slowest: str
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Of all parts, one after the other."""
+        return sum(self.parts.values())
+
+    @property
+    def bottleneck(self) -> str:
+        """What takes the largest part of a step: a member's name, ``cores``, ``server`` or ``moving``."""
+        largest = max(self.parts, key=lambda part: self.parts[part])
+        return self.slowest if largest == "members" else largest
+
+
+def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> Prediction:
+    """Predict a step of a pool that repeats the measured members in turn.
+
+    Args:
+        profile: measured.
+        members: drawn for an iteration, at least 1.
+        replicas: workers of each, at least 1.
+        cluster: where they run; members on CPUs share the cores of one node.
+
+    Raises:
+        InputError: a member does not fit onto a node.
+    """
+    pool = [profile.members[index % len(profile.members)] for index in range(members)]
+    times = {member.name: member.matching / replicas + member.training for member in pool}
+    slowest = max(times, key=lambda name: times[name])
+    nodes = _nodes([member.num_gpus for member in pool for _ in range(replicas)], cluster)
+    on_cpus = replicas * sum(times[member.name] for member in pool if not member.num_gpus)
+    queued = on_cpus / cluster.cores_per_node
+    if queued > times[slowest]:
+        slowest = "cores"
+    grown = members / len(profile.members)
+    received = profile.server_received_bytes * grown + sum(member.received_bytes for member in pool)
+    rate = profile.bytes_per_second if nodes == 1 else cluster.network_bytes_per_second
+    parts = {
+        "members": max(queued, *times.values()),
+        "server": profile.server_seconds * grown,
+        "moving": received / rate,
+    }
+    return Prediction(
+        counts={member.name: sum(other is member for other in pool) for member in pool},
+        workers=members * replicas,
+        nodes=nodes,
+        worker_peak_bytes={member.name: member.peak_bytes for member in pool},
+        server_peak_bytes=profile.server_peak_bytes,
+        bytes_per_step=received,
+        parts=parts,
+        slowest=slowest,
+    )
+
+
+def _nodes(gpus: list[float], cluster: Cluster) -> int:
+    """Nodes that hold workers with these GPUs, filled one after the other; workers on CPUs go onto the first."""
+    largest = max(gpus)
+    if largest > cluster.gpus_per_node:
+        raise InputError(
+            f"--gpus-per-node is {cluster.gpus_per_node}, but a member asks for num_gpus {largest:g}: "
+            "must be at least as many, because a worker runs on one node"
+        )
+    free: list[float] = []
+    for wanted in sorted((count for count in gpus if count), reverse=True):
+        place = next((index for index, left in enumerate(free) if left >= wanted - 1e-9), None)
+        if place is None:
+            free.append(cluster.gpus_per_node - wanted)
+        else:
+            free[place] -= wanted
+    return max(1, len(free))
+
+
+def largest_memory(prediction: Prediction) -> int:
+    """Bytes that the fullest node needs: an equal part of the workers, at the largest one's size, and the server."""
+    workers = math.ceil(prediction.workers / prediction.nodes)
+    return workers * max(prediction.worker_peak_bytes.values()) + prediction.server_peak_bytes

@@ -1,0 +1,76 @@
+"""A short measured profile of a configuration's pool, from which larger ones are predicted."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import numpy as np
+import ray
+
+from hmdc_ray.actors.session import fetch, ray_session
+from hmdc_ray.capacity import MemberProfile, Profile
+from hmdc_ray.config import RunConfig
+from jobs.bench.configuration import with_length
+from jobs.bench.measure import Bench, Report, measure, worker_process
+from jobs.bench.traffic import SERVER
+
+TRAINING = ("training", "aligner_training")
+"""Phases that every replica of a member does; all others are divided."""
+
+MOVED = 64 * 2**20
+"""Bytes moved to measure the rate."""
+
+
+def profile(config: RunConfig, steps: int, report: Report) -> Profile:
+    """Measure a step with all members of the pool drawn; see :func:`jobs.bench.measure.measure`.
+
+    Seconds are those of the members one after the other in this process, where no two compete for a core.
+
+    Args:
+        config: the run; its schedule's length is not used.
+        steps: measured.
+        report: is told the course.
+    """
+    pool = config.pool.model_copy(update={"active": None, "warmup": 0})
+    with ray_session():
+        bench = measure(with_length(config.model_copy(update={"pool": pool}), steps), steps, report)
+        rate = _bytes_per_second()
+    return Profile(
+        members=tuple(_member(bench, index) for index in range(len(pool.members))),
+        server_seconds=median(step.busy(SERVER) for step in bench.one_process.steps),
+        server_received_bytes=sum(count for (process, _), count in bench.traffic.items() if process == SERVER),
+        server_peak_bytes=bench.actors.processes[SERVER].peak_bytes,
+        bytes_per_second=rate,
+    )
+
+
+def _member(bench: Bench, index: int) -> MemberProfile:
+    member = bench.config.pool.members[index]
+    process = worker_process(member.name)
+    phases = [step.phases[process] for step in bench.one_process.steps]
+    training = [sum(seconds for phase, seconds in step.items() if phase in TRAINING) for step in phases]
+    return MemberProfile(
+        name=member.name,
+        num_gpus=member.num_gpus,
+        matching=median(sum(step.values()) - trained for step, trained in zip(phases, training, strict=True)),
+        training=median(training),
+        peak_bytes=bench.actors.processes[process].peak_bytes,
+        received_bytes=sum(count for (receiver, _), count in bench.traffic.items() if receiver == process),
+    )
+
+
+def _bytes_per_second() -> float:
+    """From one process of this machine to another through Ray's object store, arrays copied out as the server does."""
+
+    def made() -> np.ndarray:
+        return np.ones(MOVED, np.uint8)
+
+    task = ray.remote(num_cpus=0, max_retries=0)(made)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        (array,) = fetch([task.remote()])
+        array.copy()
+        seconds.append(time.perf_counter() - start)
+    return MOVED / min(seconds)

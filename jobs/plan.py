@@ -1,0 +1,74 @@
+"""The command ``plan``: what a larger pool would take, from a short measured profile of a small one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from jobs.configuration import read_configuration
+from jobs.console import Assignments, Data, console
+
+if TYPE_CHECKING:
+    from hmdc_ray.capacity import Prediction
+
+GBIT = 1e9 / 8
+MB = 1e6
+
+
+def plan(
+    configuration: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="Preset, YAML file, or folder of a run.")],
+    members: Annotated[int | None, typer.Option(min=1, help="Members drawn for an iteration; the pool's without it.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Workers of each member.")] = 1,
+    gpus_per_node: Annotated[int, typer.Option(min=0, help="GPUs of a node, for members that ask for some.")] = 8,
+    cores_per_node: Annotated[int, typer.Option(min=1, help="Cores of a node, for members that run on CPUs.")] = (
+        os.cpu_count() or 1
+    ),
+    network: Annotated[float, typer.Option(min=0.001, help="Network between nodes in Gbit/s.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 1,
+    data: Data = None,
+    set_: Assignments = None,
+) -> None:
+    """Measure a few steps of the pool, and predict memory, bytes and seconds of a step of a larger one."""
+    assignments = [*(set_ or []), *([] if data is None else [f"data.source={data}"])]
+    config = read_configuration(configuration, assignments)
+    # Not before the arguments are known to be good: Ray and torch take seconds to import.
+    from hmdc_ray.capacity import Cluster, predict
+    from jobs.bench.profile import profile
+
+    cluster = Cluster(gpus_per_node, cores_per_node, network * GBIT)
+    measured = profile(config, steps, lambda line: console.print(line, style="dim", highlight=False))
+    small = predict(measured, len(measured.members), 1, cluster)
+    large = predict(measured, members or len(measured.members), replicas, cluster)
+    console.print(_table(small, large))
+
+
+def _table(small: Prediction, large: Prediction) -> Table:
+    """The measured pool and the one asked for, side by side."""
+    from hmdc_ray.capacity import largest_memory
+
+    table = Table(title="A step, predicted", title_justify="left", title_style="bold", header_style="", box=None)
+    table.add_column("")
+    table.add_column("measured pool", justify="right")
+    table.add_column("pool asked for", justify="right")
+
+    def row(name: str, *cells: str) -> None:
+        table.add_row(name, *cells)
+
+    pools = (small, large)
+    row("members", *("\n".join(f"{count} x {name}" for name, count in pool.counts.items()) for pool in pools))
+    row("workers", *(str(pool.workers) for pool in pools))
+    row("nodes", *(str(pool.nodes) for pool in pools))
+    for name in small.worker_peak_bytes:
+        cells = (pool.worker_peak_bytes.get(name) for pool in pools)
+        row(f"MB of a worker of {name}", *(f"{cell / MB:,.0f}" if cell else "-" for cell in cells))
+    row("MB of the server", *(f"{pool.server_peak_bytes / MB:,.0f}" for pool in pools))
+    row("MB of the fullest node", *(f"{largest_memory(pool) / MB:,.0f}" for pool in pools))
+    row("MB moved", *(f"{pool.bytes_per_step / MB:,.1f}" for pool in pools))
+    for part in small.parts:
+        row(f"seconds, {part}", *(f"{pool.parts[part]:.3f}" for pool in pools))
+    row("seconds", *(f"{pool.seconds_per_step:.3f}" for pool in pools))
+    row("takes most", *(pool.bottleneck for pool in pools))
+    return table

@@ -1,0 +1,68 @@
+"""Predictions against counts by hand, and the command on a tiny pool."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from whole_runs import CommandLine, tiniest, write_config
+
+from hmdc_ray.capacity import Cluster, MemberProfile, Profile, largest_memory, predict
+from hmdc_ray.errors import InputError
+
+SLOW = MemberProfile("slow", num_gpus=1, matching=8.0, training=2.0, peak_bytes=400, received_bytes=30.0)
+FAST = MemberProfile("fast", num_gpus=0.5, matching=1.0, training=0.5, peak_bytes=100, received_bytes=10.0)
+PROFILE = Profile((SLOW, FAST), server_seconds=0.5, server_received_bytes=100.0, server_peak_bytes=50, bytes_per_second=1000.0)
+CLUSTER = Cluster(gpus_per_node=2, cores_per_node=4, network_bytes_per_second=10.0)
+
+
+def test_the_measured_pool_is_predicted_as_it_was() -> None:
+    found = predict(PROFILE, 2, 1, CLUSTER)
+    assert found.counts == {"slow": 1, "fast": 1}
+    assert (found.workers, found.nodes) == (2, 1)
+    assert found.bytes_per_step == 140.0
+    assert found.parts == {"members": 10.0, "server": 0.5, "moving": 0.14}
+    assert (found.seconds_per_step, found.bottleneck) == (10.64, "slow")
+    assert largest_memory(found) == 2 * 400 + 50
+
+
+def test_replicas_divide_the_matching_and_not_the_training() -> None:
+    found = predict(PROFILE, 2, 4, Cluster(8, 4, 10.0))
+    assert found.parts["members"] == 8.0 / 4 + 2.0
+    assert (found.workers, found.nodes) == (8, 1)
+
+
+def test_members_repeat_in_turn_and_server_and_bytes_grow_with_them() -> None:
+    found = predict(PROFILE, 5, 1, CLUSTER)
+    assert found.counts == {"slow": 3, "fast": 2}
+    assert found.nodes == 2  # 3 + 2 x 0.5 GPUs, two a node
+    assert found.bytes_per_step == 2.5 * 100 + 3 * 30 + 2 * 10
+    assert found.parts == {"members": 10.0, "server": 1.25, "moving": 36.0}
+    assert found.bottleneck == "moving"
+
+
+def test_members_on_cpus_wait_for_cores() -> None:
+    on_cpus = replace(PROFILE, members=(replace(SLOW, num_gpus=0), replace(FAST, num_gpus=0)))
+    alone, many = predict(on_cpus, 2, 1, CLUSTER), predict(on_cpus, 8, 1, CLUSTER)
+    assert (alone.parts["members"], alone.bottleneck) == (10.0, "slow")
+    assert (many.parts["members"], many.bottleneck, many.nodes) == ((4 * 10.0 + 4 * 1.5) / 4, "cores", 1)
+
+
+def test_a_member_that_fits_no_node_is_refused() -> None:
+    with pytest.raises(InputError, match="--gpus-per-node is 0, but a member asks for num_gpus 1"):
+        predict(PROFILE, 2, 1, Cluster(0, 4, 10.0))
+
+
+def test_the_command_shows_the_measured_pool_and_the_one_asked_for(
+    ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_config(tmp_path / "tiny.yaml", tiniest(tmp_path))
+    out = CommandLine(monkeypatch, capsys).succeeds("plan", file, "--members", 6, "--cores-per-node", 64)
+    rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in out.splitlines() if line.startswith(" ")}
+    assert rows["workers"] == ["2", "6"]
+    assert "3 x convnet" in out and "3 x lenet" in out
+    server, larger = map(float, rows["seconds, server"])
+    assert server > 0 and abs(larger - 3 * server) < 0.01
+    assert float(rows["seconds"][1]) < 3 * float(rows["seconds"][0])
+    assert int(rows["MB of a worker of lenet"][0].replace(",", "")) > 100
