@@ -82,7 +82,11 @@ class RemoteWorker:
 
 
 class RemoteServer:
-    """A :class:`hmdc_ray.server.parameter_server.ParameterServer` in an actor; see there for the verbs."""
+    """A :class:`hmdc_ray.server.parameter_server.ParameterServer` in an actor; see there for the verbs.
+
+    What many members send is summed one after the other as it comes, so that the server never holds it all. Calls of one
+    caller are executed in the order in which they were made, so the order of a sum is that of the members.
+    """
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor
@@ -94,13 +98,17 @@ class RemoteServer:
         return _call(self.actor.snapshot)
 
     def consensus(self, plan: StepPlan, *features: Ref) -> Ref:
-        return _call(self.actor.consensus, plan, *features)
+        added = [_call(self.actor.add_features, plan, part) for part in features]
+        return _call(self.actor.form_consensus, plan, *added)
 
     def share(self, plan: StepPlan, *cotangents: Ref) -> Ref:
-        return _call(self.actor.share, plan, *cotangents)
+        added = [_call(self.actor.add_cotangents, plan, part) for part in cotangents]
+        return _call(self.actor.form_share, plan, *added)
 
     def collect(self, plan: StepPlan, members: int, *parts: Ref) -> Ref:
-        return _call(self.actor.collect, plan, members, *parts)
+        added = [_call(self.actor.add_gradients, plan, position, part) for position, part in enumerate(parts[:members])]
+        added += [_call(self.actor.add_pulled_back, plan, part) for part in parts[members:]]
+        return _call(self.actor.balance_chunk, plan, *added)
 
     def apply(self, plan: StepPlan) -> tuple[Ref, Ref]:
         snapshot, held = self.actor.apply.options(num_returns=2).remote(plan)

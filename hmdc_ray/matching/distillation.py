@@ -47,16 +47,11 @@ class Agreement:
         return total_BLTD / divisor_LT[:, :, None].to(total_BLTD)
 
     def consensus(self, features: Sequence[Tensor]) -> Tensor:
-        """Fbar of features in member order; of those that are finite, where some are not: they must not spoil the others."""
-        finite = [member for member, part in enumerate(features) if part.isfinite().all()] or list(range(len(features)))
-        total = None
-        for member in finite:
-            total = self.fold(total, features[member], member)
-        assert total is not None
-        if len(finite) == len(features):
-            return self.mean(total)
-        counts_LT = torch.where(self.kept_LT, self.masks_NLT[finite].sum(dim=0).clamp(min=1).double(), torch.inf)
-        return total / counts_LT[:, :, None].to(total)
+        """Fbar of features in member order; see :class:`RunningConsensus`."""
+        running = RunningConsensus(self)
+        for part in features:
+            running.add(part)
+        return running.mean()
 
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
         """The member's term of L_MD; the terms of all members sum to it."""
@@ -69,3 +64,38 @@ class Agreement:
     def own(self, member: int, cotangent_BLTD: Tensor) -> Tensor:
         """The part of a cotangent that belongs to tokens the member has."""
         return cotangent_BLTD * self.masks_NLT[member][:, :, None].to(cotangent_BLTD)
+
+
+class RunningConsensus:
+    """Fbar of a batch, from features that are added one member after the other, so that they need not all be held.
+
+    Features that are not finite have no say: they must not spoil the others. Where none are finite, neither is Fbar.
+
+    Args:
+        agreement: of the members drawn.
+    """
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._agreement = agreement
+        self._total: Tensor | None = None
+        self._finite: list[int] = []
+        self._members = 0
+
+    def add(self, features_BLTD: Tensor) -> None:
+        """Take the next member's features."""
+        member, self._members = self._members, self._members + 1
+        if features_BLTD.isfinite().all():
+            self._total = self._agreement.fold(self._total if self._finite else None, features_BLTD, member)
+            self._finite.append(member)
+        elif self._total is None:
+            self._total = torch.full_like(features_BLTD, torch.nan)
+
+    def mean(self) -> Tensor:
+        """Fbar of all that were added, (B, L, T, D)."""
+        agreement, total = self._agreement, self._total
+        assert total is not None, "no member's features"
+        if len(self._finite) == self._members:
+            return agreement.mean(total)
+        had_LT = agreement.masks_NLT[self._finite].sum(dim=0).clamp(min=1).double()
+        counts_LT = torch.where(agreement.kept_LT, had_LT, torch.inf)
+        return total / counts_LT[:, :, None].to(total)

@@ -6,7 +6,7 @@ Shapes: K classes (or a chunk of them), T targets: the members drawn, then the d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -54,21 +54,16 @@ class GradientBalance:
         self.period = period
         self.classes = classes
         self.history_KT = torch.empty(classes, 0, dtype=torch.float64)
+        self._chunk: _Chunk | None = None
 
     def reset(self, targets: int) -> None:
         """Start an iteration with this many targets: every history at its floor."""
         self.history_KT = torch.full((self.classes, targets), FLOOR, dtype=torch.float64)
 
     def balance(
-        self,
-        step: int,
-        labels: Sequence[int],
-        gradients: Sequence[Tensor],
-        loss_weights: Sequence[float],
-        reference: int,
-        admitted_KT: Tensor | None = None,
+        self, step: int, labels: Sequence[int], gradients: Sequence[Tensor], loss_weights: Sequence[float], reference: int
     ) -> Balanced:
-        """Update the history and combine the targets' gradients, in the order given.
+        """Update the history and combine the targets' gradients, in the order given: :meth:`open`, :meth:`add`, :meth:`close`.
 
         G = 1 / w_ref * sum_t lambda_t w_t G_t with w_t = min_s A_s / A_t. Only ratios of w matter; ``reference`` fixes
         the scale, so that one target, or no balancing, gives plain DC. A target that is zero or not finite in a class is
@@ -80,49 +75,97 @@ class GradientBalance:
             gradients: one (K, I, C, H, W) per target.
             loss_weights: lambda of each target.
             reference: position of the main member; if it does not enter, the first target that does is used.
-            admitted_KT: False where a target is to be left out; None: nowhere.
         """
-        stacked_TKP = torch.stack([gradient.flatten(1) for gradient in gradients])
-        magnitudes_KT = stacked_TKP.abs().amax(dim=2).T.double()
-        usable_KT = magnitudes_KT.isfinite() & (magnitudes_KT > 0)
-        if admitted_KT is not None:
-            usable_KT &= admitted_KT
-        self._update(step, torch.tensor(labels), magnitudes_KT, usable_KT)
-        weights_KT = self._weights(torch.tensor(labels), usable_KT, reference)
-        factors_KT = weights_KT * torch.tensor(loss_weights, dtype=torch.float64)
-        direction = torch.zeros_like(gradients[0])
-        sizes = []
-        for target, gradient in enumerate(gradients):
-            factor = factors_KT[:, target].to(gradient).view(-1, *[1] * (gradient.dim() - 1))
-            part = torch.where(factor > 0, gradient * factor, 0.0)
-            direction = direction + part
-            sizes.append(part.flatten(1).abs().sum(dim=1).double())
-        sizes_KT = torch.stack(sizes, dim=1)
-        shares_KT = sizes_KT / sizes_KT.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        norms_KT = stacked_TKP.double().norm(dim=2).T
-        return Balanced(direction, weights_KT, shares_KT, magnitudes_KT, norms_KT, weights_KT > 0)
+        self.open(step, labels)
+        for gradient, loss_weight in zip(gradients, loss_weights, strict=True):
+            self.add(gradient, loss_weight)
+        return self.close(reference)
 
-    def _update(self, step: int, labels: Tensor, magnitudes_KT: Tensor, usable_KT: Tensor) -> None:
-        history_KT = self.history_KT[labels]
-        at_floor_KT = history_KT <= FLOOR
-        due_KT = usable_KT & (at_floor_KT | (step % self.period == 0))
-        updated_KT = {
-            "none": history_KT,
-            "sum": history_KT + magnitudes_KT,
-            "max": torch.maximum(history_KT, magnitudes_KT),
-            "ema": torch.where(at_floor_KT, magnitudes_KT, 0.5 * history_KT + 0.5 * magnitudes_KT),
-            "last": magnitudes_KT,
-        }[self.mode]
-        self.history_KT[labels] = torch.where(due_KT, updated_KT.clamp(min=FLOOR), history_KT)
+    def open(self, step: int, labels: Sequence[int]) -> None:
+        """Begin a chunk of classes; what another one has left unfinished is forgotten."""
+        self._chunk = _Chunk(step, torch.tensor(labels), torch.full((len(labels),), torch.nan, dtype=torch.float64))
 
-    def _weights(self, labels: Tensor, usable_KT: Tensor, reference: int) -> Tensor:
+    def add(self, gradient: Tensor, loss_weight: float, admitted_K: Tensor | None = None) -> None:
+        """Take the next target into the sum; its gradient (K, I, C, H, W) is not needed afterwards.
+
+        Until all are known, weights are relative to the first target that enters in a class.
+
+        Args:
+            gradient: of the target.
+            loss_weight: its lambda.
+            admitted_K: False where it is to be left out; None: nowhere.
+        """
+        chunk, flat_KP = self._chunk, gradient.flatten(1)
+        assert chunk is not None, "no chunk is open"
+        magnitudes_K = flat_KP.abs().amax(dim=1).double()
+        usable_K = magnitudes_K.isfinite() & (magnitudes_K > 0)
+        if admitted_K is not None:
+            usable_K &= admitted_K
+        history_K = self._updated(chunk.step, chunk.labels, len(chunk.weights), magnitudes_K, usable_K)
         if self.mode == "none":
-            return usable_KT.double()
-        history_KT = self.history_KT[labels]
-        enters_KT = usable_KT & (history_KT > FLOOR)
-        least_K1 = torch.where(enters_KT, history_KT, torch.inf).amin(dim=1, keepdim=True)
-        weights_KT = torch.where(enters_KT, least_K1 / history_KT, 0.0)
-        first_K = enters_KT.int().argmax(dim=1)
-        reference_K = torch.where(enters_KT[:, reference], reference, first_K)
-        scale_K1 = weights_KT.gather(1, reference_K[:, None])
-        return torch.where(enters_KT, weights_KT / scale_K1, 0.0)
+            weights_K = usable_K.double()
+        else:
+            enters_K = usable_K & (history_K > FLOOR)
+            chunk.base_K = torch.where(chunk.base_K.isnan() & enters_K, history_K, chunk.base_K)
+            weights_K = torch.where(enters_K, chunk.base_K / history_K, 0.0)
+        factor = (weights_K * loss_weight).to(gradient).view(-1, *[1] * (gradient.dim() - 1))
+        part = torch.where(factor > 0, gradient * factor, 0.0)
+        chunk.direction = part if chunk.direction is None else chunk.direction + part
+        chunk.weights.append(weights_K)
+        chunk.magnitudes.append(magnitudes_K)
+        chunk.sizes.append(part.flatten(1).abs().sum(dim=1).double())
+        chunk.norms.append(flat_KP.double().norm(dim=1))
+
+    def close(self, reference: int) -> Balanced:
+        """The chunk's outcome, with the scale of the target at ``reference``, or else of the first that entered."""
+        chunk, self._chunk = self._chunk, None
+        assert chunk is not None and chunk.direction is not None, "a chunk without targets"
+        weights_KT, sizes_KT = torch.stack(chunk.weights, dim=1), torch.stack(chunk.sizes, dim=1)
+        entered_KT = weights_KT > 0
+        scale_K = torch.where(entered_KT[:, reference], weights_KT[:, reference], 1.0)  # that of the first is 1
+        direction = chunk.direction / scale_K.to(chunk.direction).view(-1, *[1] * (chunk.direction.dim() - 1))
+        return Balanced(
+            direction=direction,
+            weights_KT=weights_KT / scale_K[:, None],
+            shares_KT=sizes_KT / sizes_KT.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny),
+            magnitudes_KT=torch.stack(chunk.magnitudes, dim=1),
+            norms_KT=torch.stack(chunk.norms, dim=1),
+            entered_KT=entered_KT,
+        )
+
+    def _updated(self, step: int, labels: Tensor, target: int, magnitudes_K: Tensor, usable_K: Tensor) -> Tensor:
+        """A of a target after this step, which is kept."""
+        history_K = self.history_KT[labels, target]
+        at_floor_K = history_K <= FLOOR
+        due_K = usable_K & (at_floor_K | (step % self.period == 0))
+        updated_K = {
+            "none": history_K,
+            "sum": history_K + magnitudes_K,
+            "max": torch.maximum(history_K, magnitudes_K),
+            "ema": torch.where(at_floor_K, magnitudes_K, 0.5 * history_K + 0.5 * magnitudes_K),
+            "last": magnitudes_K,
+        }[self.mode]
+        self.history_KT[labels, target] = torch.where(due_K, updated_K.clamp(min=FLOOR), history_K)
+        return self.history_KT[labels, target]
+
+
+@dataclass
+class _Chunk:
+    """A chunk of classes whose targets are being added.
+
+    Attributes:
+        step: within the iteration.
+        labels: the classes.
+        base_K: history of the first target that entered in each class; NaN before.
+        direction: sum of the weighted gradients.
+        weights, magnitudes, sizes, norms: one (K,) for each target so far.
+    """
+
+    step: int
+    labels: Tensor
+    base_K: Tensor
+    direction: Tensor | None = None
+    weights: list[Tensor] = field(default_factory=list)
+    magnitudes: list[Tensor] = field(default_factory=list)
+    sizes: list[Tensor] = field(default_factory=list)
+    norms: list[Tensor] = field(default_factory=list)

@@ -6,12 +6,14 @@ Shapes: K classes, I stored images per class, C x H x W an image; N members draw
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
-from hmdc_ray.matching.distillation import Agreement
+from hmdc_ray.matching.distillation import Agreement, RunningConsensus
 from hmdc_ray.matching.ssd import common_size, token_mask
 from hmdc_ray.messages import (
     Array,
@@ -76,6 +78,7 @@ class ParameterServer:
         self.agreement: Agreement | None = None
         self._direction_KICHW = torch.zeros_like(self.images.images_KICHW)
         self._collected: set[int] = set()
+        self._sums = _Sums()
 
     def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[MemberTaps]) -> None:
         """Start an iteration: forget the balance's history, and learn which tokens each member drawn has.
@@ -85,6 +88,7 @@ class ParameterServer:
             members: positions of the members drawn.
             drawn: their taps, or nothing without mutual distillation.
         """
+        self._sums = _Sums()
         self.agreement = None
         if drawn:
             size = common_size([member.taps for member in drawn])
@@ -96,54 +100,92 @@ class ParameterServer:
         """A copy of the images with their version."""
         return Snapshot(self.images.version, self.images.images_KICHW.numpy().copy())
 
-    def consensus(self, plan: StepPlan, *features: Features) -> Features:
-        """Mean over members of every batch of features, given in the order of the pool.
+    def add_features(self, plan: StepPlan, features: Features) -> None:
+        """Take the next member's features, in the order of the pool; they are not needed afterwards."""
+        check_version("a feature", features.version, plan.version)
+        assert self.agreement is not None
+        sums = self._sums
+        sums.consensus = sums.consensus or [RunningConsensus(self.agreement) for _ in features.batches]
+        for running, batch in zip(sums.consensus, features.batches, strict=True):
+            running.add(torch.tensor(batch))
+
+    def form_consensus(self, plan: StepPlan, *_: None) -> Features:
+        """Mean over members of every batch of the features added.
 
         In a batch where a member's features are not finite it has no say.
-        """
-        for part in features:
-            check_version("a feature", part.version, plan.version)
-        assert self.agreement is not None
-        batches = zip(*(part.batches for part in features), strict=True)
-        return Features(plan.version, tuple(self._mean(batch) for batch in batches))
-
-    def share(self, plan: StepPlan, *cotangents: Cotangents) -> Cotangents:
-        """Each member's share of the summed cotangents: the sum over members, divided by how many have the token."""
-        assert self.agreement is not None
-        for part in cotangents:
-            check_version("a cotangent", part.version, plan.version)
-        shares = []
-        for batch in zip(*(part.batches for part in cotangents), strict=True):
-            total = torch.from_numpy(batch[0].copy())
-            for array in batch[1:]:
-                total += torch.tensor(array)
-            shares.append(self.agreement.mean(total).numpy())
-        return Cotangents(plan.version, cotangents[0].labels, tuple(shares))
-
-    def collect(self, plan: StepPlan, members: int, *parts: Gradients | PulledBack) -> BalanceRecord:
-        """Balance one chunk of classes and keep its direction until :meth:`apply`.
 
         Args:
             plan: the step.
-            members: N.
-            parts: the gradients of the N members in the order of the pool, then their pulled-back gradients, if any.
+            _: what the calls that added returned, where they went through Ray: if one of them failed, so does this one.
         """
-        for part in parts:
-            check_version("a gradient", part.version, self.images.version)
-        gradients = [part for part in parts[:members] if isinstance(part, Gradients)]
-        pulled = [part for part in parts[members:] if isinstance(part, PulledBack)]
-        labels = gradients[0].labels
-        targets = [torch.tensor(part.classification_KICHW) for part in gradients]
-        weights = [self.loss_weights[member] for member in plan.members]
-        losses = [part.classification_losses for part in gradients]
-        shared = [part.distillation_KICHW for part in gradients if part.distillation_KICHW is not None]
-        if shared:
-            targets.append(_sum([*shared, *(part.images_KICHW for part in pulled)]))
-            weights.append(self.distillation_weight)
-            losses.append(tuple(map(sum, zip(*(part.distillation_losses for part in gradients), strict=True))))
-        admitted_KT = self.spikes.admits(labels, losses)
+        formed, self._sums = self._sums.consensus, _Sums()
+        return Features(plan.version, tuple(running.mean().numpy() for running in formed))
+
+    def consensus(self, plan: StepPlan, *features: Features) -> Features:
+        """:meth:`add_features` of all members, then :meth:`form_consensus`."""
+        for part in features:
+            self.add_features(plan, part)
+        return self.form_consensus(plan)
+
+    def add_cotangents(self, plan: StepPlan, cotangents: Cotangents) -> None:
+        """Take the next member's cotangents, in the order of the pool; they are not needed afterwards."""
+        check_version("a cotangent", cotangents.version, plan.version)
+        self._sums.labels = cotangents.labels
+        self._sums.cotangents = _added(self._sums.cotangents, cotangents.batches)
+
+    def form_share(self, plan: StepPlan, *_: None) -> Cotangents:
+        """Each member's share of the cotangents added: their sum, divided by how many members have the token.
+
+        The arguments are those of :meth:`form_consensus`.
+        """
+        assert self.agreement is not None
+        sums, self._sums = self._sums, _Sums()
+        return Cotangents(plan.version, sums.labels, tuple(self.agreement.mean(total).numpy() for total in sums.cotangents))
+
+    def share(self, plan: StepPlan, *cotangents: Cotangents) -> Cotangents:
+        """:meth:`add_cotangents` of all members, then :meth:`form_share`."""
+        for part in cotangents:
+            self.add_cotangents(plan, part)
+        return self.form_share(plan)
+
+    def add_gradients(self, plan: StepPlan, position: int, part: Gradients) -> None:
+        """Take the gradients of the member at this position among those drawn; they are not needed afterwards.
+
+        Args:
+            plan: the step.
+            position: members come in order; the first opens a chunk of classes.
+            part: what the member computed.
+        """
+        check_version("a gradient", part.version, self.images.version)
+        if position == 0:
+            self._sums = _Sums(labels=part.labels)
+            self.balance.open(plan.step, part.labels)
+        sums = self._sums
+        weight = self.loss_weights[plan.members[position]]
+        admitted_K = self.spikes.admits(part.labels, position, part.classification_losses)
+        self.balance.add(torch.tensor(part.classification_KICHW), weight, admitted_K)
+        if part.distillation_KICHW is not None:
+            sums.distillation = _added(sums.distillation, [part.distillation_KICHW])
+            losses = zip(sums.losses, part.distillation_losses, strict=True)
+            sums.losses = tuple(map(sum, losses)) if position else part.distillation_losses
+
+    def add_pulled_back(self, plan: StepPlan, part: PulledBack) -> None:
+        """Take a member's gradient through the consensus, after the gradients of all, in the order of the pool."""
+        check_version("a gradient", part.version, self.images.version)
+        self._sums.distillation = _added(self._sums.distillation, [part.images_KICHW])
+
+    def balance_chunk(self, plan: StepPlan, *_: None) -> BalanceRecord:
+        """Balance the targets of the chunk whose gradients were added, and keep its direction until :meth:`apply`.
+
+        The arguments are those of :meth:`form_consensus`.
+        """
+        sums, self._sums = self._sums, _Sums()
+        labels = sums.labels
+        for distillation_KICHW in sums.distillation:
+            admitted_K = self.spikes.admits(labels, len(plan.members), sums.losses)
+            self.balance.add(distillation_KICHW, self.distillation_weight, admitted_K)
         reference = plan.members.index(self.main) if self.main in plan.members else 0
-        balanced = self.balance.balance(plan.step, labels, targets, weights, reference, admitted_KT)
+        balanced = self.balance.close(reference)
         self._direction_KICHW[list(labels)] = balanced.direction
         self._collected.update(labels)
         return BalanceRecord(
@@ -154,6 +196,22 @@ class ParameterServer:
             balanced.norms_KT.numpy(),
             balanced.entered_KT.numpy(),
         )
+
+    def collect(self, plan: StepPlan, members: int, *parts: Gradients | PulledBack) -> BalanceRecord:
+        """:meth:`add_gradients` of the N members, :meth:`add_pulled_back` of all if any, then :meth:`balance_chunk`.
+
+        Args:
+            plan: the step.
+            members: N.
+            parts: the gradients of the N members in the order of the pool, then their pulled-back gradients, if any.
+        """
+        for position, part in enumerate(parts[:members]):
+            assert isinstance(part, Gradients), part
+            self.add_gradients(plan, position, part)
+        for part in parts[members:]:
+            assert isinstance(part, PulledBack), part
+            self.add_pulled_back(plan, part)
+        return self.balance_chunk(plan)
 
     def apply(self, plan: StepPlan) -> tuple[Snapshot, tuple[int, ...]]:
         """Apply the step to the images, once every class has been collected; returns the new images, and the classes held back
@@ -209,14 +267,30 @@ class ParameterServer:
             self.balance.history_KT = torch.tensor(state.arrays["history"])
             self.spikes.means_KT = torch.tensor(state.arrays["losses"])
         self._collected.clear()  # of a step that was not finished
-
-    def _mean(self, batch: Sequence[Array]) -> Array:
-        assert self.agreement is not None
-        return self.agreement.consensus([torch.tensor(array) for array in batch]).numpy()
+        self._sums = _Sums()
 
 
-def _sum(arrays: Sequence[Array]) -> torch.Tensor:
-    total = torch.tensor(arrays[0])
-    for array in arrays[1:]:
-        total += torch.tensor(array)
-    return total
+@dataclass
+class _Sums:
+    """What is being summed over members.
+
+    Attributes:
+        consensus: one for each batch of features.
+        cotangents: one for each batch, (B, L, T, D).
+        distillation: the gradient of the distillation target, (K, I, C, H, W); none before the first part.
+        losses: its value in each class.
+        labels: classes of the chunk.
+    """
+
+    consensus: list[RunningConsensus] = field(default_factory=list)
+    cotangents: list[Tensor] = field(default_factory=list)
+    distillation: list[Tensor] = field(default_factory=list)
+    losses: tuple[float, ...] = ()
+    labels: tuple[int, ...] = ()
+
+
+def _added(totals: Sequence[Tensor], parts: Sequence[Array]) -> list[Tensor]:
+    """Running sums with the next parts; at first a copy of the parts."""
+    if not totals:
+        return [torch.tensor(part) for part in parts]
+    return [total.add_(torch.tensor(part)) for total, part in zip(totals, parts, strict=True)]

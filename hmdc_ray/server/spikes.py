@@ -30,19 +30,24 @@ class SpikeGuard:
         """Start an iteration with this many targets, of which nothing is known: the networks are fresh."""
         self.means_KT = torch.full((self.classes, targets if self.factor else 0), torch.nan, dtype=torch.float64)
 
-    def admits(self, labels: Sequence[int], losses_TK: Sequence[Sequence[float]]) -> Tensor | None:
-        """Which targets may enter the update, (K, T); None: all.
+    def admits(self, labels: Sequence[int], target: int, losses: Sequence[float]) -> Tensor | None:
+        """In which of these classes a target may enter the update, bool (K,); None: in all.
 
         A loss enters the mean as at most the largest that is admitted, so that a lasting change is soon admitted again; one
         that is not finite does not enter it, and is left to the balance, which judges gradients.
+
+        Args:
+            labels: the classes.
+            target: position of the target.
+            losses: its value in each of the classes.
         """
         if self.factor is None:
             return None
-        losses_KT = torch.tensor(losses_TK, dtype=torch.float64).T
-        means_KT = self.means_KT[list(labels)]
-        limits_KT = torch.where(means_KT.isnan(), torch.inf, self.factor * means_KT)
-        admitted_KT = ~(losses_KT.isfinite() & (losses_KT > limits_KT))
-        counted_KT = torch.minimum(losses_KT, limits_KT)
-        updated_KT = torch.where(means_KT.isnan(), losses_KT, DECAY * means_KT + (1 - DECAY) * counted_KT)
-        self.means_KT[list(labels)] = torch.where(losses_KT.isfinite(), updated_KT, means_KT)
-        return admitted_KT
+        losses_K = torch.tensor(losses, dtype=torch.float64)
+        means_K = self.means_KT[list(labels), target]
+        limits_K = torch.where(means_K.isnan(), torch.inf, self.factor * means_K)
+        admitted_K = ~(losses_K.isfinite() & (losses_K > limits_K))
+        counted_K = torch.minimum(losses_K, limits_K)
+        updated_K = torch.where(means_K.isnan(), losses_K, DECAY * means_K + (1 - DECAY) * counted_K)
+        self.means_KT[list(labels), target] = torch.where(losses_K.isfinite(), updated_K, means_K)
+        return admitted_K

@@ -9,9 +9,11 @@ from hmdc_ray.server.spikes import DECAY, SpikeGuard
 
 
 def admitted(guard: SpikeGuard, labels: list[int], *losses: list[float]) -> list[list[bool]]:
-    found = guard.admits(labels, losses)
-    assert found is not None
-    return found.tolist()
+    """Classes x targets."""
+    found = [guard.admits(labels, target, values) for target, values in enumerate(losses)]
+    columns = [column.tolist() for column in found if column is not None]
+    assert len(columns) == len(losses)
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def guarded(targets: int = 1, classes: int = 2) -> SpikeGuard:
@@ -23,7 +25,7 @@ def guarded(targets: int = 1, classes: int = 2) -> SpikeGuard:
 def test_without_a_factor_there_is_no_guard() -> None:
     guard = SpikeGuard(None, 2)
     guard.reset(2)
-    assert guard.admits([0, 1], [(1.0, 1.0), (1e30, math.nan)]) is None
+    assert guard.admits([0, 1], 1, (1e30, math.nan)) is None
     assert guard.means_KT.shape == (2, 0)
 
 
