@@ -10,6 +10,7 @@ import ray
 
 from hmdc_ray.actors.session import fetch, ray_session, remote
 from hmdc_ray.config import DistillationConfig, RunConfig
+from hmdc_ray.errors import RunError
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
 from hmdc_ray.run import evaluate
@@ -90,13 +91,20 @@ class Study:
 
     def _choose(self) -> dict[str, float]:
         """The best learning rate of every row by mean accuracy on validation data, one student of each architecture."""
-        places = list(self.outcomes)
-        accuracies = self._judge(places, 1, "validation")
+        accuracies = {place: self._judge_alone(place) for place in self.outcomes}
         chosen = {name: max(GRID, key=lambda rate: _mean(accuracies[name, rate, 0])) for name in ROWS}
         for name, best in chosen.items():
             rates = ", ".join(f"{rate:g}: {100 * _mean(accuracies[name, rate, 0]):.1f} %" for rate in GRID)
             self.say(f"{name}: learning rate {best:g} ({rates} on validation data)")
         return chosen
+
+    def _judge_alone(self, place: Place) -> dict[str, float]:
+        """Accuracy on validation data of one student of each architecture; all 0 if one cannot learn from the images."""
+        try:
+            return self._judge([place], 1, "validation")[place]
+        except RunError as error:
+            self.say(f"{self._name(place)} is out: {error}")
+            return dict.fromkeys((student.name for student in self._config(place).evaluation.students), 0.0)
 
     def _judge(
         self, places: Sequence[Place], seeds: int, split: str, temperature: float | None = None
@@ -106,7 +114,8 @@ class Study:
         distillation = None if temperature is None else DistillationConfig(temperatures=(temperature,))
         wanted = {"seeds": seeds, "split": split, "distillation": distillation}
         config = config.model_copy(update={"seed": 0, "evaluation": config.evaluation.model_copy(update=wanted)})
-        file = self.folder / f"accuracies-{split}{'' if temperature is None else '-distilled'}.json"
+        folder = self._path(places[0]) if len(places) == 1 else self.folder
+        file = folder / f"accuracies-{split}{'' if temperature is None else '-distilled'}.json"
         evaluation: Evaluation = evaluate([self.outcomes[place].condensed for place in places], config)
         evaluation.write(file)
         return {

@@ -1,0 +1,41 @@
+"""What the study decides; its runs are those of other tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.errors import RunError
+from jobs.study import run as module
+from jobs.study.condensing import Outcome
+from jobs.study.rows import GRID, ROWS
+from jobs.study.run import Study
+
+DIVERGES = GRID[-1]
+
+
+def test_a_rate_from_whose_images_nothing_can_be_learned_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    study = Study("digits", None, tmp_path, 2, 1, [], said.append)
+    for name in ROWS:
+        for rate in GRID:  # the images hold the rate
+            images = torch.full((10, 1, 16, 16), rate)
+            condensed = CondensedSet(images, torch.arange(10), tuple("0123456789"), (0.5,), (0.5,))
+            study.outcomes[name, rate, 0] = Outcome(condensed, 1.0, 1, {})
+
+    def evaluate(sets: list[CondensedSet], config: Any) -> Any:
+        (only,) = sets
+        rate = float(only.images[0, 0, 0, 0])
+        if rate == DIVERGES:
+            raise RunError("student 'mlp': training diverges")
+        summaries = {student.name: SimpleNamespace(mean=rate / 10) for student in config.evaluation.students}
+        return SimpleNamespace(sets=[SimpleNamespace(summaries=summaries)], write=lambda file: None)
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    assert study._choose() == dict.fromkeys(ROWS, GRID[-2])
+    assert sum("is out: student 'mlp': training diverges" in line for line in said) == len(ROWS)
