@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmdc_ray.models.network import Tap
+if TYPE_CHECKING:  # messages can be read by processes without torch
+    from hmdc_ray.models.network import Tap
 
 Array = NDArray[np.floating]
 Rows = NDArray[np.int64]

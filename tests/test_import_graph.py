@@ -94,6 +94,7 @@ def test_modules_form_no_circle() -> None:
         ("jobs.cli", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
         ("jobs.dry_run", ("ray", "mlflow")),
         ("hmdc_ray.run", ("mlflow",)),
+        ("jobs.simulation.members", ("torch", "ray", "mlflow", "pyarrow")),
     ],
 )
 def test_what_is_slow_is_not_imported_in_vain(module: str, slow: tuple[str, ...]) -> None:

@@ -125,7 +125,7 @@ def measure(config: RunConfig, steps: int, report: Report) -> Bench:
     validate(config, info)
     # The actors first: the peak memory of this process is then the driver's.
     actors = _measure_actors(config, info, steps, report)
-    one_process, traffic = _measure_one_process(config, info, steps, report)
+    one_process, traffic = measure_one_process(config, info, steps, report)
     return Bench(config, info, actors, one_process, traffic)
 
 
@@ -155,9 +155,10 @@ def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Re
     return Measurement(tuple(taken[WARM_UP:]), load, before)
 
 
-def _measure_one_process(
+def measure_one_process(
     config: RunConfig, info: DatasetInfo, steps: int, report: Report
 ) -> tuple[Measurement, dict[tuple[str, str], float]]:
+    """Measure workers and server in this process, one after the other; also the bytes that would move, see :class:`Bench`."""
     load = os.getloadavg()[0]
     cache = cache_folder(config.data.cache)
     keep_freed_memory()  # as the actors do

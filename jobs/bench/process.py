@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ class ProcessUse:
     """A process, seen from inside.
 
     Attributes:
+        pid: process id.
         cpu_seconds: processor time of all its threads so far.
         peak_bytes: largest resident memory so far; shared pages count in every process that touches them.
         data_resident_bytes: pages of decoded data sets that it has mapped and touched.
@@ -21,6 +23,7 @@ class ProcessUse:
             size, whose sum over processes is what the machine spends.
     """
 
+    pid: int
     cpu_seconds: float
     peak_bytes: int
     data_resident_bytes: int
@@ -36,6 +39,7 @@ def process_use(host: object, cache: Path) -> ProcessUse:
     """
     maps = [entry for entry in psutil.Process().memory_maps() if Path(entry.path).parent == cache]
     return ProcessUse(
+        pid=os.getpid(),
         cpu_seconds=time.process_time(),
         peak_bytes=_peak_bytes(Path("/proc/self/status").read_text()),
         data_resident_bytes=sum(entry.rss for entry in maps),

@@ -1,0 +1,66 @@
+"""The command ``python -m jobs.simulation``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.bench.configuration import bench_config
+from jobs.console import run_alone
+
+COLUMNS = (
+    "members",
+    "seconds",
+    "computing",
+    "outside",
+    "server s",
+    "share",
+    "GB in",
+    "MB server",
+    "MB driver",
+    "GB machine",
+)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+@app.command()
+def simulation(
+    members: Annotated[list[int] | None, typer.Option(min=2, help="Members; may be repeated.")] = None,
+    classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 100,
+    side: Annotated[int, typer.Option(min=16, help="Height and width of the images.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a real member that are measured first.")] = 1,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
+) -> None:
+    """Run one step of pools of many members: real server, real exchange, members that only wait as long as one computes."""
+    console = Console(width=140)
+    assignments = ["images.ipc=50", "images.formation=1", "matching.classes_per_call=2", *(set_ or [])]
+    config = bench_config("digits", 1, assignments)
+    # Not before the arguments are known to be good: Ray and torch take seconds to import.
+    from jobs.simulation.measure import measured
+    from jobs.simulation.run import simulate, table_rows
+
+    def report(line: str) -> None:
+        console.print(line, style="dim", highlight=False)
+
+    sizes, taps = measured(config, side, steps, report)
+    report(", ".join(f"{name} {seconds:.2f} s a class" for name, seconds in sizes.seconds.items()))
+    results = [simulate(config, count, classes, sizes, taps, report) for count in members or [2, 8, 64]]
+    table = Table(title=f"A step, {classes} classes of {side}x{side}", title_justify="left", header_style="", box=None)
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for row in table_rows(results):
+        table.add_row(*row)
+    console.print(table)
+
+
+def main() -> None:
+    """Run the command; see :func:`jobs.console.run_alone`."""
+    run_alone(app)
+
+
+if __name__ == "__main__":
+    main()

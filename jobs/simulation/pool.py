@@ -1,0 +1,103 @@
+"""A pool of simulated members and a real parameter server, as the coordinator sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from hmdc_ray.actors.handles import RemoteServer
+from hmdc_ray.actors.session import Ref, fetch, remote, wait
+from hmdc_ray.messages import MemberTaps, State
+from hmdc_ray.recovery import Healed
+from hmdc_ray.schedule import StepPlan
+from jobs.simulation.members import Members, Sizes
+
+TIMEOUT = 24 * 3600.0
+"""Seconds that a step may take."""
+
+
+class SimulatedWorker:
+    """One member's verbs; what a member computes, a shared process waits for.
+
+    Args:
+        host: actor of :class:`jobs.simulation.members.Members`.
+        member: number among the members of all hosts.
+        taps: of its network.
+    """
+
+    def __init__(self, host: Any, member: int, taps: MemberTaps) -> None:
+        self._host = host
+        self._member = member
+        self._taps = ray.put(taps)
+        self._nothing = ray.put(None)
+        self._turn = 0
+
+    def begin(self, iteration: int) -> Ref:
+        return self._taps
+
+    def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> Ref:
+        return self._nothing
+
+    def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Ref) -> Ref:
+        (features,) = self._call("features", plan, labels, snapshot)
+        return features
+
+    def match(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Ref, consensus: Ref) -> tuple[Ref, Ref, Ref]:
+        gradients, cotangents, record = self._call("match", plan, labels, consensus, returns=3)
+        return gradients, cotangents, record
+
+    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Ref) -> Ref:
+        (pulled,) = self._call("pull_back", plan, labels, cotangents)
+        return pulled
+
+    def state(self) -> Ref:
+        return ray.put(State({}))
+
+    def restore(self, state: Ref) -> Ref:
+        return self._nothing
+
+    def _call(self, verb: str, plan: StepPlan, labels: tuple[int, ...], needed: Ref, returns: int = 1) -> Sequence[Ref]:
+        turn, self._turn = self._turn, self._turn + 1
+        method = getattr(self._host, verb).options(num_returns=returns)
+        found = method.remote(self._member, turn, plan.version, labels, needed)
+        return found if returns > 1 else [found]
+
+
+class SimulatedPool:
+    """Members on a few hosts, and a server.
+
+    Args:
+        members: how many.
+        hosts: processes that they share.
+        sizes: of every member.
+        taps: of every member's network.
+        server: class and arguments of the parameter server.
+    """
+
+    def __init__(self, members: int, hosts: int, sizes: Sizes, taps: MemberTaps, server: tuple[type, dict[str, Any]]) -> None:
+        made = remote(Members).options(num_cpus=0, max_restarts=0)
+        self.hosts = [made.remote(sizes) for _ in range(min(hosts, members))]
+        places = [self.hosts[member % len(self.hosts)] for member in range(members)]
+        self.workers: list[Any] = [SimulatedWorker(host, member, taps) for member, host in enumerate(places)]
+        kind, arguments = server
+        self.actor = remote(kind).options(num_cpus=0, max_restarts=0).remote(**arguments)
+        self.server = RemoteServer(self.actor)
+
+    def get(self, references: Sequence[Ref]) -> list[Any]:
+        """Wait for results."""
+        wait(references, TIMEOUT, lambda: None, "the simulation")
+        return fetch(references)
+
+    def keep(self, references: Sequence[Ref]) -> None:
+        """Cuts are not what is measured."""
+
+    def heal(self) -> Healed:
+        """Nothing is lost here."""
+        raise AssertionError("a process of the simulation was lost")
+
+    def close(self) -> None:
+        """Stop all actors."""
+        for actor in [*self.hosts, self.actor]:
+            ray.kill(actor)
