@@ -1,0 +1,99 @@
+"""Instance norm against torch's group norm, derivative by derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hmdc_ray.models.instance_norm import InstanceNorm
+
+SHAPE = (3, 4, 5, 6)
+CHANNELS = SHAPE[1]
+
+Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def drawn(dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = SHAPE, offset: float = 0.3) -> list[Tensor]:
+    """Input, weight, bias; then directions for y, gx, gw and gb."""
+    generator = torch.Generator().manual_seed(7)
+    channels = (shape[1],)
+    tensors = [torch.randn(size, generator=generator, dtype=torch.float64) for size in (shape, channels, channels)]
+    tensors[0] += offset
+    directions = [torch.randn(size, generator=generator, dtype=torch.float64) for size in (shape, shape, channels, channels)]
+    return [tensor.to(dtype) for tensor in (*tensors, *directions)]
+
+
+def ours(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    layer = InstanceNorm(len(weight)).to(weight.dtype)
+    found: Tensor = torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+    return found
+
+
+def torchs(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.group_norm(x, len(weight), weight, bias)
+
+
+def derivatives(layer: Layer, tensors: list[Tensor]) -> list[Tensor]:
+    """Output, first derivatives, and the derivatives of those in a direction with respect to everything."""
+    x, weight, bias, gy, *directions = (tensor.clone() for tensor in tensors)
+    inputs = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+    gy.requires_grad_()
+    y = layer(*inputs)
+    first = torch.autograd.grad(y, inputs, grad_outputs=gy, create_graph=True)
+    second = torch.autograd.grad(first, (x, weight, gy), grad_outputs=directions)
+    return [y, *first, *second]
+
+
+def test_all_derivatives_are_group_norms_in_float64() -> None:
+    for found, expected in zip(derivatives(ours, drawn()), derivatives(torchs, drawn()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_derivatives_agree_with_finite_differences() -> None:
+    inputs = [tensor.requires_grad_() for tensor in drawn()[:3]]
+    assert torch.autograd.gradcheck(ours, inputs)
+    assert torch.autograd.gradgradcheck(ours, inputs)
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_float32_is_as_exact_as_group_norm(offset: float) -> None:
+    """Also where the mean of a map is several times its deviation."""
+    shape = (4, 8, 16, 16)
+    exact = derivatives(torchs, drawn(shape=shape, offset=offset))
+    found, plain = (derivatives(layer, drawn(torch.float32, shape, offset)) for layer in (ours, torchs))
+    for mine, other, truth in zip(found, plain, exact, strict=True):
+        error, theirs = ((tensor.double() - truth).norm() / truth.norm() for tensor in (mine, other))
+        assert error < 4 * theirs + 1e-6
+
+
+def test_a_gradient_through_two_layers_and_any_memory_layout() -> None:
+    x, weight, bias, gy, direction, *_ = drawn()
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    gy = gy.expand(2, *SHAPE)[1].transpose(2, 3).transpose(2, 3)
+
+    def second(layer: Layer) -> Tensor:
+        y = layer(layer(x, weight, bias).relu(), weight, bias)
+        (gx,) = torch.autograd.grad(y, x, grad_outputs=gy, create_graph=True)
+        return torch.autograd.grad(gx, x, grad_outputs=direction)[0]
+
+    torch.testing.assert_close(second(ours), second(torchs), rtol=1e-10, atol=1e-10)
+
+
+def test_other_number_formats_are_left_to_group_norm() -> None:
+    x = drawn(torch.float32)[0].bfloat16()
+    layer = InstanceNorm(CHANNELS).bfloat16()
+    assert torch.equal(layer(x), torchs(x, layer.weight, layer.bias))
+
+
+def test_parameters_have_the_names_of_group_norm() -> None:
+    assert InstanceNorm(CHANNELS).state_dict().keys() == torch.nn.GroupNorm(CHANNELS, CHANNELS).state_dict().keys()
+
+
+def test_without_gradients_nothing_is_kept() -> None:
+    x, weight, bias, *_ = drawn()
+    with torch.no_grad():
+        assert torch.equal(ours(x, weight, bias), torchs(x, weight, bias))
