@@ -8,7 +8,7 @@ that is moved passes its node.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hmdc_ray.errors import InputError
@@ -24,7 +24,8 @@ class MemberProfile:
         matching: seconds of its matching over all classes, which replicas divide.
         training: seconds of the rest, which every replica does.
         peak_bytes: largest resident memory of its process.
-        received_bytes: of arrays that it received.
+        shared_bytes: of arrays that it received for its matching, which replicas divide.
+        each_bytes: of other arrays that it received, as every replica does.
     """
 
     name: str
@@ -32,7 +33,8 @@ class MemberProfile:
     matching: float
     training: float
     peak_bytes: int
-    received_bytes: float
+    shared_bytes: float
+    each_bytes: float
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Profile:
         server_received_bytes: of arrays that it received.
         server_peak_bytes: largest resident memory of its process.
         bytes_per_second: at which arrays move between processes of this machine.
+        classes: that the matching goes through.
+        threads: of every worker.
     """
 
     members: tuple[MemberProfile, ...]
@@ -52,6 +56,8 @@ class Profile:
     server_received_bytes: float
     server_peak_bytes: int
     bytes_per_second: float
+    classes: int
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,22 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> 
         cluster: where they run; members on CPUs share the cores of one node.
 
     Raises:
-        InputError: a member does not fit onto a node.
+        InputError: a member does not fit onto a node, or there are more replicas than classes.
     """
+    if replicas > profile.classes:
+        raise InputError(f"--replicas is {replicas}, but the data has {profile.classes} classes, which replicas share")
     pool = [profile.members[index % len(profile.members)] for index in range(members)]
-    times = {member.name: member.matching / replicas + member.training for member in pool}
+    part = math.ceil(profile.classes / replicas) / profile.classes  # of the replica with most classes
+    times = {member.name: part * member.matching + member.training for member in pool}
     slowest = max(times, key=lambda name: times[name])
-    nodes = _nodes([member.num_gpus for member in pool for _ in range(replicas)], cluster)
-    on_cpus = replicas * sum(times[member.name] for member in pool if not member.num_gpus)
-    queued = on_cpus / cluster.cores_per_node
+    nodes = count_nodes([member.num_gpus for member in pool for _ in range(replicas)], cluster)
+    on_cpus = sum(member.matching + replicas * member.training for member in pool if not member.num_gpus)
+    queued = on_cpus * profile.threads / cluster.cores_per_node
     if queued > times[slowest]:
         slowest = "cores"
     grown = members / len(profile.members)
-    received = profile.server_received_bytes * grown + sum(member.received_bytes for member in pool)
+    received = profile.server_received_bytes * grown
+    received += sum(member.shared_bytes + replicas * member.each_bytes for member in pool)
     rate = profile.bytes_per_second if nodes == 1 else cluster.network_bytes_per_second
     parts = {
         "members": max(queued, *times.values()),
@@ -145,8 +155,12 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> 
     )
 
 
-def _nodes(gpus: list[float], cluster: Cluster) -> int:
-    """Nodes that hold workers with these GPUs, filled one after the other; workers on CPUs go onto the first."""
+def count_nodes(gpus: Sequence[float], cluster: Cluster) -> int:
+    """Nodes that hold workers with these GPUs, filled one after the other; workers on CPUs go onto the first.
+
+    Raises:
+        InputError: a worker does not fit onto a node.
+    """
     largest = max(gpus)
     if largest > cluster.gpus_per_node:
         raise InputError(

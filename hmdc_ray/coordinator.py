@@ -65,6 +65,7 @@ class ServerHandle(Protocol):
     """The calls to the parameter server; see :class:`hmdc_ray.server.parameter_server.ParameterServer`."""
 
     def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[Any]) -> Reference: ...
+    def renewed(self, position: int) -> Reference: ...
     def snapshot(self) -> Reference: ...
     def consensus(self, plan: StepPlan, *features: Reference) -> Reference: ...
     def share(self, plan: StepPlan, *cotangents: Reference) -> Reference: ...
@@ -275,7 +276,7 @@ class Coordinator:
 
     def _renew(self, plan: StepPlan, member: int) -> None:
         worker = self.pool.workers[member]
-        calls = [worker.renew(plan.iteration)]
+        calls = [worker.renew(plan.iteration), self.pool.server.renewed(plan.members.index(member))]
         if self._distils(plan):
             calls.append(worker.align(plan.iteration, self._taps))
         self.pool.get(calls)

@@ -28,6 +28,10 @@ class LostProcessError(RunError):
     """A process of the pool is gone, does not answer, or took a result with it; what it held can be restored from a cut."""
 
 
+class DivergedError(RunError):
+    """A training whose loss does not stay finite: with these images, this network and this learning rate."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: the closest known one, or the whole list when nothing is close.
 

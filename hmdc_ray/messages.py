@@ -122,7 +122,8 @@ class BalanceRecord:
         weights_KT: weights relative to the reference target.
         shares_KT: part of each target in the update, in [0, 1].
         norms_KT: Euclidean norm of each target's gradient.
-        entered_KT: False where a target was left out, because its gradient was zero, not finite, or below the history's floor.
+        entered_KT: False where a target was left out, because its gradient was zero, not finite, or below the history's floor,
+            or its loss jumped.
     """
 
     labels: tuple[int, ...]

@@ -98,7 +98,8 @@ class TerminalProgress:
             if target not in self._warned:
                 self._warned.add(target)
                 self._console.print(
-                    f"[yellow]step {done}: {target} is left out in {classes} classes, its gradient is zero or not finite"
+                    f"[yellow]step {done}: {target} is left out in {classes} classes, its gradient is zero or not finite,"
+                    " or its loss jumped"
                 )
 
     def trouble(self, text: str) -> None:

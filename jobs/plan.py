@@ -35,10 +35,11 @@ def plan(
     assignments = [*(set_ or []), *([] if data is None else [f"data.source={data}"])]
     config = read_configuration(configuration, assignments)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
-    from hmdc_ray.capacity import Cluster, predict
+    from hmdc_ray.capacity import Cluster, count_nodes, predict
     from jobs.bench.profile import profile
 
     cluster = Cluster(gpus_per_node, cores_per_node, network * GBIT)
+    count_nodes([member.num_gpus for member in config.pool.members], cluster)
     measured = profile(config, steps, lambda line: console.print(line, style="dim", highlight=False))
     small = predict(measured, len(measured.members), 1, cluster)
     large = predict(measured, members or len(measured.members), replicas, cluster)

@@ -71,7 +71,7 @@ def test_phases_add_up_to_no_more_than_the_step(finished: Finished) -> None:
 
 def test_each_worker_has_all_phases_of_a_step_with_distillation(finished: Finished) -> None:
     expected = {"data", "forward", "real_gradients", "synthetic_gradients", "second_derivative", "distillation_real"}
-    expected |= {"distillation_synthetic", "pull_back", "training", "aligner_training"}
+    expected |= {"distillation_synthetic", "pull_back", "training", "training_data", "aligner_training"}
     for half in (finished.bench.actors, finished.bench.one_process):
         assert [set(half.steps[0].phases[worker]) for worker in ("worker a", "worker a_b")] == [expected, expected]
     assert {"consensus", "share", "collect", "apply"} <= set(finished.bench.one_process.steps[0].phases["server"])

@@ -11,9 +11,17 @@ from whole_runs import CommandLine, tiniest, write_config
 from hmdc_ray.capacity import Cluster, MemberProfile, Profile, largest_memory, predict
 from hmdc_ray.errors import InputError
 
-SLOW = MemberProfile("slow", num_gpus=1, matching=8.0, training=2.0, peak_bytes=400, received_bytes=30.0)
-FAST = MemberProfile("fast", num_gpus=0.5, matching=1.0, training=0.5, peak_bytes=100, received_bytes=10.0)
-PROFILE = Profile((SLOW, FAST), server_seconds=0.5, server_received_bytes=100.0, server_peak_bytes=50, bytes_per_second=1000.0)
+SLOW = MemberProfile("slow", num_gpus=1, matching=8.0, training=2.0, peak_bytes=400, shared_bytes=20.0, each_bytes=10.0)
+FAST = MemberProfile("fast", num_gpus=0.5, matching=1.0, training=0.5, peak_bytes=100, shared_bytes=10.0, each_bytes=0.0)
+PROFILE = Profile(
+    (SLOW, FAST),
+    server_seconds=0.5,
+    server_received_bytes=100.0,
+    server_peak_bytes=50,
+    bytes_per_second=1000.0,
+    classes=10,
+    threads=1,
+)
 CLUSTER = Cluster(gpus_per_node=2, cores_per_node=4, network_bytes_per_second=10.0)
 
 
@@ -29,8 +37,11 @@ def test_the_measured_pool_is_predicted_as_it_was() -> None:
 
 def test_replicas_divide_the_matching_and_not_the_training() -> None:
     found = predict(PROFILE, 2, 4, Cluster(8, 4, 10.0))
-    assert found.parts["members"] == 8.0 / 4 + 2.0
+    assert found.parts["members"] == 3 / 10 * 8.0 + 2.0  # of ten classes one replica has three
     assert (found.workers, found.nodes) == (8, 1)
+    assert found.bytes_per_step == 100 + (20 + 4 * 10) + 10
+    with pytest.raises(InputError, match="--replicas is 11, but the data has 10 classes"):
+        predict(PROFILE, 2, 11, Cluster(16, 4, 10.0))
 
 
 def test_members_repeat_in_turn_and_server_and_bytes_grow_with_them() -> None:
@@ -47,6 +58,9 @@ def test_members_on_cpus_wait_for_cores() -> None:
     alone, many = predict(on_cpus, 2, 1, CLUSTER), predict(on_cpus, 8, 1, CLUSTER)
     assert (alone.parts["members"], alone.bottleneck) == (10.0, "slow")
     assert (many.parts["members"], many.bottleneck, many.nodes) == ((4 * 10.0 + 4 * 1.5) / 4, "cores", 1)
+    assert predict(replace(on_cpus, threads=2), 8, 1, CLUSTER).parts["members"] == 2 * many.parts["members"]
+    shared = predict(on_cpus, 8, 2, CLUSTER)  # replicas take cores too, for the training that each does
+    assert shared.parts["members"] == (4 * (8.0 + 2 * 2.0) + 4 * (1.0 + 2 * 0.5)) / 4
 
 
 def test_a_member_that_fits_no_node_is_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.errors import RunError
+from hmdc_ray.errors import DivergedError
 from jobs.study import run as module
 from jobs.study.condensing import Outcome
 from jobs.study.rows import GRID, ROWS
@@ -32,7 +32,7 @@ def test_a_rate_from_whose_images_nothing_can_be_learned_is_not_chosen(tmp_path:
         (only,) = sets
         rate = float(only.images[0, 0, 0, 0])
         if rate == DIVERGES:
-            raise RunError("student 'mlp': training diverges")
+            raise DivergedError("student 'mlp': training diverges")
         summaries = {student.name: SimpleNamespace(mean=rate / 10) for student in config.evaluation.students}
         return SimpleNamespace(sets=[SimpleNamespace(summaries=summaries)], write=lambda file: None)
 

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
 
 from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, largest_node, remote
 from hmdc_ray.config import MemberConfig, RunConfig
-from hmdc_ray.errors import RunError
 from hmdc_ray.evaluation.course import conduct
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
@@ -50,7 +48,7 @@ class RayTasks:
                 done, _ = ray.wait(list(pending), num_returns=1, timeout=POLL_SECONDS)
                 self._check()
                 for reference in done:
-                    yield pending.pop(reference), _value(reference)
+                    yield pending.pop(reference), fetch([reference])[0]
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
@@ -60,16 +58,6 @@ def _call(folder: str, function: Callable[..., Any], *arguments: Any) -> Any:
     import_from(folder)
     keep_freed_memory()
     return function(*arguments)
-
-
-def _value(reference: Ref) -> Any:
-    try:
-        (value,) = fetch([reference])
-    except RayTaskError as error:
-        if isinstance(error.cause, RunError):  # told in one line, without the remote traceback
-            raise RunError(str(error.cause)) from None
-        raise
-    return value
 
 
 def evaluate_on_ray(

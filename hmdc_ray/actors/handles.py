@@ -94,6 +94,9 @@ class RemoteServer:
     def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[MemberTaps]) -> Ref:
         return _call(self.actor.begin, iteration, members, drawn)
 
+    def renewed(self, position: int) -> Ref:
+        return _call(self.actor.renewed, position)
+
     def snapshot(self) -> Ref:
         return _call(self.actor.snapshot)
 

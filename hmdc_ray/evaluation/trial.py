@@ -11,7 +11,7 @@ import numpy as np
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig, StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.errors import DivergedError, InputError
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.images import Kind, training_images
 from hmdc_ray.evaluation.protocol import Recipe, recipe
@@ -130,7 +130,7 @@ class Classroom:
             role: what an error calls it.
 
         Raises:
-            RunError: training diverged; names the student, the images and the seed.
+            DivergedError: training diverged; names the student, the images and the seed.
         """
         images, labels_N = training_images(
             trial.kind, trial.seed_index, self.condensed, self.dataset, self.run_seed, rows=rows, device=self.device
@@ -143,7 +143,7 @@ class Classroom:
         except FloatingPointError as error:
             name = trial.student.name
             field = f"evaluation.students.{name}" if role == "student" else "evaluation.distillation.teacher"
-            raise RunError(
+            raise DivergedError(
                 f"{role} {name!r} on {trial.kind} images, seed {trial.seed_index} of run seed {self.run_seed}: {error}; "
                 f"training diverges at learning rate {chosen.learning_rate:g}, set {field}.learning_rate to a smaller one"
             ) from error

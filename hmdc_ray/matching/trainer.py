@@ -107,7 +107,7 @@ class Trainer:
 
     def _forward(self, plan: StepPlan, batch: int) -> tuple[Tensor, Tensor | None]:
         member = self.member
-        with member.clock.phase("data"):
+        with member.clock.phase("training_data"):
             images, labels = self._batch(plan, batch)
         with member.clock.phase("training"), forked(member.key("train_network", plan.iteration, plan.step, batch=batch)):
             member.network.train()

@@ -24,7 +24,7 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
         device: where students are trained, ``cpu`` or ``cuda``.
 
     Raises:
-        RunError: a student's training diverged.
+        DivergedError: a student's training diverged.
     """
     assert config.evaluation.split == "validation", config.evaluation.split
     alone = {"baselines": "none", "whole_data_epochs": None, "whole_data": None, "augmentation_robust": False}

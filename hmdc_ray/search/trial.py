@@ -19,7 +19,7 @@ from hmdc_ray.actors.session import import_from
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.errors import DivergedError, InputError
 from hmdc_ray.files import append_json_line, read_json_lines
 from hmdc_ray.located import located
 from hmdc_ray.search.judging import judge, mean_accuracy, worst
@@ -105,16 +105,13 @@ class _Trial:
                 group=group,
                 parent=self._task.parent,
             )
-        except _Useless as error:
+        except DivergedError as error:  # nothing can be learned from the images
             self._give_up(str(error))
 
     def _judge(self, version: int, condensed: CondensedSet) -> dict[str, float]:
         config = self._config
         device = "cuda" if config.evaluation.num_gpus > 0 and torch.cuda.is_available() else "cpu"
-        try:
-            evaluation = judge(condensed, config, self._dataset, device)
-        except RunError as error:
-            raise _Useless(str(error)) from error
+        evaluation = judge(condensed, config, self._dataset, device)
         name, lowest = worst(evaluation)
         steps = [record for record in read_json_lines(self._folder / "metrics.jsonl") if record["step"] <= version]
         self._judged = RungRecord(
@@ -162,10 +159,6 @@ class _Trial:
         done = (last.version, last.iterations) if last else (0, 0)
         self._add(RungRecord(*done, WHOLE, 0.0, 0.0, "", {}, last.seconds if last else 0.0, problem))
         self._send(self._records[-1])
-
-
-class _Useless(Exception):  # noqa: N818  # a finding, not a fault
-    """The configuration's images cannot be learned from."""
 
 
 def _take_over(folder: Path) -> int:

@@ -96,6 +96,10 @@ class ParameterServer:
         self.balance.reset(len(members) + bool(drawn))
         self.spikes.reset(len(members) + bool(drawn))
 
+    def renewed(self, position: int) -> None:
+        """The member at this position among those drawn has fresh weights."""
+        self.spikes.forget(position)
+
     def snapshot(self) -> Snapshot:
         """A copy of the images with their version."""
         return Snapshot(self.images.version, self.images.images_KICHW.numpy().copy())

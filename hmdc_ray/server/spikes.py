@@ -10,6 +10,9 @@ from torch import Tensor
 DECAY = 0.9
 """Part of the running mean that stays from one step to the next."""
 
+DECAY_REFUSED = 0.5
+"""The same after a loss that was refused: a lasting change is soon admitted again."""
+
 
 class SpikeGuard:
     """Compares the loss of each target and class with its running mean over the iteration so far.
@@ -30,11 +33,15 @@ class SpikeGuard:
         """Start an iteration with this many targets, of which nothing is known: the networks are fresh."""
         self.means_KT = torch.full((self.classes, targets if self.factor else 0), torch.nan, dtype=torch.float64)
 
+    def forget(self, target: int) -> None:
+        """The target's network is a fresh one."""
+        self.means_KT[:, target : target + 1] = torch.nan
+
     def admits(self, labels: Sequence[int], target: int, losses: Sequence[float]) -> Tensor | None:
         """In which of these classes a target may enter the update, bool (K,); None: in all.
 
-        A loss enters the mean as at most the largest that is admitted, so that a lasting change is soon admitted again; one
-        that is not finite does not enter it, and is left to the balance, which judges gradients.
+        A refused loss enters the mean as the largest that would have been admitted, at a higher weight. One that is not finite
+        does not enter it, and is left to the balance, which judges gradients.
 
         Args:
             labels: the classes.
@@ -45,9 +52,10 @@ class SpikeGuard:
             return None
         losses_K = torch.tensor(losses, dtype=torch.float64)
         means_K = self.means_KT[list(labels), target]
-        limits_K = torch.where(means_K.isnan(), torch.inf, self.factor * means_K)
+        known_K = means_K > 0  # neither NaN nor a loss of 0, of which nothing is a multiple
+        limits_K = torch.where(known_K, self.factor * means_K, torch.inf)
         admitted_K = ~(losses_K.isfinite() & (losses_K > limits_K))
-        counted_K = torch.minimum(losses_K, limits_K)
-        updated_K = torch.where(means_K.isnan(), losses_K, DECAY * means_K + (1 - DECAY) * counted_K)
+        decays_K = torch.where(admitted_K, torch.full_like(losses_K, DECAY), DECAY_REFUSED)
+        updated_K = torch.where(known_K, decays_K * means_K + (1 - decays_K) * losses_K.minimum(limits_K), losses_K)
         self.means_KT[list(labels), target] = torch.where(losses_K.isfinite(), updated_K, means_K)
         return admitted_K

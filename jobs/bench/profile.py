@@ -15,8 +15,11 @@ from jobs.bench.configuration import with_length
 from jobs.bench.measure import Bench, Report, measure, worker_process
 from jobs.bench.traffic import SERVER
 
-TRAINING = ("training", "aligner_training")
-"""Phases that every replica of a member does; all others are divided."""
+UNDIVIDED = ("training_data", "training", "aligner_training", "kmeans")
+"""Phases that every replica of a member does, or one alone; all others are divided."""
+
+SHARED_CALLS = ("match", "pull_back")
+"""Calls whose messages go to one replica each; those of all others go to every one."""
 
 MOVED = 64 * 2**20
 """Bytes moved to measure the rate."""
@@ -32,7 +35,8 @@ def profile(config: RunConfig, steps: int, report: Report) -> Profile:
         steps: measured.
         report: is told the course.
     """
-    pool = config.pool.model_copy(update={"active": None, "warmup": 0})
+    members = tuple(member.model_copy(update={"replicas": 1, "probability": None}) for member in config.pool.members)
+    pool = config.pool.model_copy(update={"members": members, "active": None, "warmup": 0})
     with ray_session():
         bench = measure(with_length(config.model_copy(update={"pool": pool}), steps), steps, report)
         rate = _bytes_per_second()
@@ -42,6 +46,8 @@ def profile(config: RunConfig, steps: int, report: Report) -> Profile:
         server_received_bytes=sum(count for (process, _), count in bench.traffic.items() if process == SERVER),
         server_peak_bytes=bench.actors.processes[SERVER].peak_bytes,
         bytes_per_second=rate,
+        classes=len(bench.info.class_names),
+        threads=config.cluster.threads,
     )
 
 
@@ -49,14 +55,17 @@ def _member(bench: Bench, index: int) -> MemberProfile:
     member = bench.config.pool.members[index]
     process = worker_process(member.name)
     phases = [step.phases[process] for step in bench.one_process.steps]
-    training = [sum(seconds for phase, seconds in step.items() if phase in TRAINING) for step in phases]
+    training = [sum(seconds for phase, seconds in step.items() if phase in UNDIVIDED) for step in phases]
+    received = {call: count for (receiver, call), count in bench.traffic.items() if receiver == process}
+    shared = sum(count for call, count in received.items() if call in SHARED_CALLS)
     return MemberProfile(
         name=member.name,
         num_gpus=member.num_gpus,
         matching=median(sum(step.values()) - trained for step, trained in zip(phases, training, strict=True)),
         training=median(training),
         peak_bytes=bench.actors.processes[process].peak_bytes,
-        received_bytes=sum(count for (receiver, _), count in bench.traffic.items() if receiver == process),
+        shared_bytes=shared,
+        each_bytes=sum(received.values()) - shared,
     )
 
 
@@ -69,8 +78,10 @@ def _bytes_per_second() -> float:
     task = ray.remote(num_cpus=0, max_retries=0)(made)
     seconds = []
     for _ in range(3):
+        reference = task.remote()
+        ray.wait([reference], fetch_local=False)
         start = time.perf_counter()
-        (array,) = fetch([task.remote()])
+        (array,) = fetch([reference])
         array.copy()
         seconds.append(time.perf_counter() - start)
     return MOVED / min(seconds)

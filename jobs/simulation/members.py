@@ -46,7 +46,7 @@ class Members:
     def __init__(self, sizes: Sizes) -> None:
         self._sizes = sizes
         self._turns: dict[int, int] = defaultdict(int)
-        self._changed = asyncio.Condition()
+        self._changed: dict[int, asyncio.Condition] = defaultdict(asyncio.Condition)
         real, synthetic = (np.full((batch, *sizes.features), FILL, np.float32) for batch in (sizes.real, sizes.synthetic))
         self._batches, self._cotangent = (real, synthetic), synthetic
 
@@ -71,12 +71,13 @@ class Members:
 
     async def _wait(self, member: int, turn: int, exchange: str, classes: int) -> None:
         """Wait for the member's turn, and then as long as it would compute."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._turns[member] == turn)
+        changed = self._changed[member]
+        async with changed:
+            await changed.wait_for(lambda: self._turns[member] == turn)
         await asyncio.sleep(classes * self._sizes.seconds[exchange])
-        async with self._changed:
+        async with changed:
             self._turns[member] += 1
-            self._changed.notify_all()
+            changed.notify_all()
 
     def _images(self, labels: tuple[int, ...]) -> np.ndarray:
         return np.full((len(labels), *self._sizes.images), FILL, np.float32)

@@ -77,7 +77,8 @@ class SimulatedPool:
     """
 
     def __init__(self, members: int, hosts: int, sizes: Sizes, taps: MemberTaps, server: tuple[type, dict[str, Any]]) -> None:
-        made = remote(Members).options(num_cpus=0, max_restarts=0)
+        # A call that waits for its turn must not keep out the one whose turn it is.
+        made = remote(Members).options(num_cpus=0, max_restarts=0, max_concurrency=1_000_000)
         self.hosts = [made.remote(sizes) for _ in range(min(hosts, members))]
         places = [self.hosts[member % len(self.hosts)] for member in range(members)]
         self.workers: list[Any] = [SimulatedWorker(host, member, taps) for member, host in enumerate(places)]

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import psutil
 
-from hmdc_ray.actors.session import fetch, ray_session
+from hmdc_ray.actors.session import ray_session
 from hmdc_ray.config import RunConfig
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.messages import MemberTaps
@@ -98,12 +98,12 @@ def simulate(
         simulated = SimulatedPool(members, HOSTS, sizes, taps, (ParameterServer, server))
         try:
             cache = Path(folder)
-            (before,) = fetch([simulated.actor.__ray_call__.remote(process_use, cache)])
+            (before,) = simulated.get([simulated.actor.__ray_call__.remote(process_use, cache)])
             memory.watch("server", before.pid)
             steps: list[StepRecord] = []
             report(f"{members} members: a step")
             Coordinator(config, simulated, classes=classes, train_images=classes).run(0, steps.append)
-            (after,) = fetch([simulated.actor.__ray_call__.remote(process_use, cache)])
+            (after,) = simulated.get([simulated.actor.__ray_call__.remote(process_use, cache)])
         finally:
             simulated.close()
     gradients = 3 * int(np.prod(sizes.images))

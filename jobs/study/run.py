@@ -10,7 +10,7 @@ import ray
 
 from hmdc_ray.actors.session import fetch, ray_session, remote
 from hmdc_ray.config import DistillationConfig, RunConfig
-from hmdc_ray.errors import RunError
+from hmdc_ray.errors import DivergedError
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
 from hmdc_ray.run import evaluate
@@ -102,7 +102,7 @@ class Study:
         """Accuracy on validation data of one student of each architecture; all 0 if one cannot learn from the images."""
         try:
             return self._judge([place], 1, "validation")[place]
-        except RunError as error:
+        except DivergedError as error:
             self.say(f"{self._name(place)} is out: {error}")
             return dict.fromkeys((student.name for student in self._config(place).evaluation.students), 0.0)
 

@@ -36,8 +36,11 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.records import StepRecord
 from hmdc_ray.recovery import Healed
 
-PHASES = {"round": 0.15, "cut": 0.005, "save": 0.02}
-"""What the pool is doing when a kill comes, with the most seconds after the coordinator began to wait for it to be done."""
+PHASES = {"round": 0.15, "cut": 0.0, "save": 0.0}
+"""What the pool is doing when a kill comes, with the most seconds after the coordinator began to wait for it to be done.
+
+Cuts and saves take little time: the kill comes when their calls are made, and before they are waited for.
+"""
 
 NodeKill = Callable[[], None]
 
@@ -140,18 +143,22 @@ class ChaosPool:
         kind = self.plan.pop(0).kind
         self.kills[kind] += 1
         self.phases[phase] += 1
-        timer = threading.Timer(self._draws.uniform(0, PHASES[phase]), self._kill, (kind,))
+        *workers, server = self._pids
+        arguments = kind, server if kind == "server" else self._draws.choice(workers)
+        if not PHASES[phase]:
+            self._kill(*arguments)
+            return
+        timer = threading.Timer(self._draws.uniform(0, PHASES[phase]), self._kill, arguments)
         timer.start()
         self._timers.append(timer)
 
-    def _kill(self, kind: str) -> None:
+    def _kill(self, kind: str, pid: int) -> None:
         if kind == "node":
             assert self._node_kill is not None
             self._node_kill()
             return
-        *workers, server = self._pids
         with suppress(ProcessLookupError):
-            os.kill(server if kind == "server" else self._draws.choice(workers), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
     def _process_ids(self) -> list[int]:
         actors = [worker.actor for member in self.pool.workers for worker in member.workers]

@@ -34,7 +34,6 @@ def test_killed_workers_and_servers_change_no_pixel(ray_local: None, tmp_path: P
     kinds = ["worker", "server", "worker", "server"]
     report = disturbed(config, tmp_path / "chaos", kinds, seed=replicas)
     assert report.kills == {"worker": 2, "server": 2}
-    assert report.phases == {"round": 2, "cut": 1, "save": 1}
     assert report.events["recovered"] >= 1
     assert sorted(set(report.versions)) == list(range(8))
     np.testing.assert_array_equal(report.images, undisturbed(config, tmp_path / "peace"))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from hmdc_ray.server.spikes import DECAY, SpikeGuard
+from hmdc_ray.server.spikes import DECAY, DECAY_REFUSED, SpikeGuard
 
 
 def admitted(guard: SpikeGuard, labels: list[int], *losses: list[float]) -> list[list[bool]]:
@@ -40,16 +40,31 @@ def test_the_mean_is_an_exponential_one_in_which_a_spike_counts_as_the_limit() -
     mean = 2.0
     for loss in (2.0, 4.0, 1.0, 500.0, 3.0):
         admitted(guard, [0], [loss])
-        mean = DECAY * mean + (1 - DECAY) * min(loss, 3.0 * mean)
+        decay = DECAY_REFUSED if loss > 3.0 * mean else DECAY
+        mean = decay * mean + (1 - decay) * min(loss, 3.0 * mean)
         np.testing.assert_allclose(guard.means_KT.item(), mean, rtol=1e-14)
 
 
 def test_a_lasting_change_is_admitted_in_the_end() -> None:
+    for factor, longest in ((1.5, 10), (3.0, 3), (5.0, 2)):
+        guard = SpikeGuard(factor, 1)
+        guard.reset(1)
+        admitted(guard, [0], [1.0])
+        course = [admitted(guard, [0], [10.0]) == [[True]] for _ in range(20)]
+        first = course.index(True)
+        assert 1 <= first <= longest and all(course[first:])
+
+
+def test_a_loss_of_zero_says_nothing_of_the_next() -> None:
     guard = guarded(classes=1)
-    admitted(guard, [0], [1.0])
-    course = [admitted(guard, [0], [10.0]) == [[True]] for _ in range(20)]
-    first = course.index(True)
-    assert 1 < first < 10 and all(course[first:])
+    assert [admitted(guard, [0], [loss]) for loss in (0.0, 1.0, 2.0, 7.0)] == [[[True]], [[True]], [[True]], [[False]]]
+
+
+def test_a_fresh_network_is_not_judged_by_the_old_one() -> None:
+    guard = guarded(targets=2)
+    admitted(guard, [0, 1], [1.0, 1.0], [1.0, 1.0])
+    guard.forget(1)
+    assert admitted(guard, [0, 1], [9.0, 1.0], [9.0, 9.0]) == [[False, True], [True, True]]
 
 
 def test_losses_that_are_not_finite_are_left_to_the_balance() -> None:
