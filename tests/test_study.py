@@ -39,3 +39,7 @@ def test_a_rate_from_whose_images_nothing_can_be_learned_is_not_chosen(tmp_path:
     monkeypatch.setattr(module, "evaluate", evaluate)
     assert study._choose() == dict.fromkeys(ROWS, GRID[-2])
     assert sum("is out: student 'mlp': training diverges" in line for line in said) == len(ROWS)
+
+
+def test_shares_are_means_over_sets_in_which_a_member_may_not_have_been_drawn() -> None:
+    assert module._mean_shares([{"a": 1.0}, {"a": 0.5, "b": 0.5}]) == {"a": 0.75, "b": 0.25}

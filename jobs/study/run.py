@@ -131,7 +131,7 @@ class Study:
             learning_rate=places[0][1],
             steps=outcomes[0].steps,
             seconds=sum(outcome.seconds for outcome in outcomes) / len(outcomes),
-            shares={target: sum(o.shares[target] for o in outcomes) / len(outcomes) for target in outcomes[0].shares},
+            shares=_mean_shares([outcome.shares for outcome in outcomes]),
             students=students,
         )
 
@@ -166,3 +166,9 @@ class Study:
 
 def _mean(accuracies: Mapping[str, float]) -> float:
     return sum(accuracies.values()) / len(accuracies)
+
+
+def _mean_shares(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Part of every target in the update, mean over sets; a member that was drawn for none of a set's iterations has none."""
+    targets = dict.fromkeys(target for each in shares for target in each)
+    return {target: sum(each.get(target, 0.0) for each in shares) / len(shares) for target in targets}
