@@ -25,7 +25,7 @@ GPUS = 3
 AFTER = 4
 """Steps before the loss, of six."""
 
-PATIENCE = 4.0
+PATIENCE = 2.0
 
 
 class Thief:
