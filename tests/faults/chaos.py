@@ -16,10 +16,10 @@ import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +41,6 @@ PHASES = {"round": 0.15, "cut": 0.0, "save": 0.0}
 
 Cuts and saves take little time: the kill comes when their calls are made, and before they are waited for.
 """
-
-NodeKill = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -94,22 +92,23 @@ class ChaosPool:
         pool: the real one.
         plan: the kills, in order.
         draws: of the seconds from a wait's begin to its kill, and of the workers killed.
-        node_kill: kills a node.
+        nodes: of which some are killed.
 
     Attributes:
         saving: set while a checkpoint is saved.
     """
 
-    def __init__(self, pool: RayPool, plan: Sequence[Kill], draws: random.Random, node_kill: NodeKill | None) -> None:
+    def __init__(self, pool: RayPool, plan: Sequence[Kill], draws: random.Random, nodes: Nodes | None) -> None:
         self.pool = pool
         self.plan = list(plan)
         self.kills: Counter[str] = Counter()
         self.phases: Counter[str] = Counter()
         self.saving = False
         self._draws = draws
-        self._node_kill = node_kill
+        self._nodes = nodes
         self._waits = 0
-        self._timers: list[threading.Timer] = []
+        self._executor = ThreadPoolExecutor(1)
+        self._under_way: list[Future[None]] = []
         self._pids = self._process_ids()
 
     @property
@@ -129,11 +128,18 @@ class ChaosPool:
         self.pool.keep(references)
 
     def heal(self) -> Healed:
-        for timer in self._timers:
-            timer.join()
+        self.settle()
         healed = self.pool.heal()
         self._pids = self._process_ids()
         return healed
+
+    def settle(self) -> None:
+        """Wait for the kills under way, and replace killed nodes (here, for Ray starts nodes in the main thread alone)."""
+        for kill in self._under_way:
+            kill.result()
+        self._under_way.clear()
+        if self._nodes is not None:
+            self._nodes.replace_killed()
 
     def _maybe_kill(self, phase: str) -> None:
         self._waits += 1
@@ -144,18 +150,17 @@ class ChaosPool:
         self.kills[kind] += 1
         self.phases[phase] += 1
         *workers, server = self._pids
-        arguments = kind, server if kind == "server" else self._draws.choice(workers)
-        if not PHASES[phase]:
-            self._kill(*arguments)
-            return
-        timer = threading.Timer(self._draws.uniform(0, PHASES[phase]), self._kill, arguments)
-        timer.start()
-        self._timers.append(timer)
+        pid = server if kind == "server" else self._draws.choice(workers)
+        if PHASES[phase]:
+            self._under_way.append(self._executor.submit(self._kill, kind, pid, self._draws.uniform(0, PHASES[phase])))
+        else:
+            self._kill(kind, pid)
 
-    def _kill(self, kind: str, pid: int) -> None:
+    def _kill(self, kind: str, pid: int, delay: float = 0.0) -> None:
+        time.sleep(delay)
         if kind == "node":
-            assert self._node_kill is not None
-            self._node_kill()
+            assert self._nodes is not None
+            self._nodes.kill_one()
             return
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -181,7 +186,7 @@ def disturbed(
     folder: Path,
     kinds: Sequence[str],
     seed: int,
-    node_kill: NodeKill | None = None,
+    nodes: Nodes | None = None,
     gap: int = 5,
 ) -> Report:
     """Run with kills, one about every ``gap`` waits; saves checkpoints at its period."""
@@ -196,7 +201,7 @@ def disturbed(
             report.seconds.append(fields["seconds"])
 
     with launch(config, info, folder, check=lambda: None) as actors:
-        pool = ChaosPool(actors, plan, draws, node_kill)
+        pool = ChaosPool(actors, plan, draws, nodes)
         coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"], tell=tell)
 
         def after_step(record: StepRecord) -> None:
@@ -209,6 +214,7 @@ def disturbed(
                     pool.saving = False
 
         report.images = coordinator.run(0, after_step).images_KICHW
+        pool.settle()
         report.kills, report.phases = pool.kills, pool.phases
         assert not pool.plan, f"the run ended before {len(pool.plan)} of its kills"
         server_version = actors.get([actors.server.snapshot()])[0].version
@@ -217,7 +223,7 @@ def disturbed(
 
 
 class Nodes:
-    """A cluster on loopback, of which nodes without the driver can be killed; each is replaced at once.
+    """A cluster on loopback, of which nodes without the driver can be killed.
 
     Args:
         folder: of its sessions.
@@ -235,6 +241,7 @@ class Nodes:
         self.cluster = Cluster(
             initialize_head=True, head_node_args={**head, "_system_config": {**system, "health_check_failure_threshold": 2}}
         )
+        self._size = others
         self.others: list[Any] = []
         for _ in range(others):
             self.add_one()
@@ -245,9 +252,13 @@ class Nodes:
         self.others.append(self.cluster.add_node(num_cpus=1, **self._options))
 
     def kill_one(self) -> None:
-        """Kill a node with all that runs on it, and add another."""
+        """Kill a node with all that runs on it."""
         self.cluster.remove_node(self.others.pop(0), allow_graceful=False)
-        self.others.append(self.cluster.add_node(num_cpus=1, wait=False, **self._options))
+
+    def replace_killed(self) -> None:
+        """Add a node for each that was killed, and do not wait until it is there."""
+        while len(self.others) < self._size:
+            self.others.append(self.cluster.add_node(num_cpus=1, wait=False, **self._options))
 
     def close(self) -> None:
         import ray
@@ -286,7 +297,7 @@ def main() -> None:
     try:
         expected = undisturbed(config, folder / "peace")
         start = time.monotonic()
-        report = disturbed(config, folder / "chaos", kinds, arguments.seed, nodes.kill_one)
+        report = disturbed(config, folder / "chaos", kinds, arguments.seed, nodes)
         seconds = time.monotonic() - start
     finally:
         nodes.close()
