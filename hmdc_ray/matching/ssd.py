@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmdc_ray.models.average_pool import average_pool
 from hmdc_ray.models.network import Tap
 
 Resize = Literal["adaptive", "bilinear"]
@@ -127,6 +128,9 @@ class Aligner(nn.Module):
         if spatial_Bchw.shape[-2:] == target:
             return spatial_Bchw
         if self.resize == "adaptive":
+            side = spatial_Bchw.shape[-1] // target[1]
+            if spatial_Bchw.shape[-2:] == (side * target[0], side * target[1]):
+                return average_pool(spatial_Bchw, side)
             return F.adaptive_avg_pool2d(spatial_Bchw, target)
         return F.interpolate(spatial_Bchw, size=target, mode="bilinear", align_corners=True)
 

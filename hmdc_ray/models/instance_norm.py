@@ -24,17 +24,10 @@ _DTYPES = (torch.float32, torch.float64)
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Every channel of every image normalised by itself, with affine weights; differentiable twice.
+    """``nn.GroupNorm`` with as many groups as channels and affine weights, differentiable twice.
 
-    The same as ``nn.GroupNorm`` with as many groups as channels, which it also is on other devices than the CPU and for
-    number formats other than float32 and float64.
-
-    Args:
-        channels: C.
+    It is ``nn.GroupNorm`` itself on other devices than the CPU, and for number formats other than float32 and float64.
     """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W), normalised."""

@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import nn
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.models.instance_norm import InstanceNorm
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 Norm = Literal["instance", "batch", "layer", "group", "none"]
@@ -38,7 +37,7 @@ def make_norm(norm: Norm, channels: int, height: int, width: int) -> nn.Module:
     if norm == "instance":
         if height * width == 1:
             raise InputError("norm 'instance' meets maps of 1x1 pixel, which it sets to 0: use larger images or another norm")
-        return InstanceNorm(channels)
+        return nn.GroupNorm(channels, channels)
     if norm == "group":
         if channels % _GROUPS:
             raise InputError(f"norm 'group' meets {channels} channels: choose a width so that they are a multiple of {_GROUPS}")

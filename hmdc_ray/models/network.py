@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hmdc_ray.errors import InputError
+from hmdc_ray.models.fast_layers import use_fast_layers
 from hmdc_ray.models.probe import evaluating, keep_output, zeros
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import Tap, TapSpec, require_module, resolve
@@ -81,6 +82,7 @@ class Network(nn.Module):
     def __init__(self, architecture: Architecture, shape: ImageShape, classes: int) -> None:
         super().__init__()
         _admit_second_derivative(architecture.module)
+        use_fast_layers(architecture.module)
         self.module = architecture.module
         self.image_shape = shape
         self.classes = classes

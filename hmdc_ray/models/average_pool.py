@@ -1,0 +1,51 @@
+"""Averages over squares of pixels, as a matrix product: on CPUs several times as fast as torch's own kernel.
+
+The rows of k neighbouring lines of a map, one after the other, are multiplied by a matrix that holds 1 / k^2 where a pixel
+belongs to a square, and 0 elsewhere.
+
+Shapes: B images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_DTYPES = (torch.float32, torch.float64)
+
+_WIDEST = 128
+"""Most pixels in a line: the product has as many operations for every pixel, of which all but k are in vain."""
+
+
+class AveragePool(nn.AvgPool2d):
+    """``nn.AvgPool2d`` over squares that touch; which it also is for all others, and where :func:`average_pool` says so."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H / k, W / k)."""
+        side = self.kernel_size
+        plain = self.padding != 0 or self.divisor_override is not None or self.ceil_mode
+        if plain or not isinstance(side, int) or self.stride != side:
+            return super().forward(input)
+        return average_pool(input, side)
+
+
+def average_pool(maps_BCHW: Tensor, side: int) -> Tensor:
+    """Means of ``side`` x ``side`` pixels, (B, C, H / side, W / side), rounded down.
+
+    By torch's kernel on other devices than the CPU, for number formats other than float32 and float64, for wide maps, and
+    where the squares do not cover the map.
+    """
+    height, width = maps_BCHW.shape[-2:]
+    ours = maps_BCHW.device.type == "cpu" and maps_BCHW.dtype in _DTYPES and maps_BCHW.ndim == 4
+    if not ours or width > _WIDEST or height % side or width % side or maps_BCHW.numel() == 0:
+        return F.avg_pool2d(maps_BCHW, side)
+    lines = maps_BCHW.reshape(-1, side * width)
+    return (lines @ _squares(side, width, maps_BCHW.dtype)).view(*maps_BCHW.shape[:2], height // side, width // side)
+
+
+def _squares(side: int, width: int, dtype: torch.dtype) -> Tensor:
+    """(side * width, width / side): which pixels of some lines belong to which square."""
+    columns = torch.arange(width) // side
+    member = columns[:, None] == torch.arange(width // side)
+    return member.to(dtype).div(side**2).repeat(side, 1)

@@ -1,0 +1,97 @@
+"""Convolution whose second derivative computes no more than is asked for.
+
+Torch's own second derivative of a convolution always computes the part that belongs to the kernels, whether anybody wants it
+or not. Gradient matching does not: it takes the derivative with respect to the images of a distance between gradients with
+respect to the kernels. With v, vw, vb the directions of the gradients gx, gw, gb, and * the convolution,
+
+    of gy: v * w + x * vw + vb,    of x: gx with vw for w,    of w: gw with v for x.
+
+Shapes: B images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
+"""Stride, padding, dilation, whether transposed, output padding, groups, as torch's operators take them."""
+
+
+class Convolution(nn.Conv2d):
+    """``nn.Conv2d``, differentiable twice.
+
+    It is ``nn.Conv2d`` itself where torch chooses the number format by itself (autocast) or pads other than with zeros.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W), convolved."""
+        if isinstance(self.padding, str) or self.padding_mode != "zeros" or torch.is_autocast_enabled(input.device.type):
+            return super().forward(input)
+        geometry = list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups
+        output: Tensor = _Convolve.apply(input, self.weight, self.bias, geometry)
+        return output
+
+
+class _Convolve(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        output: Tensor = torch.ops.aten.convolution(x, weight, bias, *geometry)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> Any:
+        return *_Gradients.apply(gy, *ctx.saved_tensors, ctx.geometry, _wanted(ctx)), None
+
+
+class _Gradients(Function):
+    """gx, gw, gb as a function of gy, x and w; those that nobody needs are None."""
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needed: list[bool]) -> Any:
+        ctx.save_for_backward(gy, x, weight)
+        ctx.geometry = geometry
+        ctx.set_materialize_grads(False)
+        return torch.ops.aten.convolution_backward(gy, x, weight, [len(weight)], *geometry, needed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v: Tensor | None, vw: Tensor | None, vb: Tensor | None) -> Any:
+        """Derivatives of <v, gx> + <vw, gw> + <vb, gb> with respect to gy, x and w; None for what nobody asks for."""
+        gy, x, weight = ctx.saved_tensors
+        geometry = ctx.geometry
+        wanted = _wanted(ctx)
+        of_gy = of_x = of_w = None
+        if wanted[0]:
+            parts = []
+            if vw is not None:
+                parts.append(torch.ops.aten.convolution(x, vw, vb, *geometry))
+            elif vb is not None:
+                parts.append(vb[:, None, None].expand_as(gy))
+            if v is not None:
+                parts.append(torch.ops.aten.convolution(v, weight, None, *geometry))
+            of_gy = sum(parts[1:], start=parts[0]) if parts else None
+        if wanted[1] and vw is not None:
+            of_x = torch.ops.aten.convolution_backward(gy, x, vw, None, *geometry, [True, False, False])[0]
+        if wanted[2] and v is not None:
+            of_w = torch.ops.aten.convolution_backward(gy, v, weight, None, *geometry, [False, True, False])[1]
+        return of_gy, of_x, of_w, None, None
+
+
+def _wanted(ctx: Any) -> list[bool]:
+    """Which of the three tensors' gradients are used by the derivative that is being taken; never that of a missing bias."""
+    found = [node is not None and _is_wanted(node) for node, _ in ctx.next_functions]
+    return [*found, *[False] * (3 - len(found))]
+
+
+def _is_wanted(node: Any) -> bool:
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # says so of a leaf that the derivative is taken with respect to
+        return True
