@@ -18,9 +18,10 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.messages import Features, Gradients
 from jobs.bench.__main__ import main
 from jobs.bench.configuration import WARM_UP, bench_config
-from jobs.bench.measure import Bench, StepTimes, measure
+from jobs.bench.measure import AgainstPlain, Bench, measure, measure_against_plain
 from jobs.bench.process import process_use
-from jobs.bench.report import print_bench, print_tracking
+from jobs.bench.report import print_against_plain, print_bench, print_tracking
+from jobs.bench.steps import StepTimes
 from jobs.bench.tracking import TrackingCost, measure_tracking
 from jobs.bench.traffic import Traffic, array_bytes
 
@@ -40,6 +41,7 @@ TINY = [
 @dataclass(frozen=True)
 class Finished:
     bench: Bench
+    against: AgainstPlain
     lines: list[str]
     printed: str
 
@@ -50,9 +52,12 @@ def finished(ray_local: None, three_digits_config: DataConfig) -> Finished:
     assignments = [*TINY, f"data.cache={three_digits_config.cache}"]
     lines: list[str] = []
     bench = measure(bench_config(three_digits_config.source, 1, assignments), 1, lines.append)
+    against = measure_against_plain(bench, lines.append)
     printed = StringIO()
-    print_bench(bench, Console(file=printed, width=140))
-    return Finished(bench, lines, printed.getvalue())
+    console = Console(file=printed, width=140)
+    print_bench(bench, console)
+    print_against_plain(against, bench, console)
+    return Finished(bench, against, lines, printed.getvalue())
 
 
 def test_every_wanted_step_is_run_and_the_warm_up_left_out(finished: Finished) -> None:
@@ -75,6 +80,26 @@ def test_each_worker_has_all_phases_of_a_step_with_distillation(finished: Finish
     for half in (finished.bench.actors, finished.bench.one_process):
         assert [set(half.steps[0].phases[worker]) for worker in ("worker a", "worker a_b")] == [expected, expected]
     assert {"consensus", "share", "collect", "apply"} <= set(finished.bench.one_process.steps[0].phases["server"])
+
+
+def test_gradients_agree_with_those_of_torchs_own_layers(finished: Finished) -> None:
+    assert set(finished.against.agreement) == {*finished.bench.workers, "distillation"}
+    for agreement in finished.against.agreement.values():
+        assert 0 < agreement.error < 1e-4, "0: nothing else was computed"
+        assert agreement.cosine == pytest.approx(1, abs=1e-6)
+
+
+def test_the_floor_is_below_the_step(finished: Finished) -> None:
+    floor, (step,) = finished.against.floor, finished.bench.one_process.steps
+    assert len(floor.rates) == WARM_UP + 3
+    assert floor.multiples([step.seconds]) == [step.seconds * ((floor.rates[1] + floor.rates[2]) / 2) / floor.operations]
+    assert floor.multiples([step.seconds])[0] > 1 < floor.plain_multiple
+    assert floor.seconds < floor.roofline < floor.plain_seconds
+
+
+def test_kmeans_is_measured_for_each_member(finished: Finished) -> None:
+    assert set(finished.against.kmeans) == set(finished.bench.workers)
+    assert all(0 < seconds < 60 for seconds in finished.against.kmeans.values())
 
 
 def test_bytes_are_those_counted_by_hand(finished: Finished) -> None:

@@ -28,19 +28,21 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 3,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; and what
-    tracking with a slow server costs."""
+    """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; the step
+    against the floor of its arithmetic; and what tracking with a slow server costs."""
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     config = bench_config(data, steps, set_ or [])
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
-    from jobs.bench.measure import measure
-    from jobs.bench.report import print_bench, print_tracking
+    from jobs.bench.measure import measure, measure_against_plain
+    from jobs.bench.report import print_against_plain, print_bench, print_tracking
     from jobs.bench.tracking import measure_tracking
 
     def report(line: str) -> None:
         console.print(line, style="dim", highlight=False)
 
-    print_bench(measure(config, steps, report), console)
+    measured = measure(config, steps, report)
+    print_bench(measured, console)
+    print_against_plain(measure_against_plain(measured, report), measured, console)
     print_tracking(measure_tracking(tracked_config(), PAIRS, report), console)
 
 

@@ -12,7 +12,8 @@ from hmdc_ray.actors.session import fetch, ray_session
 from hmdc_ray.capacity import MemberProfile, Profile
 from hmdc_ray.config import RunConfig
 from jobs.bench.configuration import with_length
-from jobs.bench.measure import Bench, Report, measure, worker_process
+from jobs.bench.measure import Bench, measure
+from jobs.bench.steps import Report, worker_process
 from jobs.bench.traffic import SERVER
 
 UNDIVIDED = ("training_data", "training", "aligner_training", "kmeans")

@@ -9,12 +9,18 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from jobs.bench.measure import ONE_PROCESS, Bench, Measurement, StepTimes
+from jobs.bench.floor import Floor
+from jobs.bench.measure import AgainstPlain, Bench
+from jobs.bench.operations import total
+from jobs.bench.steps import ONE_PROCESS, Measurement, StepTimes
 from jobs.bench.tracking import TrackingCost
 from jobs.bench.traffic import DRIVER, SERVER
 
 MB = 1e6
 NOTHING = "-"
+
+OPERATORS = 15
+"""That have a row of their own."""
 
 
 def print_bench(bench: Bench, console: Console) -> None:
@@ -28,9 +34,12 @@ def print_bench(bench: Bench, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for table in (_steps(bench), _phases(bench), _traffic(bench), _memory(bench)):
-        console.print()
-        console.print(table)
+    _print(console, _steps(bench), _phases(bench), _traffic(bench), _memory(bench))
+
+
+def print_against_plain(against: AgainstPlain, bench: Bench, console: Console) -> None:
+    """Print the floor of a step, and how the layers made for gradient matching compare with torch's own."""
+    _print(console, _floor(against, bench), _agreement(against), _operators(against.floor))
 
 
 def print_tracking(cost: TrackingCost, console: Console) -> None:
@@ -40,8 +49,13 @@ def print_tracking(cost: TrackingCost, console: Console) -> None:
         numbers = (median(seconds), min(seconds), max(seconds))
         table.add_row(f"iteration of {cost.steps} steps, {name}", *(f"{number:.3f}" for number in numbers))
     table.add_row(f"slowdown, median of {len(cost.tracked)} neighbouring pairs", f"{cost.slowdown:.1%}")
-    console.print()
-    console.print(table)
+    _print(console, table)
+
+
+def _print(console: Console, *tables: Table) -> None:
+    for table in tables:
+        console.print()
+        console.print(table)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -61,6 +75,49 @@ def _steps(bench: Bench) -> Table:
     outside = median(step.outside(bench.workers) for step in bench.actors.steps)
     table.add_row("ratio: actors are so many times as fast", f"{bench.ratio:.2f}")
     table.add_row("share of an actor step outside the busiest worker's computation", f"{outside:.1%}")
+    return table
+
+
+def _floor(against: AgainstPlain, bench: Bench) -> Table:
+    """One process' step against its arithmetic and against torch's own layers, and k-means against the step."""
+    floor = against.floor
+    table = _table("One process' step against the floor of its arithmetic", ["", "median", "lowest", "highest"])
+
+    def row(name: str, values: Sequence[float], form: str) -> None:
+        table.add_row(name, *(format(value, form) for value in (median(values), min(values), max(values))))
+
+    row("matrix product, GFLOP/s", [rate / 1e9 for rate in floor.rates], ".0f")
+    table.add_row("operations of a step, TFLOP", f"{floor.operations / 1e12:.3f}")
+    table.add_row("floor: operations at that rate, s", f"{floor.seconds:.2f}")
+    table.add_row(f"roofline: each operator at that rate or at {floor.bandwidth / 1e9:.1f} GB/s, s", f"{floor.roofline:.2f}")
+    table.add_row(f"first step with torch's own layers over floor, {floor.plain_seconds:.2f} s", f"{floor.plain_multiple:.2f}")
+    row("step over floor", floor.multiples([step.seconds for step in bench.one_process.steps]), ".2f")
+    period = bench.config.matching.sampler_period
+    for name, seconds in against.kmeans.items():
+        share = seconds / period / median(step.busy(name) for step in bench.one_process.steps)
+        table.add_row(
+            f"k-means over all images by {name}: {seconds:.1f} s, part of its step, every {period} steps", f"{share:.1%}"
+        )
+    return table
+
+
+def _agreement(against: AgainstPlain) -> Table:
+    columns = ["target", "difference", "cosine"]
+    table = _table("Gradients with respect to the images, first step, against those of torch's own layers", columns)
+    for name, agreement in against.agreement.items():
+        table.add_row(name, f"{agreement.error:.1e}", f"{agreement.cosine:.6f}")
+    return table
+
+
+def _operators(floor: Floor) -> Table:
+    """Where a step with torch's own layers spends its time."""
+    columns = ["operator", "calls", "TFLOP", "GB", "roofline s", "seconds"]
+    table = _table("Operators of a step with torch's own layers, the slowest first", columns)
+    counts = sorted(floor.counts.items(), key=lambda item: -item[1].seconds)
+    shown, rest = counts[:OPERATORS], [count for _, count in counts[OPERATORS:]]
+    for name, count in [*shown, ("all others", total(rest)), ("all", total(count for _, count in counts))]:
+        numbers = (f"{count.operations / 1e12:.3f}", f"{count.moved / 1e9:.1f}", f"{count.limit:.2f}", f"{count.seconds:.2f}")
+        table.add_row(name, f"{count.calls:,}", *numbers)
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -15,6 +15,9 @@ from hmdc_ray.clock import Clock
 
 SERVER = "server"
 DRIVER = "driver"
+
+KEPT = ("match", "pull_back")
+"""Calls to members whose results are kept."""
 
 
 def array_bytes(value: object) -> int:
@@ -66,6 +69,7 @@ class _CountedHandle:
         self._process = process
         self._traffic = traffic
         self.clock = Clock()
+        self.results: dict[str, list[Any]] = defaultdict(list)
 
     def __getattr__(self, call: str) -> Any:
         method = getattr(self._target, call)
@@ -75,6 +79,8 @@ class _CountedHandle:
             with self.clock.phase(call):
                 result = method(*arguments)
             self._traffic.made(self._process, result)
+            if call in KEPT:
+                self.results[call].append(result)
             return result
 
         return counted
@@ -99,6 +105,7 @@ class CountedPool:
             _CountedHandle(worker, name, self.traffic) for worker, name in zip(pool.workers, names, strict=True)
         ]
         self.server: Any = _CountedHandle(pool.server, SERVER, self.traffic)
+        self._named = dict(zip(names, self.workers, strict=True))
         self._pool = pool
         self.keep = pool.keep
         self.heal = pool.heal
@@ -107,3 +114,8 @@ class CountedPool:
         """The values, which the driver receives."""
         self.traffic.received(DRIVER, "get", references)
         return self._pool.get(references)
+
+    def take_results(self) -> dict[tuple[str, str], list[Any]]:
+        """Results of the calls in :data:`KEPT` since the last take, by process and call."""
+        taken = {(name, call): worker.results.pop(call, []) for name, worker in self._named.items() for call in KEPT}
+        return {key: results for key, results in taken.items() if results}

@@ -17,7 +17,8 @@ from hmdc_ray.messages import MemberTaps
 from hmdc_ray.models import ImageShape, build
 from hmdc_ray.seeding import Key
 from jobs.bench.configuration import with_length
-from jobs.bench.measure import measure_one_process, worker_process
+from jobs.bench.one_process import measure_one_process
+from jobs.bench.steps import worker_process
 from jobs.simulation.members import Sizes
 
 EXCHANGES = {
@@ -60,7 +61,7 @@ def measured(config: RunConfig, side: int, steps: int, report: Callable[[str], N
         )
         small = with_length(small, steps)
         info = open_dataset(small.data).info
-        measurement, _ = measure_one_process(small, info, steps, report)
+        measurement = measure_one_process(small, info, steps, report).measurement
     phases = [step.phases[worker_process("first")] for step in measurement.steps]
     network = build(member.architecture, member.options, ImageShape(3, side, side), CLASSES, Key(config.seed, "network"))
     size = common_size([network.taps])

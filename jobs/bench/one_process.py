@@ -1,0 +1,134 @@
+"""Measures the pool in this process: workers and server one after the other, as one thread does all of their work."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.cache import cache_folder
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.memory import keep_freed_memory
+from hmdc_ray.models.fast_layers import plain_layers
+from hmdc_ray.records import StepRecord
+from hmdc_ray.schedule import StepPlan
+from jobs.bench.configuration import WARM_UP
+from jobs.bench.operations import Count, Operations
+from jobs.bench.process import process_use
+from jobs.bench.rates import bandwidth, matrix_rate
+from jobs.bench.steps import ONE_PROCESS, Measurement, Report, StepTimes, run_steps, worker_phases, workers_of
+from jobs.bench.targets import Targets, targets
+from jobs.bench.traffic import SERVER, CountedPool
+
+
+@dataclass(frozen=True)
+class OneProcess:
+    """The measured steps.
+
+    Attributes:
+        measurement: of the steps.
+        traffic: bytes per step that would move, by receiving process and call, mean of the measured steps.
+        rates: floating point operations per second of a matrix product, measured before, between and after all steps.
+        targets: gradients of the first step.
+    """
+
+    measurement: Measurement
+    traffic: Mapping[tuple[str, str], float]
+    rates: tuple[float, ...]
+    targets: Targets
+
+
+@dataclass(frozen=True)
+class PlainStep:
+    """The first step with torch's own layers.
+
+    Attributes:
+        seconds: wall-clock time of the step.
+        counts: what it computed, by operator.
+        rate: floating point operations per second of a matrix product, measured before.
+        bandwidth: bytes per second of a copy, measured before.
+        targets: its gradients.
+    """
+
+    seconds: float
+    counts: Mapping[str, Count]
+    rate: float
+    bandwidth: float
+    targets: Targets
+
+
+def measure_one_process(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> OneProcess:
+    """Measure a configuration; arguments as those of :func:`jobs.bench.measure.measure`."""
+    load = os.getloadavg()[0]
+    cache = cache_folder(config.data.cache)
+    with _pool(config, info) as pool:
+        taken: list[StepTimes] = []
+        received: list[dict[tuple[str, str], int]] = []
+        first: list[Targets] = []
+        rates = [matrix_rate(config.cluster.threads)]
+        before = process_use(None, cache)
+
+        def after_step(record: StepRecord) -> None:
+            nonlocal before
+            now = process_use(None, cache)
+            phases = {**worker_phases(config, record), SERVER: pool.server.clock.take()}
+            cpu = {ONE_PROCESS: now.cpu_seconds - before.cpu_seconds}
+            taken.append(StepTimes(record.metrics["seconds/step"], phases, cpu))
+            received.append(pool.traffic.take())
+            first.append(targets(pool.take_results()))
+            del first[1:]
+            rates.append(matrix_rate(config.cluster.threads))
+            before = process_use(None, cache)
+            report(f"one process: step {len(taken)} of {WARM_UP + steps}, {taken[-1].seconds:.2f} s")
+
+        run_steps(config, info, pool, WARM_UP + steps, after_step)
+    measured = received[WARM_UP:]
+    calls = dict.fromkeys(key for step in measured for key in step)
+    traffic = {key: sum(step.get(key, 0) for step in measured) / len(measured) for key in calls}
+    measurement = Measurement(tuple(taken[WARM_UP:]), load, {ONE_PROCESS: before})
+    return OneProcess(measurement, traffic, tuple(rates), first[0])
+
+
+def measure_plain(config: RunConfig, info: DatasetInfo, report: Report) -> PlainStep:
+    """Count and measure the first step with torch's own layers."""
+    rate, copied = matrix_rate(config.cluster.threads), bandwidth(config.cluster.threads)
+    seconds: list[float] = []
+
+    def after_step(record: StepRecord) -> None:
+        seconds.append(record.metrics["seconds/step"])
+        report(f"one process, torch's own layers: {seconds[-1]:.2f} s")
+
+    with plain_layers(), Operations(rate, copied) as operations, _pool(config, info) as pool:
+        run_steps(config, info, pool, 1, after_step)
+    return PlainStep(seconds[0], dict(operations.counts), rate, copied, targets(pool.take_results()))
+
+
+def measure_kmeans(config: RunConfig, report: Report) -> dict[str, float]:
+    """Seconds in which each member, freshly made, chooses the real images of every class, by process."""
+    plan = StepPlan(0, 0, 0, (), (), None, False, 0)
+    found = {}
+    keep_freed_memory()
+    with torch_threads(config.cluster.threads):
+        for index, name in enumerate(workers_of(config)):
+            worker = PoolWorker(index, config)
+            worker.begin(0)
+            start = time.perf_counter()
+            worker.choose(plan)
+            found[name] = time.perf_counter() - start
+            report(f"k-means over all images: {name}, {found[name]:.2f} s")
+    return found
+
+
+@contextmanager
+def _pool(config: RunConfig, info: DatasetInfo) -> Iterator[CountedPool]:
+    keep_freed_memory()  # as the actors do
+    with TemporaryDirectory() as folder, torch_threads(config.cluster.threads):
+        yield CountedPool(LocalPool(config, info, Path(folder)), workers_of(config))
