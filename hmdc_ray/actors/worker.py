@@ -25,6 +25,7 @@ from hmdc_ray.messages import (
     Snapshot,
     State,
 )
+from hmdc_ray.models.precision import set_gpu_format
 from hmdc_ray.schedule import StepPlan
 
 
@@ -38,6 +39,7 @@ class PoolWorker:
 
     def __init__(self, index: int, config: RunConfig) -> None:
         torch.set_num_threads(config.cluster.threads)
+        set_gpu_format(config.matching.precision)
         member = config.pool.members[index]
         device = torch.device("cuda" if member.num_gpus > 0 and torch.cuda.is_available() else "cpu")
         self.member = Member(

@@ -1,7 +1,7 @@
 """The configuration of a run: typed, frozen, complete. Unknown keys are errors (see :mod:`hmdc_ray.config.io`)."""
 
 from hmdc_ray.config.base import NetworkSection, Options, Section, default_name
-from hmdc_ray.config.condensation import BalanceConfig, Family, ImagesConfig, MatchingConfig, ScheduleConfig
+from hmdc_ray.config.condensation import BalanceConfig, Family, ImagesConfig, MatchingConfig, Precision, ScheduleConfig
 from hmdc_ray.config.data import STATISTICS, DataConfig
 from hmdc_ray.config.evaluation import DistillationConfig, EvaluationConfig, StudentConfig
 from hmdc_ray.config.pool import RESERVED_NAMES, MemberConfig, PoolConfig
@@ -22,6 +22,7 @@ __all__ = [
     "NetworkSection",
     "Options",
     "PoolConfig",
+    "Precision",
     "RunConfig",
     "ScheduleConfig",
     "Section",

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from hmdc_ray.config.base import Section
 
 Family = Literal["flip", "brightness", "saturation", "contrast", "crop", "scale", "rotate", "cutout"]
+Precision = Literal["float32", "float64", "bfloat16", "tf32"]
 
 
 class MatchingConfig(Section):
@@ -40,9 +41,10 @@ class MatchingConfig(Section):
         description="Augmentation families in use, of flip, brightness, saturation, contrast, crop, scale, rotate, cutout; "
         "leave out flip where mirrored images change class.",
     )
-    precision: Literal["float32", "float64"] = Field(
+    precision: Precision = Field(
         "float32",
-        description="Number format of images, networks, gradients: float32, or float64 for checks. Part of the run's identity.",
+        description="Number format: float32; bfloat16 or tf32 (NVIDIA GPUs) for matrix products and convolutions alone, float32"
+        " for the rest; float64 for checks. Part of the run's identity.",
     )
     classes_per_call: int | None = Field(
         None,

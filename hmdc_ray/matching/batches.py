@@ -20,6 +20,7 @@ from hmdc_ray.data.schema import check_class_sizes
 from hmdc_ray.matching.choice import kmeans_choice, random_choice
 from hmdc_ray.messages import Rows
 from hmdc_ray.models.network import Network
+from hmdc_ray.models.precision import storage_dtype
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import Key, Stream
 
@@ -51,7 +52,7 @@ class Batches:
     @property
     def dtype(self) -> torch.dtype:
         """Number format of images and networks."""
-        return torch.float64 if self.matching.precision == "float64" else torch.float32
+        return storage_dtype(self.matching.precision)
 
     def real(self, plan: StepPlan, label: int, selection: tuple[Rows, ...] | None) -> Tensor:
         """Real images of a class, (B, C, H, W), without augmentation: the selected ones, or a random draw of this step."""

@@ -22,6 +22,7 @@ from hmdc_ray.matching.distillation import Agreement
 from hmdc_ray.matching.ssd import Aligner, common_size, token_mask
 from hmdc_ray.messages import Array, MemberTaps, Selection, State, check_version
 from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
+from hmdc_ray.models.precision import matrix_dtype
 from hmdc_ray.models.registry import build
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import Key, Stream, forked
@@ -156,6 +157,7 @@ class Member:
         key = self.key("network", iteration)
         network = build(self.config.architecture, options, info.shape, len(info.class_names), key, self.config.weights)
         self.network = network.to(self.device, self.batches.dtype)
+        self.network.matrix_dtype = matrix_dtype(self.matching.precision)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.SGD(self.parameters, lr=self.config.learning_rate)
 

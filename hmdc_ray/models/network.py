@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -74,6 +75,8 @@ class Network(nn.Module):
         classes: number K of logits.
         architecture: what :func:`hmdc_ray.models.registry.build` was asked for; empty for a network made in another way.
         options: likewise.
+        matrix_dtype: format that inputs of matrix products and convolutions are cast to; None: no other. What comes out has
+            the format of the images.
 
     Raises:
         InputError: the module does not admit the images, or its taps, classifier or logits are not as declared.
@@ -88,6 +91,7 @@ class Network(nn.Module):
         self.classes = classes
         self.architecture = ""
         self.options: Mapping[str, Any] = {}
+        self.matrix_dtype: torch.dtype | None = None
         self._input_size = architecture.input_size or (shape.height, shape.width)
         self._repeats = _channel_repeats(shape, architecture.input_channels)
         self._classifier = _find_classifier(architecture)
@@ -104,9 +108,10 @@ class Network(nn.Module):
             images_BCHW = images_BCHW.repeat(1, self._repeats, 1, 1)
         if images_BCHW.shape[2:] != self._input_size:
             images_BCHW = F.interpolate(images_BCHW, self._input_size, mode="bilinear", align_corners=True)
-        with sdpa_kernel(SDPBackend.MATH):  # of torch's attention kernels the one that has a second derivative
+        cast = torch.autocast(images_BCHW.device.type, self.matrix_dtype, enabled=self.matrix_dtype is not None)
+        with cast, sdpa_kernel(SDPBackend.MATH):  # of torch's attention kernels the one that has a second derivative
             logits_BK: Tensor = self.module(images_BCHW)
-        return logits_BK
+        return logits_BK.to(images_BCHW.dtype) if self.matrix_dtype else logits_BK
 
     def observe(self, images_BCHW: Tensor) -> Observation:
         """One forward pass of ``images_BCHW``, as :meth:`forward`, that also returns taps and embedding.
@@ -114,10 +119,10 @@ class Network(nn.Module):
         A tapped module that is called several times gives its last output.
         """
         logits_BK, outputs, inputs = self._capture(images_BCHW, tuple(tap.module for tap in self.taps))
-        embedding_BD = inputs[self._classifier]
+        embedding_BD = inputs[self._classifier].to(images_BCHW.dtype)
         if embedding_BD.ndim > 2:
             embedding_BD = embedding_BD.flatten(1)
-        return Observation(logits_BK, tuple(outputs[tap.module] for tap in self.taps), embedding_BD)
+        return Observation(logits_BK, tuple(outputs[tap.module].to(images_BCHW.dtype) for tap in self.taps), embedding_BD)
 
     def _capture(self, images_BCHW: Tensor, taps: tuple[str, ...]) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
         """Logits, outputs of the modules ``taps``, and input of the classifier; modules not called are missing."""

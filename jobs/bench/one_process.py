@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.threads import torch_threads
@@ -47,22 +48,31 @@ class OneProcess:
 
 
 @dataclass(frozen=True)
-class PlainStep:
-    """The first step with torch's own layers.
+class FirstStep:
+    """The first step, computed in another way.
 
     Attributes:
-        seconds: wall-clock time of the step.
-        counts: what it computed, by operator.
-        rate: floating point operations per second of a matrix product, measured before.
-        bandwidth: bytes per second of a copy, measured before.
+        seconds: wall-clock time.
         targets: its gradients.
     """
 
     seconds: float
+    targets: Targets
+
+
+@dataclass(frozen=True)
+class PlainStep(FirstStep):
+    """The first step with torch's own layers.
+
+    Attributes:
+        counts: what it computed, by operator.
+        rate: floating point operations per second of a matrix product, measured before.
+        bandwidth: bytes per second of a copy, measured before.
+    """
+
     counts: Mapping[str, Count]
     rate: float
     bandwidth: float
-    targets: Targets
 
 
 def measure_one_process(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> OneProcess:
@@ -100,15 +110,25 @@ def measure_one_process(config: RunConfig, info: DatasetInfo, steps: int, report
 def measure_plain(config: RunConfig, info: DatasetInfo, report: Report) -> PlainStep:
     """Count and measure the first step with torch's own layers."""
     rate, copied = matrix_rate(config.cluster.threads), bandwidth(config.cluster.threads)
+    with plain_layers(), Operations(rate, copied) as operations:
+        step = measure_first(config, info)
+    report(f"one process, torch's own layers: {step.seconds:.2f} s")
+    return PlainStep(step.seconds, step.targets, dict(operations.counts), rate, copied)
+
+
+def measure_bfloat16(config: RunConfig, info: DatasetInfo, report: Report) -> FirstStep:
+    """Measure the first step with matrix products and convolutions in bfloat16."""
+    step = measure_first(apply_overrides(config, ["matching.precision=bfloat16"]), info)
+    report(f"one process, bfloat16: {step.seconds:.2f} s")
+    return step
+
+
+def measure_first(config: RunConfig, info: DatasetInfo) -> FirstStep:
+    """Measure the first step."""
     seconds: list[float] = []
-
-    def after_step(record: StepRecord) -> None:
-        seconds.append(record.metrics["seconds/step"])
-        report(f"one process, torch's own layers: {seconds[-1]:.2f} s")
-
-    with plain_layers(), Operations(rate, copied) as operations, _pool(config, info) as pool:
-        run_steps(config, info, pool, 1, after_step)
-    return PlainStep(seconds[0], dict(operations.counts), rate, copied, targets(pool.take_results()))
+    with _pool(config, info) as pool:
+        run_steps(config, info, pool, 1, lambda record: seconds.append(record.metrics["seconds/step"]))
+    return FirstStep(seconds[0], targets(pool.take_results()))
 
 
 def measure_kmeans(config: RunConfig, report: Report) -> dict[str, float]:

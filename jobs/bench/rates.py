@@ -33,6 +33,11 @@ def bandwidth(threads: int) -> float:
         return 2 * COPIED / _least_seconds(lambda: target.copy_(source))
 
 
+def has_bfloat16_units() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 itself."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
 def _least_seconds(work: Callable[[], object]) -> float:
     work()  # loads the kernel
     seconds = []

@@ -12,6 +12,7 @@ from rich.table import Table
 from jobs.bench.floor import Floor
 from jobs.bench.measure import AgainstPlain, Bench
 from jobs.bench.operations import total
+from jobs.bench.rates import has_bfloat16_units
 from jobs.bench.steps import ONE_PROCESS, Measurement, StepTimes
 from jobs.bench.tracking import TrackingCost
 from jobs.bench.traffic import DRIVER, SERVER
@@ -92,6 +93,9 @@ def _floor(against: AgainstPlain, bench: Bench) -> Table:
     table.add_row(f"roofline: each operator at that rate or at {floor.bandwidth / 1e9:.1f} GB/s, s", f"{floor.roofline:.2f}")
     table.add_row(f"first step with torch's own layers over floor, {floor.plain_seconds:.2f} s", f"{floor.plain_multiple:.2f}")
     row("step over floor", floor.multiples([step.seconds for step in bench.one_process.steps]), ".2f")
+    ratio = against.bfloat16_seconds / bench.one_process.seconds
+    units = "has" if has_bfloat16_units() else "has no"
+    table.add_row(f"first step in bfloat16 over step; this processor {units} matrix units for it", f"{ratio:.2f}")
     period = bench.config.matching.sampler_period
     for name, seconds in against.kmeans.items():
         share = seconds / period / median(step.busy(name) for step in bench.one_process.steps)
@@ -102,10 +106,11 @@ def _floor(against: AgainstPlain, bench: Bench) -> Table:
 
 
 def _agreement(against: AgainstPlain) -> Table:
-    columns = ["target", "difference", "cosine"]
+    columns = ["target", "difference", "cosine", "bfloat16: difference", "cosine"]
     table = _table("Gradients with respect to the images, first step, against those of torch's own layers", columns)
     for name, agreement in against.agreement.items():
-        table.add_row(name, f"{agreement.error:.1e}", f"{agreement.cosine:.6f}")
+        pair = (agreement, against.bfloat16[name])
+        table.add_row(name, *(cell for found in pair for cell in (f"{found.error:.1e}", f"{found.cosine:.6f}")))
     return table
 
 
