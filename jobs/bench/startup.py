@@ -1,0 +1,108 @@
+"""How long a command takes to its first image step, beside what Ray and as many bare actors that import torch take."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+ACTORS = 4
+"""Of the preset ``digits``: three members and the parameter server."""
+
+POLL_SECONDS = 0.02
+
+DEADLINE = 300.0
+"""Seconds that either may take."""
+
+
+@dataclass(frozen=True)
+class Startup:
+    """Seconds of both, measured in turn.
+
+    Attributes:
+        condense: from the command ``hmdc condense digits`` to the record of the first image step.
+        bare: from Ray's start to the answer of the last of the actors, started at once; without the import of Ray.
+    """
+
+    condense: tuple[float, ...]
+    bare: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long the command takes: median of neighbouring pairs."""
+        return median(ours / bare for ours, bare in zip(self.condense, self.bare, strict=True))
+
+
+def measure_startup(pairs: int, report: Callable[[str], None]) -> Startup:
+    """Measure so many pairs, after a run that decodes the data."""
+    condense, bare = [], []
+    _first_step()
+    for pair in range(pairs):
+        condense.append(_first_step())
+        bare.append(_bare_actors())
+        report(f"start {pair + 1} of {pairs}: condense {condense[-1]:.1f} s, bare actors {bare[-1]:.1f} s")
+    return Startup(tuple(condense), tuple(bare))
+
+
+def _first_step() -> float:
+    with TemporaryDirectory() as folder:
+        metrics = Path(folder) / "run" / "metrics.jsonl"
+        start = time.perf_counter()
+        process = subprocess.Popen(  # our own command
+            [sys.executable, "-m", "jobs.cli", "condense", "digits", "--output", str(metrics.parent)],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while not (metrics.exists() and metrics.stat().st_size):
+                seconds = time.perf_counter() - start
+                if process.poll() is not None or seconds > DEADLINE:
+                    raise AssertionError(f"no image step after {seconds:.0f} s (exit code {process.returncode})")
+                time.sleep(POLL_SECONDS)
+            return time.perf_counter() - start
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(DEADLINE)
+
+
+def _bare_actors() -> float:
+    done = subprocess.run(  # our own module
+        [sys.executable, "-m", "jobs.bench.startup"], capture_output=True, text=True, timeout=DEADLINE, check=True
+    )
+    return float(done.stdout)
+
+
+class _Bare:
+    """Imports torch, as every worker must."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.threads = torch.get_num_threads()
+
+    def ready(self) -> int:
+        return self.threads
+
+
+def main() -> None:
+    """Start Ray and the actors in this process, and print the seconds."""
+    import ray
+
+    start = time.perf_counter()
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    bare = ray.remote(num_cpus=0.1)(_Bare)
+    actors = [bare.remote() for _ in range(ACTORS)]
+    ray.get([actor.ready.remote() for actor in actors], timeout=DEADLINE)
+    sys.stdout.write(f"{time.perf_counter() - start}\n")
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
