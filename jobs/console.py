@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.interrupt import Interrupted
 
 console = Console()
 errors = Console(stderr=True)
@@ -38,9 +39,11 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def run_alone(app: typer.Typer) -> None:
-    """Run a program of one command: bad input is one line and exit code 2, a failed run exit code 1."""
+    """Run a program of one command: bad input is one line and exit code 2, a failed run exit code 1, a signal 128 and more."""
     try:
         app(standalone_mode=True)
+    except Interrupted as stopped:
+        fail(str(stopped), 128 + stopped.signal_number)
     except InputError as error:
         fail(str(error), 2)
     except RunError as error:

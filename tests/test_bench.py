@@ -88,7 +88,7 @@ def test_gradients_agree_with_those_of_torchs_own_layers(finished: Finished) -> 
         assert 0 < agreement.error < 1e-4, "0: nothing else was computed"
         assert agreement.cosine == pytest.approx(1, abs=1e-6)
     for agreement in finished.against.bfloat16.values():
-        assert 1e-4 < agreement.error, "nothing was rounded"
+        assert agreement.error > 1e-4, "nothing was rounded"
         assert agreement.cosine > 0.9
     assert finished.against.bfloat16_seconds > 0
 

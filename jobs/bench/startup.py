@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 ACTORS = 4
 """Of the preset ``digits``: three members and the parameter server."""
@@ -54,7 +55,7 @@ def _first_step() -> float:
     with TemporaryDirectory() as folder:
         metrics = Path(folder) / "run" / "metrics.jsonl"
         start = time.perf_counter()
-        process = subprocess.Popen(  # our own command
+        process = subprocess.Popen(  # noqa: S603  # our own command
             [sys.executable, "-m", "jobs.cli", "condense", "digits", "--output", str(metrics.parent)],
             cwd=folder,
             stdout=subprocess.DEVNULL,
@@ -97,7 +98,7 @@ def main() -> None:
 
     start = time.perf_counter()
     ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
-    bare = ray.remote(num_cpus=0.1)(_Bare)
+    bare: Any = ray.remote(num_cpus=0.1)(_Bare)
     actors = [bare.remote() for _ in range(ACTORS)]
     ray.get([actor.ready.remote() for actor in actors], timeout=DEADLINE)
     sys.stdout.write(f"{time.perf_counter() - start}\n")
