@@ -8,14 +8,18 @@ from typing import Protocol
 from hmdc_ray.evaluation.report import Evaluation
 
 
-class Progress(Protocol):
-    """Receives the course of a run, in this order."""
+class ReadingProgress(Protocol):
+    """Receives the begin of every part of a command, and how far the data is read."""
 
     def stage(self, text: str) -> None:
-        """A new part of the run begins, such as starting actors."""
+        """A new part begins, such as starting actors."""
 
     def images_decoded(self, done: int, total: int) -> None:
         """Source images decoded so far."""
+
+
+class Progress(ReadingProgress, Protocol):
+    """Receives the course of a run, in this order."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         """An image step is done; ``left_out`` counts per target the classes in which it was not usable."""

@@ -20,7 +20,6 @@ from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.coordinator import Coordinator
-from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.images import KINDS
@@ -32,6 +31,7 @@ from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
 from hmdc_ray.located import located
 from hmdc_ray.pictures import grid_array, image_grid
 from hmdc_ray.progress import Progress, Silent
+from hmdc_ray.reading import read_info
 from hmdc_ray.records import StepRecord
 from hmdc_ray.resume import require_unused, resumable_version
 from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, open_tracking
@@ -88,7 +88,7 @@ def condense(
     config = located(config)
     path = Path(output or Path("runs") / config.name).absolute()
     with stop_on_signals() as stop:
-        info = _read_data(config, progress, stop)
+        info = read_info(config, progress, stop)
         validate(config, info)
         folder = RunFolder.claim(path, overwrite=overwrite, resume=resume)
         try:
@@ -125,7 +125,7 @@ def evaluate(
     config = located(config)
     sets = named_sets(condensed)
     with stop_on_signals() as stop:
-        info = _read_data(config, progress, stop)
+        info = read_info(config, progress, stop)
         check_all_fit(sets, info)
         validate_students(config, info)
         progress.stage("starting Ray")
@@ -349,15 +349,6 @@ class Run:
         tracking = open_tracking(self.config, self.info, self.path, self.resumes, self.parent)
         self.tracked = tracking.last_step(LAST_METRIC)
         return tracking
-
-
-def _read_data(config: RunConfig, progress: Progress, stop: StopRequest) -> DatasetInfo:
-    def decoded(done: int, total: int) -> None:
-        progress.images_decoded(done, total)
-        stop.raise_if_requested()
-
-    progress.stage("reading data")
-    return open_dataset(config.data, decoded).info
 
 
 def _pool_members(condensed: CondensedSet) -> tuple[MemberConfig, ...] | None:

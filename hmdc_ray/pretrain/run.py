@@ -9,7 +9,6 @@ from typing import Protocol
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE, dump_config
-from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import RunFolder, write_atomically
@@ -20,18 +19,14 @@ from hmdc_ray.pretrain.fit import Fit, require_resources, run_config
 from hmdc_ray.pretrain.folder import Record, claim, clear, resumed_record, storage_location, write_record
 from hmdc_ray.pretrain.plan import MeasuredSplit, Plan, make_plan
 from hmdc_ray.pretrain.report import Pretrained, TrainedNetwork
+from hmdc_ray.progress import ReadingProgress
+from hmdc_ray.reading import read_info
 
 CHECKPOINT_SECONDS = 60.0
 
 
-class Progress(Protocol):
+class Progress(ReadingProgress, Protocol):
     """Receives the course of a pre-training."""
-
-    def stage(self, text: str) -> None:
-        """A new part begins, such as starting Ray."""
-
-    def images_decoded(self, done: int, total: int) -> None:
-        """Source images decoded so far."""
 
     def epoch(self, name: str, done: int, total: int) -> None:
         """Epochs of a network done so far."""
@@ -80,7 +75,7 @@ def pretrain(
         raise InputError(f"--workers is {workers}: must be at least 1")
     config, path = located(config), Path(output).absolute()
     with stop_on_signals() as stop:
-        info = _read_data(config, progress, stop)
+        info = read_info(config, progress, stop)
         plan = make_plan(config, info, architectures, split, checkpoint_seconds)
         identity = plan.identity(info.fingerprint)
         folder = claim(path, overwrite=overwrite, resume=resume)
@@ -125,15 +120,6 @@ def _train(
         except Interrupted as stopped:
             stopped.resumable = True
             raise
-
-
-def _read_data(config: RunConfig, progress: Progress, stop: StopRequest) -> DatasetInfo:
-    def decoded(done: int, total: int) -> None:
-        progress.images_decoded(done, total)
-        stop.raise_if_requested()
-
-    progress.stage("reading data")
-    return open_dataset(config.data, decoded).info
 
 
 def _summary(plan: Plan, position: Position, workers: int, info: DatasetInfo) -> Pretrained:
