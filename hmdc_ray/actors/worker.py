@@ -39,9 +39,10 @@ class PoolWorker:
 
     def __init__(self, index: int, config: RunConfig) -> None:
         torch.set_num_threads(config.cluster.threads)
-        set_gpu_format(config.matching.precision)
         member = config.pool.members[index]
         device = torch.device("cuda" if member.num_gpus > 0 and torch.cuda.is_available() else "cpu")
+        if device.type == "cuda":
+            set_gpu_format(config.matching.precision)
         self.member = Member(
             index=index,
             seed=config.seed,

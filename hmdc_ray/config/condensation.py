@@ -43,8 +43,8 @@ class MatchingConfig(Section):
     )
     precision: Precision = Field(
         "float32",
-        description="Number format: float32; bfloat16 or tf32 (NVIDIA GPUs) for matrix products and convolutions alone, float32"
-        " for the rest; float64 for checks. Part of the run's identity.",
+        description="Number format of the matching: float32; bfloat16, torch's autocast within networks; tf32, that of NVIDIA"
+        " GPUs' matrix products; float64, for checks. Part of the run's identity.",
     )
     classes_per_call: int | None = Field(
         None,

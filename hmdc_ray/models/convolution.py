@@ -25,12 +25,14 @@ Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 class Convolution(nn.Conv2d):
     """``nn.Conv2d``, differentiable twice.
 
-    It is ``nn.Conv2d`` itself where torch chooses the number format by itself (autocast) or pads other than with zeros.
+    It is ``nn.Conv2d`` itself where torch chooses the number format itself (autocast) or pads other than with zeros, and for
+    anything but batches.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W), convolved."""
-        if isinstance(self.padding, str) or self.padding_mode != "zeros" or torch.is_autocast_enabled(input.device.type):
+        padded = isinstance(self.padding, str) or self.padding_mode != "zeros"
+        if padded or input.ndim != 4 or torch.is_autocast_enabled(input.device.type):
             return super().forward(input)
         geometry = list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups
         output: Tensor = _Convolve.apply(input, self.weight, self.bias, geometry)
@@ -93,5 +95,5 @@ def _wanted(ctx: Any) -> list[bool]:
 def _is_wanted(node: Any) -> bool:
     try:
         return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # says so of a leaf that the derivative is taken with respect to
+    except (RuntimeError, AttributeError):  # a leaf that the derivative is taken with respect to; another version of torch
         return True

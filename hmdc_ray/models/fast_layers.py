@@ -1,28 +1,13 @@
-"""The seam between layers as torch has them and those that are made for gradient matching."""
+"""Puts layers made for gradient matching in the place of torch's own."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 from torch import nn
 
 from hmdc_ray.models.average_pool import AveragePool
 from hmdc_ray.models.convolution import Convolution
 from hmdc_ray.models.instance_norm import InstanceNorm
-
-_plain = ContextVar("plain", default=False)
-
-
-@contextmanager
-def plain_layers() -> Iterator[None]:
-    """Networks that are made in the block keep torch's own layers: for measurements and tests of ours against them."""
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
+from hmdc_ray.models.plain import is_plain
 
 
 def use_fast_layers(module: nn.Module) -> None:
@@ -30,7 +15,7 @@ def use_fast_layers(module: nn.Module) -> None:
 
     Parameters, buffers, names and hooks stay as they are; layers of classes derived from torch's are left alone.
     """
-    if _plain.get():
+    if is_plain():
         return
     for child in module.modules():
         if type(child) is nn.Conv2d:

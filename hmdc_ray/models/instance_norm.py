@@ -26,12 +26,14 @@ _DTYPES = (torch.float32, torch.float64)
 class InstanceNorm(nn.GroupNorm):
     """``nn.GroupNorm`` with as many groups as channels and affine weights, differentiable twice.
 
-    It is ``nn.GroupNorm`` itself on other devices than the CPU, and for number formats other than float32 and float64.
+    It is ``nn.GroupNorm`` itself on other devices than the CPU, for number formats other than float32 and float64, without a
+    bias, and for anything but images.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W), normalised."""
-        if input.device.type != "cpu" or input.dtype not in _DTYPES or input.dtype != self.weight.dtype:
+        images = input.ndim == 4 and input.device.type == "cpu"
+        if not images or input.dtype not in _DTYPES or input.dtype != self.weight.dtype or self.bias is None:
             return super().forward(input)
         output: Tensor = _Normalise.apply(input, self.weight, self.bias, self.eps)
         return output

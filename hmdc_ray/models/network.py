@@ -75,8 +75,7 @@ class Network(nn.Module):
         classes: number K of logits.
         architecture: what :func:`hmdc_ray.models.registry.build` was asked for; empty for a network made in another way.
         options: likewise.
-        matrix_dtype: format that inputs of matrix products and convolutions are cast to; None: no other. What comes out has
-            the format of the images.
+        matrix_dtype: format of torch's autocast; None: none. What comes out has the format of the images.
 
     Raises:
         InputError: the module does not admit the images, or its taps, classifier or logits are not as declared.

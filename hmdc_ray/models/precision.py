@@ -1,4 +1,7 @@
-"""Number formats of a network's matrix products and convolutions; images, weights and gradients stay in float32 or float64."""
+"""Number formats. ``bfloat16`` is torch's autocast within a network while images are matched: matrix products, convolutions,
+and what follows them up to the next operation that torch keeps in float32. Images, weights, their gradients, aligners and
+losses are in float32, as they are for ``tf32``.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ def storage_dtype(precision: Precision) -> torch.dtype:
 
 
 def matrix_dtype(precision: Precision) -> torch.dtype | None:
-    """Format that torch casts the inputs of matrix products and convolutions to (autocast); None: no other."""
+    """Format of torch's autocast; None: none."""
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
 def set_gpu_format(precision: Precision) -> None:
-    """Let this process' GPU multiply float32 in TensorFloat-32 for ``tf32``, and exactly for all others.
+    """Let this process' GPU multiply float32 in TensorFloat-32 for ``tf32``, and exactly for all others; for pool members.
 
     Torch's own default is TensorFloat-32 in convolutions and float32 in matrix products.
     """

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmdc_ray.models.average_pool import AveragePool, average_pool
+from hmdc_ray.models.average_pool import AveragePool, _squares, average_pool
+from hmdc_ray.models.plain import plain_layers
 
 
 def maps(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -34,7 +35,7 @@ def test_any_memory_layout() -> None:
     torch.testing.assert_close(average_pool(x, 2), F.avg_pool2d(x, 2), rtol=1e-12, atol=1e-12)
 
 
-def test_float32_means_of_four_are_exact() -> None:
+def test_float32_means_are_as_near_as_one_rounding() -> None:
     x = maps(4, 8, 16, 16, dtype=torch.float32)
     torch.testing.assert_close(average_pool(x, 2), F.avg_pool2d(x.double(), 2).float(), rtol=2e-7, atol=1e-7)
 
@@ -44,6 +45,7 @@ def test_float32_means_of_four_are_exact() -> None:
     [
         nn.AvgPool2d(2),
         nn.AvgPool2d(3),
+        nn.AvgPool2d(3, stride=2),
         nn.AvgPool2d(3, stride=2, padding=1),
         nn.AvgPool2d((2, 1)),
         nn.AvgPool2d(2, ceil_mode=True),
@@ -51,9 +53,32 @@ def test_float32_means_of_four_are_exact() -> None:
     ids=str,
 )
 def test_a_layer_is_torchs(layer: nn.AvgPool2d) -> None:
-    expected = layer(maps(2, 3, 6, 7))
+    """On maps that its squares cover and on others."""
+    sizes = [(6, 6), (6, 7)]
+    expected = [layer(maps(2, 3, *size)) for size in sizes]
     layer.__class__ = AveragePool
-    torch.testing.assert_close(layer(maps(2, 3, 6, 7)), expected, rtol=1e-12, atol=1e-12)
+    for size, means in zip(sizes, expected, strict=True):
+        torch.testing.assert_close(layer(maps(2, 3, *size)), means, rtol=1e-12, atol=1e-12)
+
+
+def test_the_product_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the layer too, and not where torch chooses the format or its own layers are asked for."""
+    calls: list[int] = []
+
+    def counted(side: int, width: int, dtype: torch.dtype) -> Tensor:
+        calls.append(side)
+        return _squares(side, width, dtype)
+
+    monkeypatch.setattr("hmdc_ray.models.average_pool._squares", counted)
+    layer = nn.AvgPool2d(2)
+    layer.__class__ = AveragePool
+    layer(maps(1, 1, 4, 4))
+    assert len(calls) == 1
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(maps(1, 1, 4, 4, dtype=torch.float32)).dtype == torch.float32
+    with plain_layers():
+        layer(maps(1, 1, 4, 4))
+    assert len(calls) == 1
 
 
 def test_other_number_formats_are_left_to_torch() -> None:

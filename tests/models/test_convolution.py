@@ -110,6 +110,11 @@ def test_what_nobody_asks_for_is_not_computed() -> None:
     assert convolutions(torchs, lambda x: [x]) > 4, "torch has learned it: this class is no longer needed"
 
 
+def test_an_image_without_a_batch_is_left_to_torch() -> None:
+    torchs, ours = pair(padding=1)
+    assert torch.equal(ours(images()[0]), torchs(images()[0]))
+
+
 def test_padding_by_name_or_with_other_than_zeros_is_torchs() -> None:
     for geometry in ({"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}):
         torchs, ours = pair(**geometry)

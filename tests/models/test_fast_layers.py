@@ -10,9 +10,10 @@ from hmdc_ray.matching.gradients import classification_gradient, classification_
 from hmdc_ray.models import ImageShape, build
 from hmdc_ray.models.average_pool import AveragePool
 from hmdc_ray.models.convolution import Convolution
-from hmdc_ray.models.fast_layers import plain_layers, use_fast_layers
+from hmdc_ray.models.fast_layers import use_fast_layers
 from hmdc_ray.models.instance_norm import InstanceNorm
 from hmdc_ray.models.network import Network
+from hmdc_ray.models.plain import plain_layers
 from hmdc_ray.seeding import Key
 
 SHAPE = ImageShape(3, 16, 16)

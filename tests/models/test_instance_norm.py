@@ -84,6 +84,18 @@ def test_a_gradient_through_two_layers_and_any_memory_layout() -> None:
     torch.testing.assert_close(second(ours), second(torchs), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(1, CHANNELS, 5), (2, CHANNELS), (CHANNELS, CHANNELS, 3, 2, 2)])
+def test_anything_but_images_is_left_to_group_norm(shape: tuple[int, ...]) -> None:
+    torchs, ours = (kind(CHANNELS, CHANNELS, dtype=torch.float64) for kind in (torch.nn.GroupNorm, InstanceNorm))
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+
+    def second(layer: torch.nn.GroupNorm) -> Tensor:
+        (gx,) = torch.autograd.grad(layer(x).sin().sum(), x, create_graph=True)
+        return torch.autograd.grad(gx.square().sum(), x)[0]
+
+    assert torch.equal(second(ours), second(torchs))
+
+
 def test_other_number_formats_are_left_to_group_norm() -> None:
     x = drawn(torch.float32)[0].bfloat16()
     layer = InstanceNorm(CHANNELS, CHANNELS).bfloat16()

@@ -19,9 +19,12 @@ NETWORKS = {"convnet": {"width": 16}, "vit": {"depth": 1}, "lenet": {}}
 
 @pytest.fixture
 def gpu_format() -> Iterator[None]:
-    """Put the process' format back."""
+    """Put the process' formats back."""
+    places = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]  # missing in torch's types
+    before = [place.fp32_precision for place in places]
     yield
-    set_gpu_format("float32")
+    for place, name in zip(places, before, strict=True):
+        place.fp32_precision = name
 
 
 def made(architecture: str, dtype: torch.dtype | None) -> Network:
