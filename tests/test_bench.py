@@ -20,7 +20,8 @@ from jobs.bench.__main__ import main
 from jobs.bench.configuration import WARM_UP, bench_config
 from jobs.bench.measure import AgainstPlain, Bench, measure, measure_against_plain
 from jobs.bench.process import process_use
-from jobs.bench.report import print_against_plain, print_bench, print_tracking
+from jobs.bench.report import print_against_plain, print_bench, print_startup, print_tracking
+from jobs.bench.startup import Startup
 from jobs.bench.steps import StepTimes
 from jobs.bench.tracking import TrackingCost, measure_tracking
 from jobs.bench.traffic import Traffic, array_bytes
@@ -227,3 +228,11 @@ def test_missing_data_is_one_line_and_exit_code_2(
     assert output.out == ""
     (line,) = output.err.splitlines()
     assert line.startswith(f"error: --data '{tmp_path / 'none'}' does not exist: give ")
+
+
+def test_starts_are_compared_pair_by_pair() -> None:
+    startup = Startup(condense=(10.0, 12.0, 30.0), bare=(10.0, 8.0, 10.0))
+    assert startup.ratio == 1.5
+    printed = StringIO()
+    print_startup(startup, Console(file=printed, width=140))
+    assert "1.50" in printed.getvalue()

@@ -17,6 +17,9 @@ PLAIN_WIDTH = 140
 PAIRS = 7
 """Iterations measured with tracking, and as many without."""
 
+STARTS = 5
+"""Starts of a command measured, and as many of bare actors."""
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
@@ -29,12 +32,13 @@ def bench(
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
     """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; the step
-    against the floor of its arithmetic; and what tracking with a slow server costs."""
+    against the floor of its arithmetic; the time to the first step; and what tracking with a slow server costs."""
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     config = bench_config(data, steps, set_ or [])
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from jobs.bench.measure import measure, measure_against_plain
-    from jobs.bench.report import print_against_plain, print_bench, print_tracking
+    from jobs.bench.report import print_against_plain, print_bench, print_startup, print_tracking
+    from jobs.bench.startup import measure_startup
     from jobs.bench.tracking import measure_tracking
 
     def report(line: str) -> None:
@@ -43,6 +47,7 @@ def bench(
     measured = measure(config, steps, report)
     print_bench(measured, console)
     print_against_plain(measure_against_plain(measured, report), measured, console)
+    print_startup(measure_startup(STARTS, report), console)
     print_tracking(measure_tracking(tracked_config(), PAIRS, report), console)
 
 

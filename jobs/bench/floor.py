@@ -1,4 +1,6 @@
-"""The least time of a step's arithmetic: its operations over the rate of a matrix product on the same processor."""
+"""The floor that a step is held against: operations of the step with torch's own layers, which a layer of ours that computes
+less does not lower, over the rate of a matrix product on the same processor.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ class Floor:
 
     Attributes:
         counts: by operator, of a step with torch's own layers.
-        plain_seconds: that step's time, at the last of the rates.
-        rates: floating point operations per second of a matrix product, measured before, between and after the other steps,
-            and before that step.
+        plain_seconds: time of the step after it, at the last of the rates.
+        rates: floating point operations per second of a matrix product, measured before, between and after the steps with
+            our layers, and before those with torch's own.
         bandwidth: bytes per second, read and written, of a copy.
     """
 
@@ -34,7 +36,7 @@ class Floor:
 
     @property
     def seconds(self) -> float:
-        """Seconds of a step that did nothing else, at the median rate."""
+        """Seconds of those operations at the median rate."""
         return self.operations / median(self.rates)
 
     @property

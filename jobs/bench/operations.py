@@ -14,6 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+_UNTOUCHED = (torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty)
+"""Take memory and write nothing."""
+
 
 @dataclass
 class Count:
@@ -59,14 +62,13 @@ class Operations(TorchDispatchMode):
 
     Attributes:
         counts: by operator, such as ``aten.convolution``.
-        bandwidth: as given.
     """
 
     def __init__(self, rate: float, bandwidth: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: defaultdict[str, Count] = defaultdict(Count)
         self._rate = rate
-        self.bandwidth = bandwidth
+        self._bandwidth = bandwidth
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -78,13 +80,13 @@ class Operations(TorchDispatchMode):
         packet = func._overloadpacket
         formula = flop_registry.get(packet)
         operations = formula(*args, **given, out_val=out) if formula else 0
-        moved = 0 if func.is_view else _bytes(args, given, out)
+        moved = 0 if func.is_view or packet in _UNTOUCHED else _bytes(args, given, out)
         count = self.counts[str(packet)]
         count.calls += 1
         count.operations += operations
         count.moved += moved
         count.seconds += seconds
-        count.limit += max(operations / self._rate, moved / self.bandwidth)
+        count.limit += max(operations / self._rate, moved / self._bandwidth)
         return out
 
 

@@ -13,6 +13,7 @@ from jobs.bench.floor import Floor
 from jobs.bench.measure import AgainstPlain, Bench
 from jobs.bench.operations import total
 from jobs.bench.rates import has_bfloat16_units
+from jobs.bench.startup import ACTORS, Startup
 from jobs.bench.steps import ONE_PROCESS, Measurement, StepTimes
 from jobs.bench.tracking import TrackingCost
 from jobs.bench.traffic import DRIVER, SERVER
@@ -50,6 +51,16 @@ def print_tracking(cost: TrackingCost, console: Console) -> None:
         numbers = (median(seconds), min(seconds), max(seconds))
         table.add_row(f"iteration of {cost.steps} steps, {name}", *(f"{number:.3f}" for number in numbers))
     table.add_row(f"slowdown, median of {len(cost.tracked)} neighbouring pairs", f"{cost.slowdown:.1%}")
+    _print(console, table)
+
+
+def print_startup(startup: Startup, console: Console) -> None:
+    """Print how long a command takes to its first step."""
+    table = _table("Start", ["", "seconds", "lowest", "highest"])
+    names = ("hmdc condense digits, to its first image step", f"Ray and {ACTORS} actors that import torch, started at once")
+    for name, seconds in zip(names, (startup.condense, startup.bare), strict=True):
+        table.add_row(name, *(f"{number:.1f}" for number in (median(seconds), min(seconds), max(seconds))))
+    table.add_row(f"ratio, median of {len(startup.bare)} neighbouring pairs", f"{startup.ratio:.2f}")
     _print(console, table)
 
 
@@ -91,7 +102,7 @@ def _floor(against: AgainstPlain, bench: Bench) -> Table:
     table.add_row("operations of a step, TFLOP", f"{floor.operations / 1e12:.3f}")
     table.add_row("floor: operations at that rate, s", f"{floor.seconds:.2f}")
     table.add_row(f"roofline: each operator at that rate or at {floor.bandwidth / 1e9:.1f} GB/s, s", f"{floor.roofline:.2f}")
-    table.add_row(f"first step with torch's own layers over floor, {floor.plain_seconds:.2f} s", f"{floor.plain_multiple:.2f}")
+    table.add_row(f"step with torch's own layers over floor, {floor.plain_seconds:.2f} s", f"{floor.plain_multiple:.2f}")
     row("step over floor", floor.multiples([step.seconds for step in bench.one_process.steps]), ".2f")
     ratio = against.bfloat16_seconds / bench.one_process.seconds
     units = "has" if has_bfloat16_units() else "has no"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from hmdc_ray.errors import RunError
 
 ACTORS = 4
 """Of the preset ``digits``: three members and the parameter server."""
@@ -58,6 +61,7 @@ def _first_step() -> float:
         process = subprocess.Popen(  # noqa: S603  # our own command
             [sys.executable, "-m", "jobs.cli", "condense", "digits", "--output", str(metrics.parent)],
             cwd=folder,
+            env=_environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -65,7 +69,10 @@ def _first_step() -> float:
             while not (metrics.exists() and metrics.stat().st_size):
                 seconds = time.perf_counter() - start
                 if process.poll() is not None or seconds > DEADLINE:
-                    raise AssertionError(f"no image step after {seconds:.0f} s (exit code {process.returncode})")
+                    raise RunError(
+                        f"'hmdc condense digits' made no image step in {seconds:.0f} s (exit code {process.returncode}): "
+                        "try it by hand"
+                    )
                 time.sleep(POLL_SECONDS)
             return time.perf_counter() - start
         finally:
@@ -75,9 +82,16 @@ def _first_step() -> float:
 
 def _bare_actors() -> float:
     done = subprocess.run(  # our own module
-        [sys.executable, "-m", "jobs.bench.startup"], capture_output=True, text=True, timeout=DEADLINE, check=True
+        [sys.executable, "-m", "jobs.bench.startup"], env=_environment(), capture_output=True, text=True, timeout=DEADLINE
     )
+    if done.returncode:
+        raise RunError(f"Ray and {ACTORS} actors did not start: {done.stderr.strip().splitlines()[-1]}")
     return float(done.stdout)
+
+
+def _environment() -> dict[str, str]:
+    """Without the user's cluster and tracking server."""
+    return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
 
 
 class _Bare:
