@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
 import sys
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from jobs.bench.process import process_use
 from jobs.bench.report import print_against_plain, print_bench, print_startup, print_tracking
 from jobs.bench.startup import Startup
 from jobs.bench.steps import StepTimes
+from jobs.bench.trace import check_trace, write_trace
 from jobs.bench.tracking import TrackingCost, measure_tracking
 from jobs.bench.traffic import Traffic, array_bytes
 
@@ -228,6 +231,22 @@ def test_missing_data_is_one_line_and_exit_code_2(
     assert output.out == ""
     (line,) = output.err.splitlines()
     assert line.startswith(f"error: --data '{tmp_path / 'none'}' does not exist: give ")
+
+
+def test_a_trace_holds_the_calls_and_their_operators(finished: Finished, tmp_path: Path) -> None:
+    lines: list[str] = []
+    write_trace(finished.bench.config, finished.bench.info, tmp_path / "step.json.gz", lines.append)
+    assert [path.name for path in tmp_path.iterdir()] == ["step.json.gz"]
+    with gzip.open(tmp_path / "step.json.gz", "rt") as file:
+        names = {event["name"] for event in json.load(file)["traceEvents"] if "name" in event}
+    assert {"worker a: match", "worker a_b: pull_back", "server: apply", "aten::convolution"} <= names
+    assert lines == [f"trace of a step: {tmp_path / 'step.json.gz'}"]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("step.txt", "must end in .json or .json.gz"), ("none/step.json", "no folder")])
+def test_a_trace_that_nothing_could_open_is_refused(tmp_path: Path, name: str, wrong: str) -> None:
+    with pytest.raises(InputError, match=wrong):
+        check_trace(tmp_path / name)
 
 
 def test_starts_are_compared_pair_by_pair() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,12 +30,19 @@ def bench(
         "../shared/data/cifar10"
     ),
     steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 3,
+    trace: Annotated[
+        Path | None, typer.Option(help="File (.json, .json.gz) for a trace of one process' first step, for Perfetto or Chrome.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
     """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; the step
     against the floor of its arithmetic; the time to the first step; and what tracking with a slow server costs."""
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     config = bench_config(data, steps, set_ or [])
+    if trace is not None:
+        from jobs.bench.trace import check_trace
+
+        check_trace(trace)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from jobs.bench.measure import measure, measure_against_plain
     from jobs.bench.report import print_against_plain, print_bench, print_startup, print_tracking
@@ -47,6 +55,10 @@ def bench(
     measured = measure(config, steps, report)
     print_bench(measured, console)
     print_against_plain(measure_against_plain(measured, report), measured, console)
+    if trace is not None:
+        from jobs.bench.trace import write_trace
+
+        write_trace(config, measured.info, trace, report)
     print_startup(measure_startup(STARTS, report), console)
     print_tracking(measure_tracking(tracked_config(), PAIRS, report), console)
 

@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+from torch.profiler import record_function
 
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.clock import Clock
@@ -76,7 +77,7 @@ class _CountedHandle:
 
         def counted(*arguments: object) -> Any:
             self._traffic.received(self._process, call, arguments)
-            with self.clock.phase(call):
+            with self.clock.phase(call), record_function(f"{self._process}: {call}"):
                 result = method(*arguments)
             self._traffic.made(self._process, result)
             if call in KEPT:
