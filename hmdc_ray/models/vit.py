@@ -1,4 +1,4 @@
-"""Small vision transformers (Dosovitskiy et al., arXiv 2010.11929) as timm builds them."""
+"""Small vision transformers (Dosovitskiy et al., arXiv 2010.11929) of timm's form."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from hmdc_ray.models.layers import Width
 from hmdc_ray.models.network import Architecture, TapSpec
 from hmdc_ray.models.registry import register
 from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.models.transformer import VisionTransformer
 
 _LARGE = 28
 _MOST_TAPS = 4
 
 
-@register("vit", "vision transformer (timm); unset options follow the image size; taps: up to four token sequences")
+@register("vit", "vision transformer; unset options follow the image size; taps: up to four token sequences")
 def vit(
     shape: ImageShape,
     classes: int,
@@ -44,19 +45,16 @@ def vit(
     heads = heads or (3 if large else 4)
     if width % heads:
         raise InputError(f"option 'width' is {width}, must be a multiple of heads, which is {heads}")
-    # Imported here because timm takes seconds to import, which processes without a transformer need not wait for.
-    from timm.models.vision_transformer import VisionTransformer
-
-    module = VisionTransformer(
-        img_size=(shape.height, shape.width),
-        patch_size=patch_size,
-        in_chans=shape.channels,
-        num_classes=classes,
-        embed_dim=width,
-        depth=depth,
-        num_heads=heads,
-    )
     grid = (shape.height // patch_size, shape.width // patch_size)
+    module = VisionTransformer(
+        grid=grid,
+        patch_size=patch_size,
+        channels=shape.channels,
+        classes=classes,
+        width=width,
+        depth=depth,
+        heads=heads,
+    )
     taps = min(_MOST_TAPS, depth)
     blocks = [(tap + 1) * depth // taps - 1 for tap in range(taps)]
     return Architecture(module, tuple(TapSpec(f"blocks.{block}", "tokens", grid) for block in blocks), classifier="head")
