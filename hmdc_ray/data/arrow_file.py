@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from hmdc_ray.data.limits import check_room
@@ -98,8 +100,8 @@ def open_decoded(path: Path) -> DecodedFile | None:
         return None
     return DecodedFile(
         info=info,
-        labels=np.concatenate([batch.column("label").to_numpy() for batch in batches]),
-        splits=np.concatenate([batch.column("split").to_numpy() for batch in batches]),
+        labels=_column(batches, "label"),
+        splits=_column(batches, "split"),
         batches=tuple(_view(batch.column("pixels"), info.shape) for batch in batches),
     )
 
@@ -112,6 +114,11 @@ def _chain(first: Pixels, images: Iterator[Pixels]) -> Iterator[Pixels]:
 def _batch(schema: pa.Schema, pixels_NCHW: Pixels, labels: Labels, splits: Pixels) -> pa.RecordBatch:
     pixels = pa.FixedSizeBinaryArray.from_buffers(schema.types[0], len(labels), [None, pa.py_buffer(pixels_NCHW)])
     return pa.record_batch([pixels, pa.array(labels), pa.array(splits)], schema=schema)
+
+
+def _column(batches: Sequence[pa.RecordBatch], name: str) -> npt.NDArray[Any]:
+    """Numbers of all batches; pyarrow's own ``to_numpy`` would import pandas, if that is installed."""
+    return np.concatenate([np.from_dlpack(batch.column(name)) for batch in batches])
 
 
 def _view(pixels: pa.FixedSizeBinaryArray, shape: ImageShape) -> Pixels:

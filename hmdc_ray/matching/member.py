@@ -24,6 +24,7 @@ from hmdc_ray.messages import Array, MemberTaps, Selection, State, check_version
 from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
 from hmdc_ray.models.precision import matrix_dtype
 from hmdc_ray.models.registry import build
+from hmdc_ray.optimisers import SGD, Adam
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import Key, Stream, forked
 
@@ -97,7 +98,7 @@ class Member:
         with forked(self.key("aligner", iteration)):
             aligner = Aligner(self.network.taps, size, self.matching.resize)
         self.aligner = aligner.to(self.device, self.batches.dtype)
-        self.aligner_optimiser = torch.optim.Adam(self.aligner.parameters(), lr=self.schedule.aligner_learning_rate)
+        self.aligner_optimiser = Adam(self.aligner.parameters(), lr=self.schedule.aligner_learning_rate)
 
     # One step
 
@@ -159,7 +160,7 @@ class Member:
         self.network = network.to(self.device, self.batches.dtype)
         self.network.matrix_dtype = matrix_dtype(self.matching.precision)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.SGD(self.parameters, lr=self.config.learning_rate)
+        self.optimiser = SGD(self.parameters, lr=self.config.learning_rate)
 
     def prepare(self, plan: StepPlan) -> None:
         """Once per step: take BatchNorm statistics from real images, then freeze them while gradients are matched."""

@@ -19,6 +19,7 @@ from hmdc_ray.evaluation.images import TEST_BATCH
 from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.evaluation.training import accuracy
 from hmdc_ray.models import Network, build
+from hmdc_ray.optimisers import SGD
 from hmdc_ray.pretrain.batches import GlobalBatches, Group
 from hmdc_ray.pretrain.plan import MeasuredSplit, network_key
 from hmdc_ray.seeding import forked
@@ -61,7 +62,7 @@ class Training:
             recipe = replace(recipe, cutmix=False)
         self._name, self._recipe, self._dataset, self._group, self._device = section.name, recipe, dataset, group, device
         self._batches = GlobalBatches(dataset, recipe, self._key, device)
-        self._optimiser = torch.optim.SGD(
+        self._optimiser = SGD(
             self.network.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
