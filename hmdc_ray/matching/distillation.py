@@ -5,8 +5,8 @@ With F_i the aligned features of member i, n the number of members that have a t
     L_MD = mean over kept tokens of 2 / (n - 1) * sum_i (F_i - Fbar)^2,
 
 which for two members is HMDC's mean squared difference, and for more the mean over pairs. Tokens that fewer than two
-members have are dropped. Its gradient with respect to F_i is ``residual``: the derivative through Fbar vanishes,
-because residuals sum to 0. Shapes as in :mod:`hmdc_ray.matching.ssd`; N members.
+members have are dropped. For its gradient with respect to F_i, Fbar is a constant: the
+derivative through it vanishes, because the differences sum to 0. Shapes as in :mod:`hmdc_ray.matching.ssd`; N members.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 class Agreement:
-    """Who has which token, for the members drawn; turns features into consensus, loss and residuals.
+    """Who has which token, for the members drawn; turns features into consensus and loss.
 
     Args:
         masks: one bool (L, T) per member, from :func:`hmdc_ray.matching.ssd.token_mask`.
@@ -54,12 +54,8 @@ class Agreement:
         return running.mean()
 
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
-        """The member's term of L_MD; the terms of all members sum to it."""
+        """The member's term of L_MD; the terms of all members sum to it. Differentiable in both arguments."""
         return (self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD).square()).sum()
-
-    def residual(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
-        """Gradient of L_MD with respect to the member's features, differentiable in both arguments."""
-        return 2 * self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD)
 
     def own(self, member: int, cotangent_BLTD: Tensor) -> Tensor:
         """The part of a cotangent that belongs to tokens the member has."""

@@ -61,12 +61,8 @@ def agreement_gradient(
     agreement: Agreement, member: int, features: Tensor, consensus: Tensor, parameters: Sequence[Tensor], create_graph: bool
 ) -> list[Tensor | None]:
     """h(x): gradient of L_MD with respect to the member's parameters; None for one that no tap depends on."""
-    residual = agreement.residual(member, features, consensus)
-    return list(
-        torch.autograd.grad(
-            features, parameters, grad_outputs=residual, create_graph=create_graph, retain_graph=True, allow_unused=True
-        )
-    )
+    loss = agreement.loss(member, features, consensus)
+    return list(torch.autograd.grad(loss, parameters, create_graph=create_graph, retain_graph=True, allow_unused=True))
 
 
 def distillation_target(
@@ -105,5 +101,6 @@ def pull_back(features: Tensor, cotangent: Tensor, images: Tensor) -> Tensor:
         cotangent: the members' cotangents, summed, divided by the number of members, and masked to this one's tokens.
         images: the leaf from which the synthetic batch was made.
     """
-    (gradient,) = torch.autograd.grad(features, images, grad_outputs=cotangent)
+    # Not grad's own argument for it, for which torch imports sympy: a second of processor time in every worker.
+    (gradient,) = torch.autograd.grad((features * cotangent).sum(), images)
     return gradient

@@ -67,13 +67,14 @@ def test_two_members_give_the_plain_mean_squared_difference() -> None:
 
 
 @pytest.mark.parametrize("masks", POOLS)
-def test_residual_is_the_gradient_of_the_pairwise_form(masks: list[Tensor]) -> None:
+def test_with_a_constant_consensus_the_gradient_is_that_of_the_pairwise_form(masks: list[Tensor]) -> None:
     parts = [part.requires_grad_() for part in features(len(masks))]
     expected = torch.autograd.grad(pairwise(parts, masks), parts)
     agreement = Agreement(masks)
     consensus = agreement.consensus([part.detach() for part in parts])
     for member, (part, gradient) in enumerate(zip(parts, expected, strict=True)):
-        assert torch.allclose(agreement.residual(member, part, consensus), gradient, rtol=1e-10, atol=1e-15)
+        (found,) = torch.autograd.grad(agreement.loss(member, part, consensus), part)
+        assert torch.allclose(found, gradient, rtol=1e-10, atol=1e-15)
 
 
 @pytest.mark.parametrize("masks", POOLS)
@@ -85,8 +86,10 @@ def test_tokens_that_a_member_lacks_or_that_are_dropped_change_nothing(masks: li
     changed = [part + 7 * noise * where for part, noise, where in zip(parts, features(len(masks), 1), irrelevant, strict=True)]
     assert torch.equal(agreement.consensus(changed), agreement.consensus(parts))
     assert torch.equal(consensus_form(changed, masks), consensus_form(parts, masks))
-    residual = agreement.residual(0, parts[0], agreement.consensus(parts))
-    assert not residual.masked_select(irrelevant[0].expand_as(residual)).any()
+    leaf = parts[0].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(agreement.loss(0, leaf, agreement.consensus(parts)), leaf)
+    assert gradient.any()
+    assert not gradient.masked_select(irrelevant[0].expand_as(gradient)).any()
 
 
 @pytest.mark.parametrize("masks", POOLS)
