@@ -27,7 +27,7 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, LostProcessError, RunError
 from hmdc_ray.memory import keep_freed_memory
-from hmdc_ray.messages import MemberDescription
+from hmdc_ray.messages import Array, MemberDescription
 from hmdc_ray.recovery import Healed
 from hmdc_ray.server.parameter_server import ParameterServer
 
@@ -61,6 +61,19 @@ class _Worker(PoolWorker):
         context = ray.get_runtime_context()
         gpus = context.get_accelerator_ids().get("GPU", [])
         return replace(super().describe(), gpu_ids=tuple(gpus), node=context.get_node_id())
+
+
+class _Server(ParameterServer):
+    """Adds to a server that its process can be started before there are images.
+
+    The server is built by :meth:`open`, its first call.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def open(self, arguments: Mapping[str, Any], initial_KICHW: Array) -> None:
+        super().__init__(initial_KICHW=initial_KICHW, **arguments)
 
 
 class RayPool:
@@ -101,6 +114,7 @@ class RayPool:
             InputError: the cluster lacks what the actors need, or a member cannot be built.
         """
         self._actors = [self._new_worker(slot) for slot in range(len(self._members))]
+        self._server_actor = self._new_server()  # its process starts beside theirs
         calls = [RemoteWorker(actor).describe() for actor in self._actors]
         missing = self._missing(calls)
         if missing:
@@ -111,8 +125,7 @@ class RayPool:
         wait([initial], self._config.cluster.call_timeout, self._check, "the main member")
         fetch([initial])  # an input error, such as too few images in a class, is raised here and not in the server's start
         self._initial = initial
-        self._server_actor = self._new_server()
-        self._require_server()
+        self._open_server()
 
     @property
     def workers(self) -> list[Replicas]:
@@ -172,7 +185,7 @@ class RayPool:
             self._absent |= lost.keys()
         if -1 in gone:
             self._server_actor = self._new_server()
-            self._require_server()
+            self._open_server()
         names = [self._name(slot) for slot in workers if self._members[slot] not in lost] + ["server"] * (-1 in gone)
         return Healed(tuple(names), lost)
 
@@ -189,8 +202,7 @@ class RayPool:
         return remote(_Worker).options(**options).remote(self._members[slot], self._config, str(Path.cwd()))
 
     def _new_server(self) -> Any:
-        server = remote(ParameterServer).options(**self._placement.server(), **_NO_REPEATS)
-        return server.remote(initial_KICHW=self._initial, **server_arguments(self._config, self._info, self._folder))
+        return remote(_Server).options(**self._placement.server(), **_NO_REPEATS).remote()
 
     def _unanswered(self, actors: Mapping[int, Any]) -> list[int]:
         """Which actors are dead, or do not come to the end of what they were told within the time for it."""
@@ -244,8 +256,8 @@ class RayPool:
             f"free in the cluster: {has}"
         )
 
-    def _require_server(self) -> None:
-        call = self.server.snapshot()
+    def _open_server(self) -> None:
+        call = self._server_actor.open.remote(server_arguments(self._config, self._info, self._folder), self._initial)
         try:
             wait([call], self._config.cluster.start_timeout, self._check, "the parameter server")
         except TimeoutError as error:
