@@ -128,8 +128,7 @@ def evaluate(
         info = read_info(config, progress, stop)
         check_all_fit(sets, info)
         validate_students(config, info)
-        progress.stage("starting Ray")
-        with ray_session(address):
+        with ray_session(address, progress.stage):
             require_gpus(config.evaluation)
             progress.stage("evaluating")
             evaluation = evaluate_on_ray(
@@ -191,8 +190,7 @@ class Run:
             # MLflow takes seconds to start, and so do Ray and its actors: at the same time.
             tracker = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_tracking)
             try:
-                self.progress.stage("starting Ray")
-                stack.enter_context(ray_session(address))
+                stack.enter_context(ray_session(address, self.progress.stage))
                 require_gpus(self.config.evaluation)
                 condensed = self._condense(tracker)
                 evaluation = self._evaluate(condensed)

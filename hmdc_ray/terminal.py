@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from hmdc_ray.evaluation.report import Evaluation
-from hmdc_ray.evaluation.table import table
+if TYPE_CHECKING:
+    from hmdc_ray.evaluation.report import Evaluation
 
 PLAIN_SECONDS = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -112,6 +113,8 @@ class TerminalProgress:
 
     def result(self, evaluation: Evaluation) -> None:
         """Show the table of accuracies."""
+        from hmdc_ray.evaluation.table import table  # torch is imported with it, which takes seconds
+
         self._end()
         self._bar.stop()
         self._console.print(table(evaluation))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
@@ -36,13 +38,18 @@ def condense(
 
         show_plan(config, folder, console)
         return
-    from hmdc_ray.interrupt import Interrupted
-    from hmdc_ray.run import condense as run
+    from hmdc_ray.actors.session import ray_session
+    from hmdc_ray.interrupt import Interrupted, stop_on_signals
     from hmdc_ray.terminal import TerminalProgress
 
+    # torch takes seconds to import, and Ray to start: at the same time.
+    Thread(target=import_module, args=["torch"], daemon=True).start()
     progress = TerminalProgress(console)
     try:
-        with progress:
+        with progress, stop_on_signals() as stop, ray_session(address, progress.stage):
+            stop.raise_if_requested()
+            from hmdc_ray.run import condense as run
+
             summary = run(config, folder, resume=resume, overwrite=overwrite, address=address, progress=progress)
     except Interrupted as stopped:
         tell_how_to_go_on(stopped, progress.position)

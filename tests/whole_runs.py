@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hmdc_ray import run
+from hmdc_ray.actors import session
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.condensed import load_condensed
 from hmdc_ray.config import MemberConfig, RunConfig
@@ -147,6 +148,7 @@ def _evaluate(
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs and evaluations take place in this process."""
-    monkeypatch.setattr(run, "ray_session", lambda address: nullcontext())
+    for module in (run, session):  # the command line starts Ray while torch is imported
+        monkeypatch.setattr(module, "ray_session", lambda address, stage: nullcontext())
     monkeypatch.setattr(run, "launch", _local_pool)
     monkeypatch.setattr(run, "evaluate_on_ray", _evaluate)

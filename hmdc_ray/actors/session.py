@@ -14,7 +14,6 @@ from time import monotonic
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayError, RayTaskError
 
 from hmdc_ray.actors.token import protect_token
@@ -37,10 +36,14 @@ FETCH_SECONDS = 60.0
 
 
 @contextmanager
-def ray_session(address: str | None = None) -> Iterator[None]:
+def ray_session(address: str | None = None, stage: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Use the Ray that this process is connected to, the cluster at ``address`` (or in RAY_ADDRESS), or a fresh local one.
 
     A local one is bound to loopback and shut down at the end.
+
+    Args:
+        address: of a cluster.
+        stage: told that Ray is being started, if it is.
 
     Raises:
         InputError: no cluster answers at the address.
@@ -49,6 +52,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    stage("starting Ray")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     # After a fault the calls that build on the one that failed fail too; only the first is told of.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
@@ -166,6 +170,8 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
             raise type(error.cause)(str(error.cause)) from None
         if isinstance(error.cause, RayError):
             raise _fault(error.cause) from error
+        import torch  # not before: a session can start while torch is imported
+
         if isinstance(error.cause, torch.OutOfMemoryError):
             raise RunError(
                 f"out of GPU memory ({str(error.cause).splitlines()[0]}): use smaller batches, or matching.classes_per_call"
