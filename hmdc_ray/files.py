@@ -238,6 +238,11 @@ class RunFolder:
             raise
         return folder
 
+    @property
+    def holds_run(self) -> bool:
+        """Whether there are files that :meth:`clear` would remove."""
+        return any(True for pattern in RUN_FILES for _ in self.path.glob(pattern))
+
     def clear(self) -> None:
         """Remove the files of the run that the folder holds (:data:`RUN_FILES`, nothing else).
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
@@ -34,14 +32,11 @@ from hmdc_ray.progress import Progress, Silent
 from hmdc_ray.reading import read_info
 from hmdc_ray.records import StepRecord
 from hmdc_ray.resume import require_unused, resumable_version
-from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, open_tracking
+from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, check_tracking, open_tracking
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, TolerantSaves
-from hmdc_ray.tracking import NoTracker, Tracking
+from hmdc_ray.tracking import LateTracking, Tracking
 from hmdc_ray.validate import validate, validate_students
-
-TRACKER_SECONDS = 4.0
-"""How long a stopped run waits for a tracking server that was still being opened."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +90,7 @@ def condense(
             start = resumable_version(path, config, info) if resume else None
             if not resume and not overwrite:
                 require_unused(path, config)
+            check_tracking(config.tracking, path)
             return Run(config, info, folder, start, progress, stop).execute(address)
         finally:
             folder.release()
@@ -177,7 +173,7 @@ class Run:
         self.total = total_steps(config.schedule)
         self.checkpoints = CheckpointFolder.of_run(self.path, config.schedule)
         self.started = False
-        self.tracking: Tracking = NoTracker()
+        self.tracking = LateTracking(self._open_tracking)
         self.tracked = 0
         self.recorded = self.start
         self.events = EventLog(self.path)
@@ -187,23 +183,21 @@ class Run:
     def execute(self, address: str | None) -> RunSummary:
         """Condense what is left to condense, evaluate, and close the tracking run with how it ended."""
         with ExitStack() as stack:
-            # MLflow takes seconds to start, and so do Ray and its actors: at the same time.
-            tracker = stack.enter_context(ThreadPoolExecutor(1)).submit(self._open_tracking)
+            if self._opens_tracking_first:
+                self.tracking.open()  # while Ray and the actors start
             try:
                 stack.enter_context(ray_session(address, self.progress.stage))
                 require_gpus(self.config.evaluation)
-                condensed = self._condense(tracker)
+                condensed = self._condense()
                 evaluation = self._evaluate(condensed)
             except Interrupted as stopped:
-                with suppress(InputError, TimeoutError):  # a tracking server that does not answer must not hold up the stop
-                    tracker.result(TRACKER_SECONDS).finish("KILLED")
+                self.tracking.finish("KILLED")
                 stopped.resumable = self.resumes or self.started
                 if self.started:
                     self._tell("stopped", self.recorded)
                 raise
             except BaseException:
-                if tracker.exception() is None:
-                    tracker.result().finish("FAILED")
+                self.tracking.finish("FAILED")
                 raise
             self._tell("finished", self.total)
             self.tracking.tags(tags(read_events(self.path)))
@@ -214,14 +208,19 @@ class Run:
 
     # Parts
 
-    def _condense(self, tracker: Future[Tracking]) -> CondensedSet:
+    @property
+    def _opens_tracking_first(self) -> bool:
+        """Whether there is a run whose steps must be known, or that must not be lost to a server that refuses this one."""
+        return self.resumes or self.folder.holds_run
+
+    def _condense(self) -> CondensedSet:
         if self.start == self.total:
-            self._begin(tracker.result())
+            self._begin()
             images_KICHW = self.checkpoints.load(self.total)[SERVER].arrays["images"]
         else:
             self.progress.stage("starting the pool")
             with self._launch() as pool:
-                self._begin(tracker.result())
+                self._begin()
                 images_KICHW = self._run_steps(pool)
         condensed = self._condensed_set(images_KICHW)
         self._save(condensed)
@@ -241,15 +240,15 @@ class Run:
     def _pause(self, version: int, condensed: CondensedSet) -> None:
         """What happens where the run pauses."""
 
-    def _begin(self, tracking: Tracking) -> None:
+    def _begin(self) -> None:
         """Take over the folder. Until here all may fail, and what a run to be replaced has left is untouched."""
+        tracking = self.tracking.require() if self._opens_tracking_first else None
         if not self.resumes:
             self.folder.clear()
             self.checkpoints.clear()
         write_atomically(self.path / "config.yaml", dump_config(self.config))
-        if tracking.run_id:
-            write_atomically(self.path / TRACKING_FILE, json.dumps({"run_id": tracking.run_id}))
-        self.tracking = tracking
+        if tracking is not None:
+            self._remember(tracking)
         self.started = True
         self._tell("started", self.start)
 
@@ -346,7 +345,13 @@ class Run:
     def _open_tracking(self) -> Tracking:
         tracking = open_tracking(self.config, self.info, self.path, self.resumes, self.parent)
         self.tracked = tracking.last_step(LAST_METRIC)
+        if self.started:  # else not before the folder is this run's
+            self._remember(tracking)
         return tracking
+
+    def _remember(self, tracking: Tracking) -> None:
+        if tracking.run_id:
+            write_atomically(self.path / TRACKING_FILE, json.dumps({"run_id": tracking.run_id}))
 
 
 def _pool_members(condensed: CondensedSet) -> tuple[MemberConfig, ...] | None:

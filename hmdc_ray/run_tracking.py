@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hmdc_ray.config import RunConfig
+from hmdc_ray.config import RunConfig, TrackingConfig
 from hmdc_ray.config.io import flatten
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.files import read_json_lines
-from hmdc_ray.tracking import NoTracker, Tracker, Tracking
+from hmdc_ray.tracking import Address, NoTracker, Tracker, Tracking, check_server
 
 TRACKING_FILE = "tracking.json"
 
@@ -18,6 +18,16 @@ POSITION = ("step", "iteration", "members")
 
 LAST_METRIC = "seconds/step"
 """The name that ends a step's metrics: what holds it for a step holds all the step's metrics."""
+
+
+def check_tracking(config: TrackingConfig, folder: Path) -> None:
+    """Refuse a server that does not answer, before a run begins; takes no time.
+
+    Raises:
+        InputError: there is no answer.
+    """
+    if config.enabled:
+        check_server(Address.chosen(config.uri, folder))
 
 
 def open_tracking(config: RunConfig, info: DatasetInfo, folder: Path, resumes: bool, parent: str | None) -> Tracking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,9 +146,15 @@ def _evaluate(
     return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress)
 
 
+@contextmanager
+def _no_session(address: str | None, stage: Callable[[str], None]) -> Iterator[None]:
+    stage("starting Ray")
+    yield
+
+
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs and evaluations take place in this process."""
     for module in (run, session):  # the command line starts Ray while torch is imported
-        monkeypatch.setattr(module, "ray_session", lambda address, stage: nullcontext())
+        monkeypatch.setattr(module, "ray_session", _no_session)
     monkeypatch.setattr(run, "launch", _local_pool)
     monkeypatch.setattr(run, "evaluate_on_ray", _evaluate)

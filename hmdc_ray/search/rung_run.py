@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from hmdc_ray.progress import Silent
 from hmdc_ray.resume import resumable_version
 from hmdc_ray.run import Run
 from hmdc_ray.server.checkpoint import SERVER
-from hmdc_ray.tracking import NoTracker, Tracking
+from hmdc_ray.tracking import LateTracking, NoTracker, Tracking
 
 Judge = Callable[[int, CondensedSet], Mapping[str, float]]
 """Called with the image version and the images of a rung; gives the metrics to be tracked."""
@@ -94,21 +93,18 @@ class _RungRun(Run):
 
     def execute_in_rungs(self) -> None:
         """Do the steps that are left, with a pause at every rung."""
-        # MLflow takes seconds to start, and so do the actors: at the same time.
-        with ThreadPoolExecutor(1) as executor:
-            tracker: Future[Tracking] = executor.submit(self._open_tracking)
-            try:
-                if self.start in self._versions:
-                    self._begin(tracker.result())
-                    images_KICHW = self.checkpoints.load(self.start)[SERVER].arrays["images"]
-                    self._pause(self.start, self._condensed_set(images_KICHW))
-                    tracker = _done(self.tracking)
-                if self.start < self.total:
-                    self._condense(tracker)
-            except BaseException:
-                if tracker.exception() is None:
-                    self.tracking.finish("FAILED")
-                raise
+        if self._opens_tracking_first:
+            self.tracking.open()  # while the actors start
+        try:
+            if self.start in self._versions:
+                self._begin()
+                images_KICHW = self.checkpoints.load(self.start)[SERVER].arrays["images"]
+                self._pause(self.start, self._condensed_set(images_KICHW))
+            if self.start < self.total:
+                self._condense()
+        except BaseException:
+            self.tracking.finish("FAILED")
+            raise
 
     def _launch(self) -> AbstractContextManager[RayPool]:
         return launch(self.config, self.info, self.path, self._check, self._group)
@@ -126,7 +122,8 @@ class _RungRun(Run):
         self._report()
         if version < self.total:
             self.resumes = True  # the tracking run is gone on with
-            self.tracking = self._open_tracking()
+            self.tracking = LateTracking(self._open_tracking)
+            self.tracking.require()
 
     def _open_tracking(self) -> Tracking:
         try:
@@ -134,9 +131,3 @@ class _RungRun(Run):
         except InputError as error:  # the search has found the server when it began: it is away, or busy
             _logger.warning("steps of this trial are not tracked (%s)", error)
             return NoTracker()
-
-
-def _done(tracking: Tracking) -> Future[Tracking]:
-    ready: Future[Tracking] = Future()
-    ready.set_result(tracking)
-    return ready

@@ -5,8 +5,22 @@ Every record of a run is first kept in the run's folder (:mod:`hmdc_ray.tracking
 by :func:`hmdc_ray.tracking.sync.sync_tracking`.
 """
 
+from hmdc_ray.tracking.late import LateTracking
 from hmdc_ray.tracking.protocol import NoTracker, Status, Tracking
+from hmdc_ray.tracking.store import Address, check_server
 from hmdc_ray.tracking.sync import Synced, sync_tracking
 from hmdc_ray.tracking.tracker import FINISH_SECONDS, FOLDER, Tracker
 
-__all__ = ["FINISH_SECONDS", "FOLDER", "NoTracker", "Status", "Synced", "Tracker", "Tracking", "sync_tracking"]
+__all__ = [
+    "FINISH_SECONDS",
+    "FOLDER",
+    "Address",
+    "LateTracking",
+    "NoTracker",
+    "Status",
+    "Synced",
+    "Tracker",
+    "Tracking",
+    "check_server",
+    "sync_tracking",
+]

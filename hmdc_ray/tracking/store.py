@@ -133,7 +133,7 @@ def connect(address: Address) -> MlflowClient:
     Raises:
         InputError: the store cannot be used.
     """
-    _require_answer(address)
+    check_server(address)
     with named_errors(address):
         from mlflow.tracking import MlflowClient
 
@@ -189,10 +189,13 @@ def reason(error: Exception) -> str:
     return textwrap.shorten(without_password(str(error).partition("\n")[0] or repr(error)), 200)
 
 
-def _require_answer(address: Address) -> None:
+def check_server(address: Address) -> None:
     """Ask an HTTP server for its health. Any answer will do.
 
-    MLflow itself would try for a long time.
+    MLflow itself would try for a long time. mlflow is not imported.
+
+    Raises:
+        InputError: there is no answer within 10 s.
     """
     if not address.is_server:
         return
