@@ -42,8 +42,8 @@ def condense(
     from hmdc_ray.interrupt import Interrupted, stop_on_signals
     from hmdc_ray.terminal import TerminalProgress
 
-    # torch takes seconds to import, and Ray to start: at the same time.
-    Thread(target=import_module, args=["torch"], daemon=True).start()
+    # torch, which comes with it, takes seconds to import, and Ray to start: at the same time.
+    Thread(target=import_module, args=["hmdc_ray.validate"], daemon=True).start()
     progress = TerminalProgress(console)
     try:
         with progress, stop_on_signals() as stop, ray_session(address, progress.stage):

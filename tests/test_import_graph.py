@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from hmdc_ray.config import DataConfig
+from hmdc_ray.data.dataset import open_dataset
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for package in ("hmdc_ray", "jobs", "tune_spaces") for path in sorted((ROOT / package).rglob("*.py"))]
 HOMES = {
@@ -102,3 +105,40 @@ def test_what_is_slow_is_not_imported_in_vain(module: str, slow: tuple[str, ...]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+STEP = """
+import sys
+from pathlib import Path
+from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.config.io import apply_overrides
+from hmdc_ray.coordinator import Coordinator
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.presets import preset
+from hmdc_ray.validate import validate
+
+class Stepped(Exception):
+    pass
+
+def after_step(record):
+    raise Stepped
+
+folder = Path(sys.argv[1])
+config = apply_overrides(preset("digits"), [f"data.cache={folder / 'cache'}", "matching.real_batch=2"])
+info = open_dataset(config.data).info
+validate(config, info)
+pool = LocalPool(config, info, folder)
+coordinator = Coordinator(config, pool, classes=10, train_images=info.sizes["train"], tell=lambda *_, **__: None)
+try:
+    coordinator.run(0, after_step)
+except Stepped:
+    print(*(set(sys.modules) & set(sys.argv[2:])))
+"""
+
+
+def test_the_first_step_needs_no_module_that_takes_seconds_to_import(tmp_path: Path) -> None:
+    slow = ("torch._dynamo", "torchvision", "timm", "sympy", "pandas", "sklearn", "scipy.stats", "matplotlib", "mlflow", "ray")
+    open_dataset(DataConfig(source="digits", cache=str(tmp_path / "cache")))  # decoding may import what it wants
+    command = [sys.executable, "-c", STEP, str(tmp_path), *slow]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

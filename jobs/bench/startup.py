@@ -31,7 +31,8 @@ class Startup:
 
     Attributes:
         condense: from the command ``hmdc condense digits`` to the record of the first image step.
-        bare: from Ray's start to the answer of the last of the actors, started at once; without the import of Ray.
+        bare: from ``ray.init``, as it is without arguments, to the answer of the last of the actors, started at once; without
+            the import of Ray.
     """
 
     condense: tuple[float, ...]
@@ -86,7 +87,7 @@ def _bare_actors() -> float:
     )
     if done.returncode:
         raise RunError(f"Ray and {ACTORS} actors did not start: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout)
+    return float(done.stdout.splitlines()[-1])
 
 
 def _environment() -> dict[str, str]:
@@ -111,12 +112,13 @@ def main() -> None:
     import ray
 
     start = time.perf_counter()
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    ray.init(address="local", _node_ip_address="127.0.0.1")
     bare: Any = ray.remote(num_cpus=0.1)(_Bare)
     actors = [bare.remote() for _ in range(ACTORS)]
     ray.get([actor.ready.remote() for actor in actors], timeout=DEADLINE)
-    sys.stdout.write(f"{time.perf_counter() - start}\n")
+    seconds = time.perf_counter() - start
     ray.shutdown()
+    sys.stdout.write(f"{seconds}\n")
 
 
 if __name__ == "__main__":
