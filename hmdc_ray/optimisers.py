@@ -1,7 +1,7 @@
 """torch's optimisers, without its compiler.
 
-Some methods of an optimiser import torch's compiler when they are first called, to have it leave them alone. That takes two
-seconds of processor time in every process, and nothing here compiles an optimiser: these call what those methods wrap.
+The methods of an optimiser import torch's compiler when they are first called, to have it leave them alone. That takes two
+seconds of processor time in every process, and nothing here compiles an optimiser: these call what the methods wrap.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ class _Plain(Optimizer):
 
 
 class SGD(_Plain, torch.optim.SGD):
-    """See :class:`torch.optim.SGD`."""
+    """See :class:`torch.optim.SGD`; not for differentiating through a step."""
+
+    step = torch.no_grad()(unwrap(torch.optim.SGD.step))
 
 
 class Adam(_Plain, torch.optim.Adam):
-    """See :class:`torch.optim.Adam`."""
+    """See :class:`torch.optim.Adam`; not for differentiating through a step."""
+
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))

@@ -1,8 +1,9 @@
 """The vision transformer of Dosovitskiy et al. (arXiv 2010.11929), as timm's ``VisionTransformer`` of the same arguments.
 
 Importing timm takes 3.5 s of processor time, for torchvision imports torch's compiler. Every process that builds a small
-transformer would pay it: the driver, a worker, every task that trains a student. Names and order of parameters, the way they
-are drawn and what is computed are timm's, so that its weights load here; a test holds the two against each other.
+transformer would pay it: the driver, a worker, every task that trains a student. Names and order of parameters, the
+distributions they are drawn from and what is computed are timm's, so that its weights load here; a test holds the two
+against each other.
 """
 
 from __future__ import annotations
