@@ -222,10 +222,7 @@ class RunFolder:
             InputError: another process uses the folder; it holds files and neither flag is given; there is no run to
                 resume; files would be overwritten in a folder that is not a run's; it cannot be made or locked.
         """
-        if overwrite and resume:
-            raise InputError("--overwrite and --resume contradict each other: use one of them")
-        if not (path / LOCK_FILE).exists():
-            _require_usable(path, overwrite, resume)  # before anything is made: a refused folder stays as it was
+        cls.check(path, overwrite, resume)  # before anything is made: a refused folder stays as it was
         with _named_errors(path, "made"):
             path.mkdir(parents=True, exist_ok=True)
         folder = cls(path, _lock_for_life(path))
@@ -237,6 +234,18 @@ class RunFolder:
             folder.release()
             raise
         return folder
+
+    @staticmethod
+    def check(path: Path, overwrite: bool, resume: bool) -> None:
+        """Refuse a folder that :meth:`claim` would refuse, as far as it can be known without making anything.
+
+        Raises:
+            InputError: as there.
+        """
+        if overwrite and resume:
+            raise InputError("--overwrite and --resume contradict each other: use one of them")
+        if not (path / LOCK_FILE).exists():
+            _require_usable(path, overwrite, resume)
 
     @property
     def holds_run(self) -> bool:

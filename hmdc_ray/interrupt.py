@@ -67,7 +67,14 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM in the block. Outside the main thread signals are left alone."""
+    """Catch SIGINT and SIGTERM in the block. Outside the main thread signals are left alone.
+
+    Within another such block this gives the outer one's request: a signal that came before is not forgotten.
+    """
+    outer = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
+    if isinstance(outer, StopRequest):
+        yield outer
+        return
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -1,4 +1,4 @@
-"""Checks of a configuration against its data, made before anything is started."""
+"""Checks of a configuration against its data, made before anything is written."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -39,15 +41,16 @@ def condense(
         show_plan(config, folder, console)
         return
     from hmdc_ray.actors.session import ray_session
+    from hmdc_ray.files import RunFolder
     from hmdc_ray.interrupt import Interrupted, stop_on_signals
     from hmdc_ray.terminal import TerminalProgress
 
-    # torch, which comes with it, takes seconds to import, and Ray to start: at the same time.
-    Thread(target=import_module, args=["hmdc_ray.validate"], daemon=True).start()
+    RunFolder.check(folder.absolute(), overwrite, resume)  # the mistake that is made most often, before seconds of waiting
     progress = TerminalProgress(console)
     try:
-        with progress, stop_on_signals() as stop, ray_session(address, progress.stage):
-            stop.raise_if_requested()
+        # torch takes seconds to import, and Ray to start: at the same time.
+        with progress, stop_on_signals(), _importing("torch") as imported, ray_session(address, progress.stage):
+            imported.join()
             from hmdc_ray.run import condense as run
 
             summary = run(config, folder, resume=resume, overwrite=overwrite, address=address, progress=progress)
@@ -59,6 +62,22 @@ def condense(
     say(f"accuracies  {shown(summary.folder / 'evaluation.json')}")
     for label, line in zip(("MLflow", ""), summary.tracking.splitlines(), strict=False):
         say(f"{label:<12}{line}")
+
+
+@contextmanager
+def _importing(module: str) -> Iterator[Thread]:
+    """Import a module in a thread; what the import raises is left to the next one who imports it."""
+
+    def import_quietly() -> None:
+        with suppress(ImportError):
+            import_module(module)
+
+    thread = Thread(target=import_quietly, name=f"imports {module}")
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join()
 
 
 def main() -> None:
