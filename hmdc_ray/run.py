@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
@@ -32,11 +34,13 @@ from hmdc_ray.progress import Progress, Silent
 from hmdc_ray.reading import read_info
 from hmdc_ray.records import StepRecord
 from hmdc_ray.resume import require_unused, resumable_version
-from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, check_tracking, open_tracking
+from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, can_be_checked, check_tracking, open_tracking
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, TolerantSaves
 from hmdc_ray.tracking import LateTracking, Tracking
 from hmdc_ray.validate import validate, validate_students
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ class Run:
         self.total = total_steps(config.schedule)
         self.checkpoints = CheckpointFolder.of_run(self.path, config.schedule)
         self.started = False
-        self.tracking = LateTracking(self._open_tracking)
+        self.tracking = LateTracking(self._open_tracking, self._tracking_opened)
         self.tracked = 0
         self.recorded = self.start
         self.events = EventLog(self.path)
@@ -210,8 +214,11 @@ class Run:
 
     @property
     def _opens_tracking_first(self) -> bool:
-        """Whether there is a run whose steps must be known, or that must not be lost to a server that refuses this one."""
-        return self.resumes or self.folder.holds_run
+        """Whether there is a run whose steps must be known, or that must not be lost to a store that refuses this one; or the
+        store is of a kind that cannot be tried without mlflow."""
+        schedule = self.config.schedule
+        replaces = self.folder.holds_run or (schedule.checkpoint_uri is not None and bool(self.checkpoints.versions()))
+        return self.resumes or replaces or not can_be_checked(self.config.tracking, self.path)
 
     def _condense(self) -> CondensedSet:
         if self.start == self.total:
@@ -343,11 +350,15 @@ class Run:
         )
 
     def _open_tracking(self) -> Tracking:
-        tracking = open_tracking(self.config, self.info, self.path, self.resumes, self.parent)
+        return open_tracking(self.config, self.info, self.path, self.resumes, self.parent)
+
+    def _tracking_opened(self, tracking: Tracking) -> None:
         self.tracked = tracking.last_step(LAST_METRIC)
         if self.started:  # else not before the folder is this run's
-            self._remember(tracking)
-        return tracking
+            try:
+                self._remember(tracking)
+            except InputError as error:
+                _logger.warning("gone on with, this run would have a new one in MLflow (%s)", error)
 
     def _remember(self, tracking: Tracking) -> None:
         if tracking.run_id:

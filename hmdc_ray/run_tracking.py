@@ -9,7 +9,7 @@ from hmdc_ray.config import RunConfig, TrackingConfig
 from hmdc_ray.config.io import flatten
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.files import read_json_lines
-from hmdc_ray.tracking import Address, NoTracker, Tracker, Tracking, check_server
+from hmdc_ray.tracking import Address, NoTracker, Tracker, Tracking, check_store
 
 TRACKING_FILE = "tracking.json"
 
@@ -21,13 +21,19 @@ LAST_METRIC = "seconds/step"
 
 
 def check_tracking(config: TrackingConfig, folder: Path) -> None:
-    """Refuse a server that does not answer, before a run begins; takes no time.
+    """Refuse a server that does not answer, or a database in no folder, before a run begins; mlflow is not imported.
 
     Raises:
-        InputError: there is no answer.
+        InputError: there is no answer within 10 s, or no folder.
     """
     if config.enabled:
-        check_server(Address.chosen(config.uri, folder))
+        check_store(Address.chosen(config.uri, folder))
+
+
+def can_be_checked(config: TrackingConfig, folder: Path) -> bool:
+    """Whether :func:`check_tracking` can find a store that is not there: a server, or an SQLite database."""
+    address = Address.chosen(config.uri, folder)
+    return not config.enabled or address.is_server or address.database is not None
 
 
 def open_tracking(config: RunConfig, info: DatasetInfo, folder: Path, resumes: bool, parent: str | None) -> Tracking:

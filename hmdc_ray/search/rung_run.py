@@ -122,7 +122,7 @@ class _RungRun(Run):
         self._report()
         if version < self.total:
             self.resumes = True  # the tracking run is gone on with
-            self.tracking = LateTracking(self._open_tracking)
+            self.tracking = LateTracking(self._open_tracking, self._tracking_opened)
             self.tracking.require()
 
     def _open_tracking(self) -> Tracking:

@@ -7,7 +7,7 @@ by :func:`hmdc_ray.tracking.sync.sync_tracking`.
 
 from hmdc_ray.tracking.late import LateTracking
 from hmdc_ray.tracking.protocol import NoTracker, Status, Tracking
-from hmdc_ray.tracking.store import Address, check_server
+from hmdc_ray.tracking.store import Address, check_store
 from hmdc_ray.tracking.sync import Synced, sync_tracking
 from hmdc_ray.tracking.tracker import FINISH_SECONDS, FOLDER, Tracker
 
@@ -21,6 +21,6 @@ __all__ = [
     "Synced",
     "Tracker",
     "Tracking",
-    "check_server",
+    "check_store",
     "sync_tracking",
 ]

@@ -133,7 +133,7 @@ def connect(address: Address) -> MlflowClient:
     Raises:
         InputError: the store cannot be used.
     """
-    check_server(address)
+    check_store(address)
     with named_errors(address):
         from mlflow.tracking import MlflowClient
 
@@ -189,14 +189,18 @@ def reason(error: Exception) -> str:
     return textwrap.shorten(without_password(str(error).partition("\n")[0] or repr(error)), 200)
 
 
-def check_server(address: Address) -> None:
-    """Ask an HTTP server for its health. Any answer will do.
+def check_store(address: Address) -> None:
+    """Ask an HTTP server for its health, any answer will do; look for the folder of a database. mlflow is not imported.
 
-    MLflow itself would try for a long time. mlflow is not imported.
+    MLflow itself would try for a long time.
 
     Raises:
-        InputError: there is no answer within 10 s.
+        InputError: there is no answer within 10 s, or no folder.
     """
+    if address.database is not None and not address.database.parent.is_dir():
+        raise InputError(
+            f"{address.field} {address.shown!r} cannot be used: there is no folder {str(address.database.parent)!r}; {_ADVICE}"
+        )
     if not address.is_server:
         return
     try:

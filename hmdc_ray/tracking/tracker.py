@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FOLDER = "tracking"
 """The journal's name in a run's folder."""
 
-FINISH_SECONDS: dict[Status, float] = {"FINISHED": 60, "FAILED": 5, "KILLED": 5}  # what is stopped ends within 15 s
+FINISH_SECONDS: dict[Status, float] = {"FINISHED": 60, "FAILED": 5, "KILLED": 5}  # what is stopped ends soon
 SEND_SECONDS = 1.0
 LONGEST_PAUSE = 60.0
 

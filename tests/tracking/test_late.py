@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import Event, current_thread, main_thread
 from typing import Any
 
@@ -22,6 +21,7 @@ class Told(NoTracker):
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.finished = Event()
 
     def metrics(self, *arguments: Any) -> None:
         self.calls.append(("metrics", *arguments))
@@ -37,6 +37,7 @@ class Told(NoTracker):
 
     def finish(self, status: str) -> None:
         self.calls.append(("finish", status))
+        self.finished.set()
 
 
 class Opening:
@@ -58,16 +59,6 @@ class Opening:
 
 
 PICTURE = np.zeros((1, 1, 1), np.uint8)
-
-
-def opened_after(first: Callable[[LateTracking], None]) -> Opening:
-    """Tell something, and finish once the tracking is open."""
-    opening = Opening()
-    tracking = LateTracking(opening)
-    first(tracking)
-    opening.let.set()
-    tracking.finish("FINISHED")
-    return opening
 
 
 def test_it_opens_once_with_the_first_metrics_and_keeps_the_order() -> None:
@@ -99,23 +90,51 @@ def test_a_run_that_told_nothing_opens_nothing() -> None:
 
 
 def test_a_run_that_failed_before_its_first_metrics_is_closed_if_it_told_something() -> None:
-    opening = opened_after(lambda tracking: tracking.image("images", PICTURE, 0))
-    assert opening.told.calls == [("image", "images", 0), ("finish", "FINISHED")]
+    opening = Opening()
+    tracking = LateTracking(opening)
+    tracking.image("images", PICTURE, 0)
+    opening.let.set()
+    tracking.finish("FAILED")
+    assert opening.told.calls == [("image", "images", 0), ("finish", "FAILED")]
 
 
-def test_what_cannot_be_opened_is_raised_by_what_is_told_next_and_by_the_end() -> None:
+def test_what_cannot_be_opened_is_warned_of_once_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(late_module, "PAUSE_SECONDS", 0.0)
+    opening = Opening(InputError("no such store"))
+    tracking = LateTracking(opening)
+    opening.let.set()
+    with pytest.raises(InputError, match="no such store"):  # who asks for it is told
+        tracking.require()
+    tracking.metrics(1, {})  # who only tells is not
+    while opening.times < 3:
+        tracking.metrics(2, {})
+    assert (tracking.run_id, tracking.location) == ("", "")
+    opening.error = None
+    tracking.finish("FINISHED")
+    assert opening.told.calls[0] == ("metrics", 1, {}) and opening.told.calls[-1] == ("finish", "FINISHED")
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["MLflow does not take this run now (no such store); the run goes on"]
+
+
+def test_a_run_that_could_not_be_tracked_at_all_is_finished(caplog: pytest.LogCaptureFixture) -> None:
     opening = Opening(InputError("no such store"))
     tracking = LateTracking(opening)
     tracking.metrics(1, {})
     opening.let.set()
-    with pytest.raises(InputError, match="no such store"):
-        tracking.require()
-    with pytest.raises(InputError, match="no such store"):
-        tracking.metrics(2, {})
-    assert tracking.run_id == ""
     tracking.finish("FAILED")  # the run fails with the error that it has
     tracking.finish("KILLED")
-    with pytest.raises(InputError, match="no such store"):
+    tracking.finish("FINISHED")
+    assert caplog.messages[-1] == "MLflow lacks this run: what it would hold is in the run's folder"
+
+
+def test_an_error_of_ours_is_not_kept_quiet() -> None:
+    opening = Opening(AssertionError("a fault of ours"))
+    tracking = LateTracking(opening)
+    opening.let.set()
+    tracking.metrics(1, {})
+    with pytest.raises(AssertionError, match="a fault of ours"):
         tracking.finish("FINISHED")
 
 
@@ -127,6 +146,13 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_server_for_long(monkeypatch: 
     tracking.finish("KILLED")  # would wait for a minute
     assert not opening.let.is_set() and opening.told.calls == []
     opening.let.set()
-    tracking.require()
+    assert opening.told.finished.wait(60)  # none is left that seems to run
+    assert opening.told.calls == [("finish", "KILLED")]
+
+
+def test_a_run_that_is_stopped_before_it_is_being_opened_opens_nothing() -> None:
+    opening = Opening()
+    tracking = LateTracking(opening)
+    tracking.image("images", PICTURE, 0)
     tracking.finish("KILLED")
-    assert opening.told.calls == [("metrics", 1, {}), ("finish", "KILLED")]
+    assert not opening.times
