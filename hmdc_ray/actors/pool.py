@@ -260,13 +260,16 @@ class RayPool:
         call = self._server_actor.open.remote(server_arguments(self._config, self._info, self._folder), self._initial)
         try:
             wait([call], self._config.cluster.start_timeout, self._check, "the parameter server")
+            fetch([call])
+        except LostProcessError:
+            ray.kill(self._server_actor)  # that it answers must not make it pass for one that is open
+            raise
         except TimeoutError as error:
             raise InputError(
                 f"the parameter server did not start within cluster.start_timeout {self._config.cluster.start_timeout:g} s: it "
                 f"asks for cluster.server_cpus {self._config.cluster.server_cpus:g}, free: "
                 f"{ray.available_resources().get('CPU', 0):g} CPU"
             ) from error
-        fetch([call])
 
     def _require_same_data(self, indices: Sequence[int], descriptions: Sequence[MemberDescription]) -> None:
         for index, description in zip(indices, descriptions, strict=True):
