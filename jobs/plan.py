@@ -28,6 +28,7 @@ def plan(
     ),
     network: Annotated[float, typer.Option(min=0.001, help="Network between nodes in Gbit/s.")] = 10.0,
     steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 1,
+    check: Annotated[bool, typer.Option("--check", help="Also run the pool asked for, here.")] = False,
     data: Data = None,
     set_: Assignments = None,
 ) -> None:
@@ -40,10 +41,25 @@ def plan(
 
     cluster = Cluster(gpus_per_node, cores_per_node, network * GBIT)
     count_nodes([member.num_gpus for member in config.pool.members], cluster)
-    measured = profile(config, steps, lambda line: console.print(line, style="dim", highlight=False))
+
+    def report(line: str) -> None:
+        console.print(line, style="dim", highlight=False)
+
+    measured = profile(config, steps, report)
     small = predict(measured, len(measured.members), 1, cluster)
     large = predict(measured, members or len(measured.members), replicas, cluster)
     console.print(_table(small, large))
+    if check:
+        from jobs.bench.check import check as run
+
+        checked = run(config, members or len(measured.members), replicas, steps, report)
+        peaks = ", ".join(f"{name} {_megabytes(count)}" for name, count in checked.worker_peak_bytes.items())
+        console.print(
+            f"run here: {checked.seconds_per_step:.3f} seconds, MB of a worker: {peaks}; of the server: "
+            f"{_megabytes(checked.server_peak_bytes)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _table(small: Prediction, large: Prediction) -> Table:
@@ -64,8 +80,8 @@ def _table(small: Prediction, large: Prediction) -> Table:
     row("nodes", *(str(pool.nodes) for pool in pools))
     for name in small.worker_peak_bytes:
         cells = (pool.worker_peak_bytes.get(name) for pool in pools)
-        row(f"MB of a worker of {name}", *(f"{cell / MB:,.0f}" if cell else "-" for cell in cells))
-    row("MB of the server", *(f"{pool.server_peak_bytes / MB:,.0f}" for pool in pools))
+        row(f"MB of a worker of {name}", *map(_megabytes, cells))
+    row("MB of the server", *(_megabytes(pool.server_peak_bytes) for pool in pools))
     row("MB of the fullest node", *(f"{largest_memory(pool) / MB:,.0f}" for pool in pools))
     row("MB moved", *(f"{pool.bytes_per_step / MB:,.1f}" for pool in pools))
     for part in small.parts:
@@ -73,3 +89,7 @@ def _table(small: Prediction, large: Prediction) -> Table:
     row("seconds", *(f"{pool.seconds_per_step:.3f}" for pool in pools))
     row("takes most", *(pool.bottleneck for pool in pools))
     return table
+
+
+def _megabytes(count: float | None) -> str:
+    return f"{count / MB:,.0f}" if count else "-"
