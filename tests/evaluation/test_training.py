@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmdc_ray.evaluation import training
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.protocol import PROTOCOLS, Recipe
 from hmdc_ray.evaluation.training import accuracy, train_student
+from hmdc_ray.optimisers import SGD
 from hmdc_ray.seeding import Key, forked
 
 KEY = Key(3, "student")
@@ -52,10 +54,10 @@ class Rates:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rates: list[float] = []
-        self.made: list[torch.optim.SGD] = []
+        self.made: list[SGD] = []
         told = self
 
-        class Spy(torch.optim.SGD):
+        class Spy(SGD):
             def __init__(self, *args: object, **kwargs: object) -> None:
                 super().__init__(*args, **kwargs)  # type: ignore[arg-type]
                 told.made.append(self)
@@ -64,7 +66,7 @@ class Rates:
                 told.rates.append(self.param_groups[0]["lr"])
                 super().step(closure)
 
-        monkeypatch.setattr(torch.optim, "SGD", Spy)
+        monkeypatch.setattr(training, "SGD", Spy)
 
 
 def test_epochs_and_learning_rate_are_those_of_dc(monkeypatch: pytest.MonkeyPatch) -> None:
