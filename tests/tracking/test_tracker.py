@@ -206,7 +206,7 @@ def test_a_database_that_the_user_names_keeps_its_files_beside_it(store: Store, 
             "tracking.uri 'http://127.0.0.1:9' does not answer (.*refused.*): is the MLflow server running.*enabled=false",
         ),
         ("ftp:/nowhere", "tracking.uri 'ftp:/nowhere' cannot be used: .*must be a working MLflow store"),
-        ("sqlite:////nowhere/at/all.db", "/nowhere/at/all.db.lock cannot be locked: No such file or directory"),
+        ("sqlite:////nowhere/at/all.db", "tracking.uri 'sqlite:////nowhere/at/all.db' cannot be used: there is no folder"),
     ],
 )
 def test_an_address_that_does_not_work_is_named(uri: str, message: str, tmp_path: Path) -> None:
