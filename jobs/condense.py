@@ -48,8 +48,8 @@ def condense(
     RunFolder.check(folder.absolute(), overwrite, resume)  # the mistake that is made most often, before seconds of waiting
     progress = TerminalProgress(console)
     try:
-        # torch takes seconds to import, and Ray to start: at the same time.
-        with progress, stop_on_signals(), _importing("torch") as imported, ray_session(address, progress.stage):
+        # What runs imports torch, which takes seconds, as Ray's start does: at the same time.
+        with progress, stop_on_signals(), _importing("hmdc_ray.run") as imported, ray_session(address, progress.stage):
             imported.join()
             from hmdc_ray.run import condense as run
 

@@ -70,7 +70,7 @@ class _Server(ParameterServer):
     """
 
     def __init__(self) -> None:
-        pass
+        keep_freed_memory()
 
     def open(self, arguments: Mapping[str, Any], initial_KICHW: Array) -> None:
         super().__init__(initial_KICHW=initial_KICHW, **arguments)

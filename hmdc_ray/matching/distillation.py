@@ -26,6 +26,7 @@ class Agreement:
 
     def __init__(self, masks: Sequence[Tensor]) -> None:
         self.masks_NLT = torch.stack(list(masks))
+        self.whole_N = self.masks_NLT.flatten(1).all(dim=1).tolist()
         self.counts_LT = self.masks_NLT.sum(dim=0)
         self.kept_LT = self.counts_LT >= 2
 
@@ -37,9 +38,15 @@ class Agreement:
         return scale_LT[:, :, None].to(like)
 
     def fold(self, total_BLTD: Tensor | None, features_BLTD: Tensor, member: int) -> Tensor:
-        """Add one member's features to a running sum, leaving out tokens that it does not have."""
-        part = features_BLTD * self.masks_NLT[member][:, :, None].to(features_BLTD)
-        return part if total_BLTD is None else total_BLTD + part
+        """Add one member's features to a running sum, in place, leaving out tokens that it does not have.
+
+        Returns:
+            The sum; the first one is a tensor of its own.
+        """
+        if self.whole_N[member]:
+            return features_BLTD.clone() if total_BLTD is None else total_BLTD.add_(features_BLTD)
+        part = self.own(member, features_BLTD)
+        return part if total_BLTD is None else total_BLTD.add_(part)
 
     def mean(self, total_BLTD: Tensor) -> Tensor:
         """Fbar from the sum over members; dropped tokens are 0. Also turns summed cotangents of Fbar into each member's."""
@@ -57,9 +64,9 @@ class Agreement:
         """The member's term of L_MD; the terms of all members sum to it. Differentiable in both arguments."""
         return (self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD).square()).sum()
 
-    def own(self, member: int, cotangent_BLTD: Tensor) -> Tensor:
-        """The part of a cotangent that belongs to tokens the member has."""
-        return cotangent_BLTD * self.masks_NLT[member][:, :, None].to(cotangent_BLTD)
+    def own(self, member: int, features_BLTD: Tensor) -> Tensor:
+        """The part of features, or of cotangents, that belongs to tokens the member has."""
+        return features_BLTD * self.masks_NLT[member][:, :, None].to(features_BLTD)
 
 
 class RunningConsensus:
@@ -78,9 +85,9 @@ class RunningConsensus:
         self._members = 0
 
     def add(self, features_BLTD: Tensor) -> None:
-        """Take the next member's features."""
+        """Take the next member's features, which are not needed afterwards."""
         member, self._members = self._members, self._members + 1
-        if features_BLTD.isfinite().all():
+        if _all_finite(features_BLTD):
             self._total = self._agreement.fold(self._total if self._finite else None, features_BLTD, member)
             self._finite.append(member)
         elif self._total is None:
@@ -95,3 +102,9 @@ class RunningConsensus:
         had_LT = agreement.masks_NLT[self._finite].sum(dim=0).clamp(min=1).double()
         counts_LT = torch.where(agreement.kept_LT, had_LT, torch.inf)
         return total / counts_LT[:, :, None].to(total)
+
+
+def _all_finite(values: Tensor) -> bool:
+    """Whether no value is infinite or NaN. Finite squares add up to a finite sum unless they are very large: one fast pass."""
+    flat = values.flatten()
+    return bool(flat.dot(flat).isfinite()) or bool(values.isfinite().all())

@@ -97,7 +97,8 @@ class GradientBalance:
         """
         chunk, flat_KP = self._chunk, gradient.flatten(1)
         assert chunk is not None, "no chunk is open"
-        magnitudes_K = flat_KP.abs().amax(dim=1).double()
+        absolute_KP = flat_KP.abs()
+        magnitudes_K = absolute_KP.amax(dim=1).double()
         usable_K = magnitudes_K.isfinite() & (magnitudes_K > 0)
         if admitted_K is not None:
             usable_K &= admitted_K
@@ -108,13 +109,17 @@ class GradientBalance:
             enters_K = usable_K & (history_K > FLOOR)
             chunk.base_K = torch.where(chunk.base_K.isnan() & enters_K, history_K, chunk.base_K)
             weights_K = torch.where(enters_K, chunk.base_K / history_K, 0.0)
-        factor = (weights_K * loss_weight).to(gradient).view(-1, *[1] * (gradient.dim() - 1))
-        part = torch.where(factor > 0, gradient * factor, 0.0)
-        chunk.direction = part if chunk.direction is None else chunk.direction + part
+        factors_K = weights_K * loss_weight
         chunk.weights.append(weights_K)
         chunk.magnitudes.append(magnitudes_K)
-        chunk.sizes.append(part.flatten(1).abs().sum(dim=1).double())
-        chunk.norms.append(flat_KP.double().norm(dim=1))
+        chunk.sizes.append(torch.where(factors_K > 0, absolute_KP.sum(dim=1).double() * factors_K, 0.0))
+        chunk.norms.append(_norms(flat_KP))
+        factor = factors_K.to(gradient)[:, None]
+        part_KP = torch.mul(flat_KP, factor, out=absolute_KP)
+        if not (factor > 0).all():
+            part_KP = torch.where(factor > 0, part_KP, 0.0)
+        part = part_KP.view_as(gradient)
+        chunk.direction = part if chunk.direction is None else chunk.direction.add_(part)
 
     def close(self, reference: int) -> Balanced:
         """The chunk's outcome, with the scale of the target at ``reference``, or else of the first that entered."""
@@ -169,3 +174,12 @@ class _Chunk:
     magnitudes: list[Tensor] = field(default_factory=list)
     sizes: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
+
+
+def _norms(values_KP: Tensor) -> Tensor:
+    """Euclidean norms of rows, in float64; where squares leave the range of the values' type, they are taken in float64."""
+    norms_K: Tensor = torch.linalg.vector_norm(values_KP, dim=1).double()
+    in_range = norms_K.isfinite() & (norms_K > torch.finfo(values_KP.dtype).tiny ** 0.25)
+    if not in_range.all():
+        norms_K = torch.linalg.vector_norm(values_KP.double(), dim=1)
+    return norms_K

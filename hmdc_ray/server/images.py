@@ -42,15 +42,21 @@ class SyntheticImages:
         Returns:
             The classes held back.
         """
-        if self.config.normalise == "max":
-            largest = direction_KICHW.abs().amax(dim=(-2, -1), keepdim=True)
-            direction_KICHW = torch.where(largest > 0, direction_KICHW / largest, 0.0)
-        momentum_KICHW = self.config.momentum * self.momentum_KICHW + direction_KICHW
-        images_KICHW = self.images_KICHW - self.config.learning_rate * momentum_KICHW
-        finite_K = (images_KICHW.isfinite() & momentum_KICHW.isfinite()).flatten(1).all(dim=1)
-        if self.config.clip:
-            images_KICHW = images_KICHW.maximum(self.lowest_C11).minimum(self.highest_C11)
-        self.momentum_KICHW[finite_K] = momentum_KICHW[finite_K]
-        self.images_KICHW[finite_K] = images_KICHW[finite_K]
+        held = tuple(label for label, direction_ICHW in enumerate(direction_KICHW) if not self._apply_to(label, direction_ICHW))
         self.version += 1
-        return tuple(torch.nonzero(~finite_K).flatten().tolist())
+        return held
+
+    def _apply_to(self, label: int, direction_ICHW: Tensor) -> bool:
+        """The step of one class, so that what is needed in between is small; returns whether its values stayed finite."""
+        if self.config.normalise == "max":
+            largest = direction_ICHW.abs().amax(dim=(-2, -1), keepdim=True)
+            direction_ICHW = torch.where(largest > 0, direction_ICHW / largest, 0.0)
+        momentum_ICHW = self.config.momentum * self.momentum_KICHW[label] + direction_ICHW
+        images_ICHW = self.images_KICHW[label] - self.config.learning_rate * momentum_ICHW
+        if not bool(images_ICHW.isfinite().all() & momentum_ICHW.isfinite().all()):
+            return False
+        if self.config.clip:
+            images_ICHW = images_ICHW.maximum(self.lowest_C11).minimum(self.highest_C11)
+        self.momentum_KICHW[label] = momentum_ICHW
+        self.images_KICHW[label] = images_ICHW
+        return True

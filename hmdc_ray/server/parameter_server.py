@@ -32,6 +32,7 @@ from hmdc_ray.server.balance import GradientBalance
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.images import SyntheticImages
 from hmdc_ray.server.spikes import SpikeGuard
+from hmdc_ray.tensors import view
 
 
 class ParameterServer:
@@ -111,7 +112,7 @@ class ParameterServer:
         sums = self._sums
         sums.consensus = sums.consensus or [RunningConsensus(self.agreement) for _ in features.batches]
         for running, batch in zip(sums.consensus, features.batches, strict=True):
-            running.add(torch.tensor(batch))
+            running.add(view(batch))
 
     def form_consensus(self, plan: StepPlan, *_: None) -> Features:
         """Mean over members of every batch of the features added.
@@ -167,7 +168,7 @@ class ParameterServer:
         sums = self._sums
         weight = self.loss_weights[plan.members[position]]
         admitted_K = self.spikes.admits(part.labels, position, part.classification_losses)
-        self.balance.add(torch.tensor(part.classification_KICHW), weight, admitted_K)
+        self.balance.add(view(part.classification_KICHW), weight, admitted_K)
         if part.distillation_KICHW is not None:
             sums.distillation = _added(sums.distillation, [part.distillation_KICHW])
             losses = zip(sums.losses, part.distillation_losses, strict=True)
@@ -297,4 +298,4 @@ def _added(totals: Sequence[Tensor], parts: Sequence[Array]) -> list[Tensor]:
     """Running sums with the next parts; at first a copy of the parts."""
     if not totals:
         return [torch.tensor(part) for part in parts]
-    return [total.add_(torch.tensor(part)) for total, part in zip(totals, parts, strict=True)]
+    return [total.add_(view(part)) for total, part in zip(totals, parts, strict=True)]

@@ -116,3 +116,21 @@ def test_folding_members_one_by_one_is_the_consensus() -> None:
             having = [part[:, layer, token] for part, mask_LT in zip(parts, masks, strict=True) if mask_LT[layer, token]]
             expected = torch.stack(having).mean(0) if len(having) > 1 else torch.zeros(BATCH, CHANNELS)
             assert torch.allclose(agreement.consensus(parts)[:, layer, token], expected.double())
+
+
+def test_features_are_read_and_not_written() -> None:
+    """They lie in memory that others read."""
+    masks = [FULL, FULL, FIRST]
+    parts = features(3)
+    before = [part.clone() for part in parts]
+    Agreement(masks).consensus(parts)
+    assert all(torch.equal(part, kept) for part, kept in zip(parts, before, strict=True))
+
+
+@pytest.mark.parametrize(("value", "has_a_say"), [(1e30, True), (torch.inf, False), (torch.nan, False)])
+def test_only_features_that_are_not_finite_have_no_say(value: float, has_a_say: bool) -> None:
+    """The square of 1e30 is not finite in float32, but the feature is."""
+    good, other = (part.float() for part in features(2))
+    other[1, 0, 0, 0] = value
+    consensus = Agreement([FULL, FULL]).consensus([good, other])
+    assert torch.equal(consensus, (good + other) / 2 if has_a_say else good)

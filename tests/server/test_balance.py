@@ -214,3 +214,19 @@ def test_a_class_in_which_no_target_is_usable_stays_as_it_is(mode: Mode) -> None
 def test_a_target_below_the_floor_of_the_history_is_reported_as_left_out() -> None:
     balanced = balance(made("last", 2), [gradient(1.0), 1e-9 * gradient(1.0, 1)])
     assert balanced.entered_KT.tolist() == [[True, False]] * CLASSES
+
+
+@pytest.mark.parametrize("largest", [1e-30, 1.0, 1e30])
+def test_norms_are_right_where_squares_leave_the_range_of_the_type(largest: float) -> None:
+    """The squares of 1e-30 and 1e30 are 0 and infinite in float32."""
+    part = gradient(largest).float()
+    balanced = balance(made("none", 1), [part])
+    assert torch.allclose(balanced.norms_KT[:, 0], part.double().flatten(1).norm(dim=1), rtol=1e-6)
+    assert torch.allclose(balanced.shares_KT, torch.ones(CLASSES, 1, dtype=torch.float64))
+
+
+def test_gradients_are_read_and_not_written() -> None:
+    """They lie in memory that others read."""
+    parts = [part.clone() for part in THREE]
+    balance(made("sum", 3), parts)
+    assert all(torch.equal(part, kept) for part, kept in zip(parts, THREE, strict=True))
