@@ -61,6 +61,14 @@ class WorkerHandle(Protocol):
     def restore(self, state: Reference) -> Reference: ...
 
 
+class ChunkHandle(Protocol):
+    """The calls to the parameter server that are of one chunk of classes."""
+
+    def consensus(self, plan: StepPlan, *features: Reference) -> Reference: ...
+    def share(self, plan: StepPlan, *cotangents: Reference) -> Reference: ...
+    def collect(self, plan: StepPlan, members: int, *parts: Reference) -> Reference: ...
+
+
 class ServerHandle(Protocol):
     """The calls to the parameter server; see :class:`hmdc_ray.server.parameter_server.ParameterServer`."""
 
@@ -68,8 +76,6 @@ class ServerHandle(Protocol):
     def renewed(self, position: int) -> Reference: ...
     def snapshot(self) -> Reference: ...
     def consensus(self, plan: StepPlan, *features: Reference) -> Reference: ...
-    def share(self, plan: StepPlan, *cotangents: Reference) -> Reference: ...
-    def collect(self, plan: StepPlan, members: int, *parts: Reference) -> Reference: ...
     def apply(self, plan: StepPlan) -> tuple[Reference, Reference]: ...
     def save(self, version: int, names: tuple[str, ...], *states: Reference) -> Reference: ...
     def saved(self, version: int, name: str) -> Reference: ...
@@ -84,6 +90,10 @@ class Pool(Protocol):
     def workers(self) -> Sequence[WorkerHandle]: ...
     @property
     def server(self) -> ServerHandle: ...
+    def holder(self, labels: tuple[int, ...]) -> ChunkHandle:
+        """The process of the server that holds the classes of a chunk."""
+        ...
+
     def get(self, references: Sequence[Reference]) -> list[Any]:
         """Wait for results, within the configured deadline; raises LostProcessError when a process is lost."""
         ...
@@ -168,6 +178,7 @@ class Coordinator:
             train_images=self.train_images,
             version=version,
             absent=[self.names.index(name) for name in self.health.absent],
+            shards=self.config.cluster.server_shards,
         )
 
     def step(self, plan: StepPlan, snapshot: Reference) -> StepRecord:
@@ -188,7 +199,8 @@ class Coordinator:
 
     def checkpoint(self, version: int) -> None:
         """Save server and members after ``version`` steps. Between iterations members are fresh and need no saving."""
-        states = {self.names[member]: state for member, state in self._member_states(version).items()}
+        states = {SERVER: self.pool.server.state()}
+        states |= {self.names[member]: state for member, state in self._member_states(version).items()}
         states[HEALTH] = self.health.state()
         self.pool.get([self.pool.server.save(version, tuple(states), *states.values())])
 
@@ -322,14 +334,14 @@ class Coordinator:
         return {member: self.pool.workers[member].state() for member in plan.members} if plan.step else {}
 
     def _match(self, plan: StepPlan, snapshot: Reference) -> tuple[list[Reference], list[Part]]:
-        workers, server = self._drawn(plan), self.pool.server
+        workers = self._drawn(plan)
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
             for worker in workers:
                 worker.select(plan, selection)
         balances, records = [], []
         for labels in plan.chunks:
-            consensus = None
+            consensus, server = None, self.pool.holder(labels)
             if self._distils(plan):
                 consensus = server.consensus(plan, *[worker.features(plan, labels, snapshot) for worker in workers])
             matched = [worker.match(plan, labels, snapshot, consensus) for worker in workers]

@@ -7,7 +7,7 @@ refused with both numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ def check_version(what: str, found: int, expected: int) -> None:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The synthetic images of one version: images_KICHW, normalised, all classes."""
+    """The synthetic images of one version: images_KICHW, normalised, all classes; a shard's before they are joined: its own."""
 
     version: int
     images_KICHW: Array
@@ -165,6 +165,33 @@ class State:
 
     arrays: dict[str, NDArray[np.generic]]
     values: dict[str, int] = field(default_factory=dict)
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """What the shards of a server gave, each for its classes, as one server gives it; nothing, where they gave nothing.
+
+    Args:
+        parts: snapshots, states or tuples of labels, in the order of the classes.
+
+    Raises:
+        RuntimeError: they belong to different image versions.
+    """
+    first = parts[0]
+    match first:
+        case Snapshot():
+            for part in parts:
+                check_version("a part of the images", part.version, first.version)
+            return Snapshot(first.version, np.concatenate([part.images_KICHW for part in parts]))
+        case State():
+            for part in parts:
+                check_version("a part of a state", part.values["version"], first.values["version"])
+            arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in first.arrays}
+            return State(arrays, first.values)
+        case tuple():
+            return tuple(label for part in parts for label in part)
+        case None:
+            return None
+    raise TypeError(f"no way to join {type(first).__name__}")
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ def summarise(
     metrics = _losses_and_seconds(records)
     left_out: dict[str, int] = {}
     bad: dict[str, BadGradient] = {}
+    balances = sorted(balances, key=lambda balance: balance.labels)  # how classes were shared out leaves no trace
     labels = np.concatenate([balance.labels for balance in balances])
     for column, target in enumerate(targets):
         entered = np.concatenate([balance.entered_KT[:, column] for balance in balances])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class StepPlan:
         step: within the iteration, from 0.
         version: image version that the step works on, which is the number of steps before it.
         members: positions in the pool of the members that take part, ascending.
-        chunks: classes of each call, in order; as many as the replicas of a member, at least.
+        chunks: classes of each call, in the order of the calls; as many as the replicas of a member, at least.
         chooser: member whose turn it is to choose real images by k-means; None when none are chosen in this step.
         trains: whether members are trained after the image step; the last step of an iteration trains nothing, because
             the networks are replaced.
@@ -81,6 +82,7 @@ def plan_step(
     train_images: int,
     version: int,
     absent: Collection[int] = (),
+    shards: int = 1,
 ) -> StepPlan:
     """The plan of the step that turns image version ``version`` into the next.
 
@@ -93,6 +95,7 @@ def plan_step(
         train_images: number of real training images.
         version: steps before this one.
         absent: positions of members that have left the pool.
+        shards: of the parameter server; a chunk belongs to one of them, and neighbouring chunks to different ones.
     """
     iteration, step = divmod(version, schedule.steps)
     drawn = draw_members(pool, seed, iteration, absent)
@@ -106,8 +109,25 @@ def plan_step(
         step=step,
         version=version,
         members=drawn,
-        chunks=tuple(tuple(chunk.tolist()) for chunk in np.array_split(np.arange(classes), calls)),
+        chunks=_chunks(classes, calls, replicas, shards),
         chooser=drawn[turn % len(drawn)] if matching.sampler == "kmeans" and due == 0 else None,
         trains=trains,
         training_batches=real_batches if trains and schedule.training == "real" else 0,
     )
+
+
+def class_parts(classes: int, shards: int) -> list[tuple[int, ...]]:
+    """The classes of each shard of the parameter server, in order; no more parts than classes."""
+    return [tuple(part.tolist()) for part in np.array_split(np.arange(classes), min(shards, classes))]
+
+
+def _chunks(classes: int, calls: int, replicas: int, shards: int) -> tuple[tuple[int, ...], ...]:
+    """At least so many chunks of neighbouring classes, each within one shard, the shards in turn.
+
+    Where the classes suffice, every replica and every shard gets as many as the others.
+    """
+    parts = class_parts(classes, shards)
+    rounds = replicas // math.gcd(replicas, len(parts))
+    each = math.ceil(calls / (len(parts) * rounds)) * rounds
+    of_part = [np.array_split(part, min(each, len(part))) for part in parts]
+    return tuple(tuple(chunk.tolist()) for turn in zip_longest(*of_part) for chunk in turn if chunk is not None)

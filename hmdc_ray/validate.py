@@ -31,7 +31,8 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
     Raises:
         InputError: a network does not exist or does not admit the images, or its weights cannot be had; a member has no
             second derivative, or declares no taps but mutual distillation needs them; the formation factor does not divide
-            the image; fewer than two classes; a class with fewer images than the synthetic ones start from.
+            the image; fewer than two classes, or fewer than replicas or shards; a class with fewer images than the synthetic
+            ones start from.
     """
     for member in config.pool.members:
         if member.replicas > len(info.class_names):
@@ -39,6 +40,11 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
                 f"pool.members.{member.name}.replicas is {member.replicas}, but data {info.source!r} has "
                 f"{len(info.class_names)} classes, which replicas share: use at most as many"
             )
+    if config.cluster.server_shards > len(info.class_names):
+        raise InputError(
+            f"cluster.server_shards is {config.cluster.server_shards}, but data {info.source!r} has {len(info.class_names)} "
+            "classes, which shards share: use at most as many"
+        )
     if len(info.class_names) < 2:
         raise InputError(f"data {info.source!r} has {len(info.class_names)} class, condensation needs at least 2")
     check_formation(config.images.formation, info.shape.height, info.shape.width)

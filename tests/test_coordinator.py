@@ -81,6 +81,7 @@ class FakePool:
         self.log: list[Call] = []
         self.workers = [FakeWorker(name, self.log) for name in names]
         self.server = FakeServer(self.log)
+        self.holder = lambda labels: self.server
         self.classes = classes
         self.faults: list[str] = []
         self.healed: list[Healed] = []
@@ -297,10 +298,10 @@ def test_a_record_holds_means_over_classes_and_batches_and_sums_of_seconds() -> 
 def test_within_an_iteration_members_are_saved_between_iterations_they_are_not() -> None:
     coordinator, pool = run_of(schedule={"iterations": 2, "steps": 3})
     coordinator.checkpoint(2)
-    assert pool.log == [("a", "state"), ("b", "state"), ("server", "save", "a.state", "b.state")]
+    assert pool.log == [("a", "state"), ("b", "state"), ("server", "save", "cut0", "a.state", "b.state")]
     coordinator.checkpoint(3)
-    assert pool.log[3:] == [("server", "save")]
-    assert pool.server.saves == [(2, ("a", "b", HEALTH)), (3, (HEALTH,))]
+    assert pool.log[3:] == [("server", "save", "cut0")]
+    assert pool.server.saves == [(2, ("server", "a", "b", HEALTH)), (3, ("server", HEALTH))]
 
 
 def test_resuming_within_an_iteration_begins_it_then_restores_server_and_members() -> None:
@@ -379,8 +380,8 @@ def test_only_the_members_drawn_are_saved_and_restored() -> None:
     settings: dict[str, Any] = {"pool": ONE_OF_THREE, "schedule": {"steps": 3}}
     coordinator, pool = run_of(("a", "b", "c"), **settings)
     coordinator.checkpoint(2)
-    assert pool.log == [("b", "state"), ("server", "save", "b.state")]
-    assert pool.server.saves == [(2, ("b", HEALTH))]
+    assert pool.log == [("b", "state"), ("server", "save", "cut0", "b.state")]
+    assert pool.server.saves == [(2, ("server", "b", HEALTH))]
     coordinator, pool = run_of(("a", "b", "c"), **settings)
     ran(coordinator, start=2)
     assert [call for call in pool.log if call[1] == "restore" and call[0] != "server"] == [("b", "restore", "saved2.b")]

@@ -165,9 +165,10 @@ def check_tracked(runs: Path, folder: Path) -> None:
     assert {"config.yaml", "condensed.parquet", "images.png", "evaluation.json", "metrics.jsonl", "checkpoint"} <= artifacts
 
 
-def test_classes_per_call_does_not_change_the_pixels(reference: RunSummary, cache: Path, tmp_path: Path) -> None:
+def test_classes_per_call_and_shards_do_not_change_the_pixels(reference: RunSummary, cache: Path, tmp_path: Path) -> None:
     recorder = Recorder()
-    condense(tiny(cache, matching={"classes_per_call": 3}), tmp_path / "run", progress=recorder)
+    config = tiny(cache, matching={"classes_per_call": 3}, cluster={"server_shards": 2})
+    condense(config, tmp_path / "run", progress=recorder)
     assert pixels(tmp_path / "run") == pixels(reference.folder)
     for ours, theirs in zip(losses(tmp_path / "run"), losses(reference.folder), strict=True):
         assert ours.pop("members") == theirs.pop("members")

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from scipy.stats import chisquare
 
 from hmdc_ray.config import MatchingConfig, PoolConfig, ScheduleConfig
-from hmdc_ray.schedule import StepPlan, draw_members, plan_step, total_steps
+from hmdc_ray.schedule import StepPlan, class_parts, draw_members, plan_step, total_steps
 
 
 def plan(
@@ -17,6 +17,7 @@ def plan(
     matching: dict[str, Any] | None = None,
     members: int = 3,
     train_images: int = 1000,
+    shards: int = 1,
 ) -> StepPlan:
     return plan_step(
         ScheduleConfig(**{"iterations": 4, "steps": 25, **(schedule or {})}),
@@ -26,6 +27,7 @@ def plan(
         classes=5,
         train_images=train_images,
         version=version,
+        shards=shards,
     )
 
 
@@ -59,6 +61,24 @@ def test_all_members_take_part_in_the_order_of_the_pool() -> None:
 )
 def test_chunks_cover_every_class_once_in_order(width: int | None, chunks: tuple[tuple[int, ...], ...]) -> None:
     assert plan(0, matching={"classes_per_call": width}).chunks == chunks
+
+
+@pytest.mark.parametrize(
+    ("shards", "width", "chunks"),
+    [
+        (2, None, ((0, 1, 2), (3, 4))),
+        (2, 1, ((0,), (3,), (1,), (4,), (2,))),
+        (3, 2, ((0, 1), (2, 3), (4,))),
+        (9, None, ((0,), (1,), (2,), (3,), (4,))),
+    ],
+)
+def test_a_chunk_belongs_to_one_shard_and_the_shards_take_turns(
+    shards: int, width: int | None, chunks: tuple[tuple[int, ...], ...]
+) -> None:
+    assert plan(0, matching={"classes_per_call": width}, shards=shards).chunks == chunks
+    parts = class_parts(5, shards)
+    assert [label for part in parts for label in part] == list(range(5))
+    assert all(any(set(chunk) <= set(part) for part in parts) for chunk in chunks)
 
 
 def test_kmeans_takes_turns_at_its_period_and_starts_anew_in_every_iteration() -> None:

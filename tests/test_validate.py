@@ -78,8 +78,9 @@ def test_the_networks_of_the_pool_come_back_in_order(info: DatasetInfo) -> None:
             {"pool": {"members": [{**CONVNET, "random_options": {"pool": ["max", "avg"]}}]}},
             "pool.members.convnet: architecture 'convnet': unknown option 'pool'",
         ),
+        ({"cluster": {"server_shards": 4}}, "has 3 classes, which shards share: use at most as many"),
     ],
-    ids=["too small", "unknown", "option", "student", "formation", "teacher", "weights", "drawn", "drawn name"],
+    ids=["too small", "unknown", "option", "student", "formation", "teacher", "weights", "drawn", "drawn name", "shards"],
 )
 def test_what_does_not_fit_is_named_with_its_field(info: DatasetInfo, sections: dict[str, Any], message: str) -> None:
     assert message in refusal(info, **sections)

@@ -25,6 +25,7 @@ FREE = {
     },
     "cluster": {
         "server_cpus",
+        "server_shards",
         "start_timeout",
         "call_timeout",
         "cut_every",

@@ -117,6 +117,9 @@ class RemoteServer:
         snapshot, held = self.actor.apply.options(num_returns=2).remote(plan)
         return snapshot, held
 
+    def joined(self, *parts: Ref) -> Ref:
+        return _call(self.actor.joined, *parts)
+
     def save(self, version: int, names: tuple[str, ...], *states: Ref) -> Ref:
         return _call(self.actor.save, version, names, *states)
 

@@ -22,6 +22,10 @@ class LocalPool:
         initial_KICHW = self.workers[config.pool.main_index].initial_images()
         self.server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
 
+    def holder(self, labels: tuple[int, ...]) -> ParameterServer:
+        """One server holds all classes."""
+        return self.server
+
     def keep(self, references: Sequence[Any]) -> None:
         """Nothing is lost in one process."""
 

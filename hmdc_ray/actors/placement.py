@@ -38,7 +38,7 @@ def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> flo
     if not wanted:
         return 1.0
     free = sorted(nodes, reverse=True)
-    free[0] -= runs * (config.cluster.server_cpus + sum(member.num_cpus or 0.0 for member in members))
+    free[0] -= runs * (_server_cpus(config) + sum(member.num_cpus or 0.0 for member in members))
     parts = sorted({cpus / count for cpus in free for count in range(1, wanted + 1) if cpus > 0}, reverse=True)
     fitting = (part for part in parts if sum(int(cpus / part + 1e-9) for cpus in free if cpus > 0) >= wanted)
     return int(min(1.0, next(fitting, LEAST_SHARE)) * 10_000) / 10_000
@@ -54,7 +54,7 @@ def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
         config: the run.
         share: logical CPUs of the driver and of each member that asks for none, see :func:`cpu_share`.
     """
-    driver = {"CPU": round(share + config.cluster.server_cpus, 4), "GPU": config.evaluation.num_gpus}
+    driver = {"CPU": round(share + _server_cpus(config), 4), "GPU": config.evaluation.num_gpus}
     members = [
         {"CPU": share if member.num_cpus is None else member.num_cpus, "GPU": member.num_gpus, **member.resources}
         for member in _actors(config)
@@ -76,7 +76,7 @@ class Placement(Protocol):
         ...
 
     def server(self) -> dict[str, Any]:
-        """Of the parameter server."""
+        """Of a process of the parameter server."""
         ...
 
 
@@ -143,6 +143,11 @@ class Grouped:
 
     def _into(self, bundle: int) -> PlacementGroupSchedulingStrategy:
         return PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
+
+
+def _server_cpus(config: RunConfig) -> float:
+    """Logical CPUs of all processes of the parameter server."""
+    return config.cluster.server_shards * config.cluster.server_cpus
 
 
 def _actors(config: RunConfig) -> list[MemberConfig]:

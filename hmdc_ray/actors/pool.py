@@ -1,4 +1,4 @@
-"""The actors of a run: one or more workers per pool member and a parameter server, started, waited for, and replaced.
+"""The actors of a run: workers of the pool's members and the parameter server's shards, started, waited for, and replaced.
 
 Ray neither restarts an actor nor repeats a call by itself: an actor that came back would have lost its state without a
 word. Lost actors are replaced by :meth:`RayPool.heal`, and given their state by the coordinator.
@@ -22,6 +22,7 @@ from hmdc_ray.actors.handles import RemoteServer, RemoteWorker
 from hmdc_ray.actors.placement import Placement
 from hmdc_ray.actors.replicas import Replicas
 from hmdc_ray.actors.session import Ref, fetch, import_from, remote, wait
+from hmdc_ray.actors.shards import Shards
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
@@ -29,6 +30,7 @@ from hmdc_ray.errors import InputError, LostProcessError, RunError
 from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.messages import Array, MemberDescription
 from hmdc_ray.recovery import Healed
+from hmdc_ray.schedule import class_parts
 from hmdc_ray.server.parameter_server import ParameterServer
 
 WAITING_SECONDS = 60.0
@@ -63,8 +65,8 @@ class _Worker(PoolWorker):
         return replace(super().describe(), gpu_ids=tuple(gpus), node=context.get_node_id())
 
 
-class _Server(ParameterServer):
-    """Adds to a server that its process can be started before there are images.
+class ServerActor(ParameterServer):
+    """Adds to a server, or a shard of it, that its process can be started before there are images.
 
     The server is built by :meth:`open`, its first call.
     """
@@ -72,8 +74,15 @@ class _Server(ParameterServer):
     def __init__(self) -> None:
         keep_freed_memory()
 
-    def open(self, arguments: Mapping[str, Any], initial_KICHW: Array) -> None:
-        super().__init__(initial_KICHW=initial_KICHW, **arguments)
+    def open(self, arguments: Mapping[str, Any], initial_KICHW: Array, labels: Sequence[int]) -> None:
+        """Build the server.
+
+        Args:
+            arguments: of :class:`hmdc_ray.server.parameter_server.ParameterServer`, but for images and classes.
+            initial_KICHW: images of all classes.
+            labels: of the classes that it holds, which follow one another.
+        """
+        super().__init__(initial_KICHW=initial_KICHW[labels[0] : labels[-1] + 1], first=labels[0], **arguments)
 
 
 class RayPool:
@@ -88,7 +97,7 @@ class RayPool:
 
     Attributes:
         workers: one handle per pool member, in order.
-        server: handle of the parameter server.
+        server: handles of the parameter server's shards.
         descriptions: what each worker said of itself when it was ready, replicas one after the other.
     """
 
@@ -102,7 +111,8 @@ class RayPool:
         self._placement = placement
         self._members = [index for index, member in enumerate(config.pool.members) for _ in range(member.replicas)]
         self._actors: list[Any] = []
-        self._server_actor: Any = None
+        self._parts = class_parts(len(info.class_names), config.cluster.server_shards)
+        self._server_actors: list[Any] = []
         self._absent: set[int] = set()
         self._initial: Ref | None = None
         self.descriptions: list[MemberDescription] = []
@@ -114,7 +124,7 @@ class RayPool:
             InputError: the cluster lacks what the actors need, or a member cannot be built.
         """
         self._actors = [self._new_worker(slot) for slot in range(len(self._members))]
-        self._server_actor = self._new_server()  # its process starts beside theirs
+        self._server_actors = [self._new_server() for _ in self._parts]  # their processes start beside the workers'
         calls = [RemoteWorker(actor).describe() for actor in self._actors]
         missing = self._missing(calls)
         if missing:
@@ -125,7 +135,7 @@ class RayPool:
         wait([initial], self._config.cluster.call_timeout, self._check, "the main member")
         fetch([initial])  # an input error, such as too few images in a class, is raised here and not in the server's start
         self._initial = initial
-        self._open_server()
+        self._open_servers(range(len(self._parts)))
 
     @property
     def workers(self) -> list[Replicas]:
@@ -136,9 +146,13 @@ class RayPool:
         return [Replicas(workers) for workers in of_member]
 
     @property
-    def server(self) -> RemoteServer:
+    def server(self) -> Shards:
         """See the class."""
-        return RemoteServer(self._server_actor)
+        return Shards([RemoteServer(actor) for actor in self._server_actors], self._parts)
+
+    def holder(self, labels: tuple[int, ...]) -> RemoteServer:
+        """The shard that holds the classes of a chunk."""
+        return self.server.holder(labels)
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
         """Wait for results, within the configured deadline; see :func:`hmdc_ray.actors.session.wait`.
@@ -168,10 +182,10 @@ class RayPool:
         """Replace every actor that is gone or does not answer; replaced ones have no state yet.
 
         Raises:
-            RunError: the server cannot be started again.
+            RunError: a process cannot be started again.
             InputError: a member cannot be built any more, such as when data have changed.
         """
-        actors = {**dict(enumerate(self._actors)), -1: self._server_actor}
+        actors = {**dict(enumerate(self._actors)), **{-1 - shard: actor for shard, actor in enumerate(self._server_actors)}}
         gone = [slot for slot in self._unanswered(actors) if slot < 0 or self._members[slot] not in self._absent]
         for slot in gone:
             with suppress(RayError):
@@ -183,17 +197,18 @@ class RayPool:
         if workers:
             lost = self._restarted(workers)
             self._absent |= lost.keys()
-        if -1 in gone:
-            self._server_actor = self._new_server()
-            self._open_server()
-        names = [self._name(slot) for slot in workers if self._members[slot] not in lost] + ["server"] * (-1 in gone)
+        shards = [-1 - slot for slot in gone if slot < 0]
+        if shards:
+            for shard in shards:
+                self._server_actors[shard] = self._new_server()
+            self._open_servers(shards)
+        names = [self._name(slot) for slot in workers if self._members[slot] not in lost] + ["server"] * len(shards)
         return Healed(tuple(names), lost)
 
     def close(self) -> None:
         """Stop all actors."""
-        for actor in [*self._actors, self._server_actor]:
-            if actor is not None:
-                ray.kill(actor)
+        for actor in [*self._actors, *self._server_actors]:
+            ray.kill(actor)
 
     # Parts
 
@@ -202,7 +217,7 @@ class RayPool:
         return remote(_Worker).options(**options).remote(self._members[slot], self._config, str(Path.cwd()))
 
     def _new_server(self) -> Any:
-        return remote(_Server).options(**self._placement.server(), **_NO_REPEATS).remote()
+        return remote(ServerActor).options(**self._placement.server(), **_NO_REPEATS).remote()
 
     def _unanswered(self, actors: Mapping[int, Any]) -> list[int]:
         """Which actors are dead, or do not come to the end of what they were told within the time for it."""
@@ -256,19 +271,21 @@ class RayPool:
             f"free in the cluster: {has}"
         )
 
-    def _open_server(self) -> None:
-        call = self._server_actor.open.remote(server_arguments(self._config, self._info, self._folder), self._initial)
+    def _open_servers(self, shards: Sequence[int]) -> None:
+        arguments = server_arguments(self._config, self._info, self._folder)
+        calls = [self._server_actors[shard].open.remote(arguments, self._initial, self._parts[shard]) for shard in shards]
         try:
-            wait([call], self._config.cluster.start_timeout, self._check, "the parameter server")
-            fetch([call])
+            wait(calls, self._config.cluster.start_timeout, self._check, "the parameter server")
+            fetch(calls)
         except LostProcessError:
-            ray.kill(self._server_actor)  # that it answers must not make it pass for one that is open
+            for shard in shards:
+                ray.kill(self._server_actors[shard])  # that it answers must not make it pass for one that is open
             raise
         except TimeoutError as error:
             raise InputError(
                 f"the parameter server did not start within cluster.start_timeout {self._config.cluster.start_timeout:g} s: it "
-                f"asks for cluster.server_cpus {self._config.cluster.server_cpus:g}, free: "
-                f"{ray.available_resources().get('CPU', 0):g} CPU"
+                f"asks for cluster.server_cpus {self._config.cluster.server_cpus:g} in each of {len(shards)} process(es), "
+                f"free: {ray.available_resources().get('CPU', 0):g} CPU"
             ) from error
 
     def _require_same_data(self, indices: Sequence[int], descriptions: Sequence[MemberDescription]) -> None:

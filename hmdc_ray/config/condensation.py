@@ -49,7 +49,8 @@ class MatchingConfig(Section):
     classes_per_call: int | None = Field(
         None,
         ge=1,
-        description="Classes in one call between actors, at least 1, to bound memory; null: all. Does not change results.",
+        description="Classes in one call between actors, at least 1, to bound memory; null: all that one shard of the server"
+        " holds. Does not change results.",
     )
 
 

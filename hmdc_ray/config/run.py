@@ -36,7 +36,14 @@ class ClusterConfig(Section):
     threads: int = Field(
         1, ge=1, le=256, description="Torch threads of every actor and student, 1 to 256; part of the run's identity."
     )
-    server_cpus: float = Field(0.1, ge=0, description="Logical CPUs of the parameter server's actor, 0 or more.")
+    server_cpus: float = Field(0.1, ge=0, description="Logical CPUs of each process of the parameter server, 0 or more.")
+    server_shards: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that share the parameter server's classes, 1 to 256; more where one does not keep up with many"
+        " members.",
+    )
     start_timeout: float = Field(120, gt=0, description="Seconds to wait until every actor has its resources and is ready.")
     call_timeout: float = Field(
         3600, gt=0, description="Seconds that one call to an actor may take; an actor that takes longer counts as lost."

@@ -112,7 +112,7 @@ class GradientBalance:
         factors_K = weights_K * loss_weight
         chunk.weights.append(weights_K)
         chunk.magnitudes.append(magnitudes_K)
-        chunk.sizes.append(torch.where(factors_K > 0, absolute_KP.sum(dim=1).double() * factors_K, 0.0))
+        chunk.sizes.append(torch.where(factors_K > 0, _sums(absolute_KP) * factors_K, 0.0))
         chunk.norms.append(_norms(flat_KP))
         factor = factors_K.to(gradient)[:, None]
         part_KP = torch.mul(flat_KP, factor, out=absolute_KP)
@@ -176,8 +176,14 @@ class _Chunk:
     norms: list[Tensor] = field(default_factory=list)
 
 
+def _sums(values_KP: Tensor) -> Tensor:
+    """Sums of rows, as float64; in float64 where a sum leaves the range of the values' type."""
+    sums_K = values_KP.sum(dim=1).double()
+    return sums_K if sums_K.isfinite().all() else values_KP.double().sum(dim=1)
+
+
 def _norms(values_KP: Tensor) -> Tensor:
-    """Euclidean norms of rows, in float64; where squares leave the range of the values' type, they are taken in float64."""
+    """Euclidean norms of rows, as float64; in float64 where squares leave the range of the values' type."""
     norms_K: Tensor = torch.linalg.vector_norm(values_KP, dim=1).double()
     in_range = norms_K.isfinite() & (norms_K > torch.finfo(values_KP.dtype).tiny ** 0.25)
     if not in_range.all():

@@ -26,6 +26,7 @@ from hmdc_ray.messages import (
     Snapshot,
     State,
     check_version,
+    join,
 )
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.server.balance import GradientBalance
@@ -36,12 +37,12 @@ from hmdc_ray.tensors import view
 
 
 class ParameterServer:
-    """Synthetic images and the balance of targets.
+    """Synthetic images and the balance of targets, of all classes or, as one of several shards, of some.
 
     Sums run in the order of members in the pool, never in order of arrival, so that the same step gives the same bits.
 
     Args:
-        initial_KICHW: images before the first step.
+        initial_KICHW: images before the first step, of the server's own classes.
         mean: per channel, on the scale [0, 1].
         std: per channel, on the scale [0, 1].
         images: optimiser of the images.
@@ -51,6 +52,7 @@ class ParameterServer:
         threads: torch threads of the server's process.
         checkpoints: where states are saved.
         identity: what a run that continues from a checkpoint must share with this one.
+        first: label of the first of its classes; their labels follow one another.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class ParameterServer:
         threads: int,
         checkpoints: CheckpointFolder,
         identity: Mapping[str, Any],
+        first: int = 0,
     ) -> None:
         torch.set_num_threads(threads)
         self.images = SyntheticImages(torch.tensor(initial_KICHW), mean, std, images)
@@ -76,6 +79,7 @@ class ParameterServer:
         self.main = main
         self.checkpoints = checkpoints
         self.identity = identity
+        self.first = first
         self.agreement: Agreement | None = None
         self._direction_KICHW = torch.zeros_like(self.images.images_KICHW)
         self._collected: set[int] = set()
@@ -102,7 +106,7 @@ class ParameterServer:
         self.spikes.forget(position)
 
     def snapshot(self) -> Snapshot:
-        """A copy of the images with their version."""
+        """A copy of the images with their version; a shard's are those of its classes, see :meth:`joined`."""
         return Snapshot(self.images.version, self.images.images_KICHW.numpy().copy())
 
     def add_features(self, plan: StepPlan, features: Features) -> None:
@@ -164,10 +168,10 @@ class ParameterServer:
         check_version("a gradient", part.version, self.images.version)
         if position == 0:
             self._sums = _Sums(labels=part.labels)
-            self.balance.open(plan.step, part.labels)
+            self.balance.open(plan.step, self._rows(part.labels))
         sums = self._sums
         weight = self.loss_weights[plan.members[position]]
-        admitted_K = self.spikes.admits(part.labels, position, part.classification_losses)
+        admitted_K = self.spikes.admits(self._rows(part.labels), position, part.classification_losses)
         self.balance.add(view(part.classification_KICHW), weight, admitted_K)
         if part.distillation_KICHW is not None:
             sums.distillation = _added(sums.distillation, [part.distillation_KICHW])
@@ -187,11 +191,11 @@ class ParameterServer:
         sums, self._sums = self._sums, _Sums()
         labels = sums.labels
         for distillation_KICHW in sums.distillation:
-            admitted_K = self.spikes.admits(labels, len(plan.members), sums.losses)
+            admitted_K = self.spikes.admits(self._rows(labels), len(plan.members), sums.losses)
             self.balance.add(distillation_KICHW, self.distillation_weight, admitted_K)
         reference = plan.members.index(self.main) if self.main in plan.members else 0
         balanced = self.balance.close(reference)
-        self._direction_KICHW[list(labels)] = balanced.direction
+        self._direction_KICHW[self._rows(labels)] = balanced.direction
         self._collected.update(labels)
         return BalanceRecord(
             labels,
@@ -219,8 +223,8 @@ class ParameterServer:
         return self.balance_chunk(plan)
 
     def apply(self, plan: StepPlan) -> tuple[Snapshot, tuple[int, ...]]:
-        """Apply the step to the images, once every class has been collected; returns the new images, and the classes held back
-        because their images would not have stayed finite.
+        """Apply the step to the images, once every class has been collected; returns the new images, and the labels of classes
+        held back because their images would not have stayed finite.
 
         Raises:
             RuntimeError: another version, or a class is missing.
@@ -231,18 +235,24 @@ class ParameterServer:
             raise RuntimeError(f"step {plan.version} has no gradient for {missing} of {len(self._direction_KICHW)} classes")
         held = self.images.apply(self._direction_KICHW)
         self._collected.clear()
-        return self.snapshot(), held
+        return self.snapshot(), tuple(self.first + row for row in held)
+
+    @staticmethod
+    def joined(*parts: Any) -> Any:
+        """:func:`hmdc_ray.messages.join` of what all shards gave; one of them joins it."""
+        return join(parts)
 
     def save(self, version: int, names: tuple[str, ...], *states: State) -> None:
-        """Save a checkpoint: the server's own state and others.
+        """Save a checkpoint.
 
         Args:
             version: the version that the images must be at.
-            names: whose the other states are.
+            names: whose the states are; ``server`` is the server's own, of all shards.
             states: in the same order.
         """
-        check_version("a checkpoint", version, self.images.version)
-        self.checkpoints.save(version, {SERVER: self.state(), **dict(zip(names, states, strict=True))}, self.identity)
+        found = dict(zip(names, states, strict=True))
+        check_version("a checkpoint", version, found[SERVER].values["version"])
+        self.checkpoints.save(version, found, self.identity)
 
     def saved(self, version: int, name: str) -> State:
         """The state of the server (``server``), or another one by its name, in a checkpoint."""
@@ -262,17 +272,22 @@ class ParameterServer:
         """Continue from a state; within an iteration, call after its :meth:`begin`.
 
         Args:
-            state: as :meth:`state` gave it.
+            state: as :meth:`state` gave it, of all classes.
             with_balance: also from what it knows of the targets, which are the same; else balance and guard start anew.
         """
-        self.images.images_KICHW = torch.tensor(state.arrays["images"])
-        self.images.momentum_KICHW = torch.tensor(state.arrays["momentum"])
+        own = slice(self.first, self.first + len(self._direction_KICHW))
+        self.images.images_KICHW = torch.tensor(state.arrays["images"][own])
+        self.images.momentum_KICHW = torch.tensor(state.arrays["momentum"][own])
         self.images.version = state.values["version"]
         if with_balance:
-            self.balance.history_KT = torch.tensor(state.arrays["history"])
-            self.spikes.means_KT = torch.tensor(state.arrays["losses"])
+            self.balance.history_KT = torch.tensor(state.arrays["history"][own])
+            self.spikes.means_KT = torch.tensor(state.arrays["losses"][own])
         self._collected.clear()  # of a step that was not finished
         self._sums = _Sums()
+
+    def _rows(self, labels: Sequence[int]) -> list[int]:
+        """Where classes lie in the server's arrays."""
+        return [label - self.first for label in labels]
 
 
 @dataclass

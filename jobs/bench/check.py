@@ -27,7 +27,7 @@ class Checked:
     Attributes:
         seconds: of each measured step.
         worker_peak_bytes: largest memory of a worker, by the measured member's name.
-        server_peak_bytes: of the server.
+        server_peak_bytes: of the server, all its processes together.
     """
 
     seconds: tuple[float, ...]
@@ -75,11 +75,11 @@ def check(config: RunConfig, members: int, replicas: int, steps: int, report: Re
     with TemporaryDirectory() as folder, ray_session(), launch(large, info, Path(folder), lambda: None) as pool:
         run_steps(large, info, pool, WARM_UP + steps, after_step)
 
-        def peak_bytes(actors: list[Any]) -> int:
+        def peak_bytes(actors: list[Any]) -> list[int]:
             uses: list[ProcessUse] = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])
-            return max(use.peak_bytes for use in uses)
+            return [use.peak_bytes for use in uses]
 
-        peaks = [peak_bytes([worker.actor for worker in member.workers]) for member in pool.workers]
-        server = peak_bytes([pool.server.actor])
+        peaks = [max(peak_bytes([worker.actor for worker in member.workers])) for member in pool.workers]
+        server = sum(peak_bytes([server.actor for server in pool.server.servers]))
     of_member = {name: max(peaks[index :: len(names)]) for index, name in enumerate(names[:members])}
     return Checked(tuple(taken.values())[WARM_UP:], of_member, server)

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.session import fetch, ray_session
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
@@ -63,7 +64,7 @@ class Bench:
 
 
 def measure(config: RunConfig, steps: int, report: Report) -> Bench:
-    """Measure a configuration; see :func:`jobs.bench.configuration.bench_config`.
+    """Measure a configuration with one process of the server; see :func:`jobs.bench.configuration.bench_config`.
 
     Args:
         config: the run; its schedule is longer than the warm-up and the measured steps.
@@ -74,6 +75,7 @@ def measure(config: RunConfig, steps: int, report: Report) -> Bench:
         InputError: configuration and data do not fit together.
     """
     report("reading data")
+    config = apply_overrides(config, ["cluster.server_shards=1"])
     info = open_dataset(config.data).info
     validate(config, info)
     # The actors first: the peak memory of this process is then the driver's.
@@ -119,7 +121,8 @@ def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Re
     cache = cache_folder(config.data.cache)
     report("starting the actors")
     with TemporaryDirectory() as folder, ray_session(), launch(config, info, Path(folder), lambda: None) as pool:
-        actors = [*(worker.actor for member in pool.workers for worker in member.workers), pool.server.actor]
+        (server,) = pool.server.servers
+        actors = [*(worker.actor for member in pool.workers for worker in member.workers), server.actor]
 
         def use() -> dict[str, ProcessUse]:
             inside = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])

@@ -71,7 +71,7 @@ def _member(bench: Bench, index: int) -> MemberProfile:
 
 
 def _bytes_per_second() -> float:
-    """From one process of this machine to another through Ray's object store, arrays copied out as the server does."""
+    """From one process of this machine to another through Ray's object store, read in place, as the server does."""
 
     def made() -> np.ndarray:
         return np.ones(MOVED, np.uint8)
@@ -83,6 +83,6 @@ def _bytes_per_second() -> float:
         ray.wait([reference], fetch_local=False)
         start = time.perf_counter()
         (array,) = fetch([reference])
-        array.copy()
+        array.max()
         seconds.append(time.perf_counter() - start)
     return MOVED / min(seconds)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -37,16 +40,16 @@ def simulation(
 ) -> None:
     """Run one step of pools of many members: real server, real exchange, members that only wait as long as one computes."""
     console = Console(width=140)
-    assignments = ["images.ipc=50", "images.formation=1", "matching.classes_per_call=2", *(set_ or [])]
+    assignments = ["images.ipc=50", "images.formation=1", "matching.classes_per_call=5", *(set_ or [])]
     config = bench_config("digits", 1, assignments)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from jobs.simulation.measure import measured
     from jobs.simulation.run import simulate, table_rows
 
-    def report(line: str) -> None:
-        console.print(line, style="dim", highlight=False)
-
-    sizes, taps = measured(config, side, steps, report)
+    report = partial(print, flush=True)
+    # In a process of its own, whose memory is not the driver's.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        sizes, taps = executor.submit(measured, config, side, steps, report).result()
     report(", ".join(f"{name} {seconds:.2f} s a class" for name, seconds in sizes.seconds.items()))
     results = [simulate(config, count, classes, sizes, taps, report) for count in members or [2, 8, 64]]
     table = Table(title=f"A step, {classes} classes of {side}x{side}", title_justify="left", header_style="", box=None)

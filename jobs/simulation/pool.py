@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 
 from hmdc_ray.actors.handles import RemoteServer
+from hmdc_ray.actors.pool import ServerActor
 from hmdc_ray.actors.session import Ref, fetch, remote, wait
-from hmdc_ray.messages import MemberTaps, State
+from hmdc_ray.actors.shards import Shards
+from hmdc_ray.messages import Array, MemberTaps, State
 from hmdc_ray.recovery import Healed
 from hmdc_ray.schedule import StepPlan
 from jobs.simulation.members import Members, Sizes
@@ -66,25 +68,34 @@ class SimulatedWorker:
 
 
 class SimulatedPool:
-    """Members on a few hosts, and a server.
+    """Members on a few hosts, and a server, which is to be opened.
 
     Args:
         members: how many.
         hosts: processes that they share.
         sizes: of every member.
         taps: of every member's network.
-        server: class and arguments of the parameter server.
+        parts: classes of each shard of the server.
     """
 
-    def __init__(self, members: int, hosts: int, sizes: Sizes, taps: MemberTaps, server: tuple[type, dict[str, Any]]) -> None:
+    def __init__(self, members: int, hosts: int, sizes: Sizes, taps: MemberTaps, parts: Sequence[tuple[int, ...]]) -> None:
         # A call that waits for its turn must not keep out the one whose turn it is.
         made = remote(Members).options(num_cpus=0, max_restarts=0, max_concurrency=1_000_000)
         self.hosts = [made.remote(sizes) for _ in range(min(hosts, members))]
         places = [self.hosts[member % len(self.hosts)] for member in range(members)]
         self.workers: list[Any] = [SimulatedWorker(host, member, taps) for member, host in enumerate(places)]
-        kind, arguments = server
-        self.actor = remote(kind).options(num_cpus=0, max_restarts=0).remote(**arguments)
-        self.server = RemoteServer(self.actor)
+        self.actors = [remote(ServerActor).options(num_cpus=0, max_restarts=0).remote() for _ in parts]
+        self.server = Shards([RemoteServer(actor) for actor in self.actors], parts)
+        self._parts = parts
+
+    def open(self, arguments: Mapping[str, Any], initial_KICHW: Array) -> None:
+        """Build the server; see :meth:`hmdc_ray.actors.pool.ServerActor.open`."""
+        initial = ray.put(initial_KICHW)
+        self.get([actor.open.remote(arguments, initial, part) for actor, part in zip(self.actors, self._parts, strict=True)])
+
+    def holder(self, labels: tuple[int, ...]) -> RemoteServer:
+        """The shard that holds the classes of a chunk."""
+        return self.server.holder(labels)
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
         """Wait for results."""
@@ -100,5 +111,5 @@ class SimulatedPool:
 
     def close(self) -> None:
         """Stop all actors."""
-        for actor in [*self.hosts, self.actor]:
+        for actor in [*self.hosts, *self.actors]:
             ray.kill(actor)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +18,9 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.messages import MemberTaps
 from hmdc_ray.records import StepRecord
+from hmdc_ray.schedule import class_parts
 from hmdc_ray.server.checkpoint import CheckpointFolder
-from hmdc_ray.server.parameter_server import ParameterServer
-from jobs.bench.process import process_use
+from jobs.bench.process import ProcessUse, process_use
 from jobs.simulation.members import Sizes
 from jobs.simulation.pool import SimulatedPool
 
@@ -36,9 +38,9 @@ class Simulated:
         members: that were drawn.
         seconds: of the step.
         computing: seconds that each member waited in place of computing.
-        server_seconds: processor time of the server.
+        server_seconds: processor time of the server's busiest process.
         received_bytes: that the server received.
-        server_bytes: largest memory of the server's own, without what it shares with others.
+        server_bytes: largest memory of a process of the server, without what it shares with others.
         driver_bytes: of the driver.
         machine_bytes: by how much the machine's used memory grew at most.
     """
@@ -54,7 +56,7 @@ class Simulated:
 
     @property
     def server_share(self) -> float:
-        """Part of the step, 0 to 1, that the server worked."""
+        """Part of the step, 0 to 1, that the server's busiest process worked."""
         return self.server_seconds / self.seconds
 
     @property
@@ -84,7 +86,6 @@ def simulate(
     channels = sizes.images[1]
     with TemporaryDirectory() as folder, ray_session(), _Memory() as memory:
         server = {
-            "initial_KICHW": np.zeros((classes, *sizes.images), np.float32),
             "mean": (0.5,) * channels,
             "std": (0.25,) * channels,
             "images": config.images,
@@ -95,15 +96,15 @@ def simulate(
             "checkpoints": CheckpointFolder(Path(folder)),
             "identity": {},
         }
-        simulated = SimulatedPool(members, HOSTS, sizes, taps, (ParameterServer, server))
+        simulated = SimulatedPool(members, HOSTS, sizes, taps, class_parts(classes, config.cluster.server_shards))
         try:
-            cache = Path(folder)
-            (before,) = simulated.get([simulated.actor.__ray_call__.remote(process_use, cache)])
-            memory.watch("server", before.pid)
+            simulated.open(server, np.zeros((classes, *sizes.images), np.float32))
+            before = server_use(simulated, Path(folder))
+            memory.watch([use.pid for use in before])
             steps: list[StepRecord] = []
             report(f"{members} members: a step")
             Coordinator(config, simulated, classes=classes, train_images=classes).run(0, steps.append)
-            (after,) = simulated.get([simulated.actor.__ray_call__.remote(process_use, cache)])
+            after = server_use(simulated, Path(folder))
         finally:
             simulated.close()
     gradients = 3 * int(np.prod(sizes.images))
@@ -112,29 +113,37 @@ def simulate(
         members=members,
         seconds=steps[0].metrics["seconds/step"],
         computing=classes * sum(sizes.seconds.values()),
-        server_seconds=after.cpu_seconds - before.cpu_seconds,
+        server_seconds=max(late.cpu_seconds - early.cpu_seconds for early, late in zip(before, after, strict=True)),
         received_bytes=members * classes * 4 * (gradients + features),
-        server_bytes=memory.largest["server"],
-        driver_bytes=memory.largest["driver"],
+        server_bytes=max(memory.largest[use.pid] for use in after),
+        driver_bytes=memory.largest[os.getpid()],
         machine_bytes=memory.grown,
     )
 
 
+def server_use(simulated: SimulatedPool, cache: Path) -> list[ProcessUse]:
+    """Of every process of the server."""
+    return simulated.get([actor.__ray_call__.remote(process_use, cache) for actor in simulated.actors])
+
+
 class _Memory:
-    """Samples memory while a block runs: of processes their own part, of the machine all that is used."""
+    """Samples memory while a block runs: of this process and others their own part, of the machine all that is used.
+
+    Attributes:
+        largest: bytes by process id.
+        grown: bytes of the machine.
+    """
 
     def __init__(self) -> None:
-        self.largest = {"driver": 0}
+        self.largest = {os.getpid(): 0}
         self.grown = 0
-        self._processes = {"driver": psutil.Process()}
         self._before = psutil.virtual_memory()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
-    def watch(self, name: str, pid: int) -> None:
-        """Sample a process too."""
-        self.largest[name] = 0
-        self._processes[name] = psutil.Process(pid)
+    def watch(self, pids: Sequence[int]) -> None:
+        """Sample these processes too."""
+        self.largest |= dict.fromkeys(pids, 0)
 
     def __enter__(self) -> _Memory:
         self._thread.start()
@@ -147,10 +156,10 @@ class _Memory:
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):
             self.grown = max(self.grown, self._before.available - psutil.virtual_memory().available)
-            for name, process in list(self._processes.items()):
-                if process.is_running():
-                    own = process.memory_info()
-                    self.largest[name] = max(self.largest[name], own.rss - own.shared)
+            for pid in list(self.largest):
+                with suppress(psutil.NoSuchProcess):  # it has ended
+                    own = psutil.Process(pid).memory_info()
+                    self.largest[pid] = max(self.largest[pid], own.rss - own.shared)
 
 
 def table_rows(results: Sequence[Simulated]) -> list[list[str]]:

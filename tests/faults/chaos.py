@@ -119,6 +119,9 @@ class ChaosPool:
     def server(self) -> Any:
         return self.pool.server
 
+    def holder(self, labels: tuple[int, ...]) -> Any:
+        return self.pool.holder(labels)
+
     def get(self, references: Sequence[Any]) -> list[Any]:
         self._maybe_kill("save" if self.saving else "round")
         return self.pool.get(references)
@@ -151,8 +154,8 @@ class ChaosPool:
             self.settle()  # one that hosted nothing was missed by nobody, and not replaced
         self.kills[kind] += 1
         self.phases[phase] += 1
-        *workers, server = self._pids
-        pid = server if kind == "server" else self._draws.choice(workers)
+        workers, servers = self._pids
+        pid = self._draws.choice(servers if kind == "server" else workers)
         if PHASES[phase]:
             self._under_way.append(self._executor.submit(self._kill, kind, pid, self._draws.uniform(0, PHASES[phase])))
         else:
@@ -167,11 +170,13 @@ class ChaosPool:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
-    def _process_ids(self) -> list[int]:
-        actors = [worker.actor for member in self.pool.workers for worker in member.workers]
+    def _process_ids(self) -> tuple[list[int], list[int]]:
+        """Of the workers and of the server's shards."""
+        workers = [worker.actor for member in self.pool.workers for worker in member.workers]
+        shards = [server.actor for server in self.pool.server.servers]
         # A lambda travels by value: actors cannot import this module.
-        calls = [actor.__ray_call__.remote(lambda _: os.getpid()) for actor in [*actors, self.pool.server.actor]]
-        return self.pool.get(calls)
+        calls = [[actor.__ray_call__.remote(lambda _: os.getpid()) for actor in actors] for actors in (workers, shards)]
+        return self.pool.get(calls[0]), self.pool.get(calls[1])
 
 
 def undisturbed(config: RunConfig, folder: Path) -> np.ndarray:

@@ -28,8 +28,8 @@ def small(folder: Path, replicas: int, **cluster: Any) -> RunConfig:
 
 
 def test_killed_workers_and_servers_change_no_pixel(ray_local: None, tmp_path: Path) -> None:
-    """With two replicas of a member; the undisturbed run has one, as has the test below."""
-    config = small(tmp_path, replicas=2)
+    """With two replicas of a member and two shards of the server; the undisturbed run has one, as has the test below."""
+    config = small(tmp_path, replicas=2, server_shards=2)
     report = disturbed(config, tmp_path / "chaos", ["worker", "server", "worker", "server"], seed=2)
     assert report.kills == {"worker": 2, "server": 2}
     assert report.events["recovered"] >= 1

@@ -166,20 +166,25 @@ class StepGradients:
 
 
 class RecordingPool:
-    """A pool whose server keeps the gradients that are sent to it, for real actors and for plain objects."""
+    """A pool that keeps the gradients that are sent to its server, for real actors and for plain objects."""
 
     def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.collected: list[Any] = []
         self.workers = pool.workers
         self.get = pool.get
         self.keep = pool.keep
         self.heal = pool.heal
-        self.server: Any = _RecordingServer(pool.server)
+        self.server = pool.server
+
+    def holder(self, labels: tuple[int, ...]) -> Any:
+        return _RecordingServer(self._pool.holder(labels), self.collected)
 
 
 class _RecordingServer:
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, collected: list[Any]) -> None:
         self._server = server
-        self.collected: list[Any] = []
+        self.collected = collected
 
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._server, verb)
@@ -207,10 +212,10 @@ def joint_and_split(config: RunConfig, pool: Pool, dataset: ImageDataset) -> tup
         if version == last:
             states = recording.get([worker.state() for worker in recording.workers])
             joint.append(joint_step(config, dataset, coordinator.plan(version), states, recording.get([record.snapshot])[0]))
-            recording.server.collected.clear()
+            recording.collected.clear()
         if version == last + 1:
             (after,) = recording.get([record.snapshot])
-            calls = [recording.get(parts) for parts in recording.server.collected]
+            calls = [recording.get(parts) for parts in recording.collected]
             split.append(_together(calls, len(recording.workers), joint[0].before, after.images_KICHW))
 
     coordinator.run(0, after_step)

@@ -46,8 +46,8 @@ def test_gradients_and_images_are_those_of_plain_dc(
 
     def after_step(record: StepRecord) -> None:
         drawn.append(record.plan.members)
-        ((gradients,),) = pool.server.collected
-        pool.server.collected.clear()
+        ((gradients,),) = pool.collected
+        pool.collected.clear()
         assert images.grad is not None
         np.testing.assert_allclose(gradients.classification_KICHW, images.grad.numpy(), rtol=1e-9, atol=1e-12)
         optimiser.step()

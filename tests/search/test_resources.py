@@ -46,6 +46,12 @@ def test_bundles_hold_what_members_and_students_ask_for() -> None:
     ]
 
 
+def test_the_drivers_bundle_holds_every_shard_of_the_server() -> None:
+    config = configuration({}, {}, cluster={"server_shards": 3, "server_cpus": 0.2})
+    assert bundles(config, 0.5) == [{"CPU": 1.1}, {"CPU": 0.5}, {"CPU": 0.5}]
+    assert cpu_share([2.0], config) < cpu_share([2.0], configuration({}, {}, cluster={"server_cpus": 0.2}))
+
+
 def test_a_run_alone_has_no_driver_to_place() -> None:
     assert cpu_share([2.0], configuration({}, {})) > cpu_share([2.0], configuration({}, {}), 1)
 

@@ -225,6 +225,12 @@ def test_norms_are_right_where_squares_leave_the_range_of_the_type(largest: floa
     assert torch.allclose(balanced.shares_KT, torch.ones(CLASSES, 1, dtype=torch.float64))
 
 
+def test_shares_are_right_where_a_sum_leaves_the_range_of_the_type() -> None:
+    largest = torch.full(SHAPE, 3e38)
+    balanced = balance(made("none", 2), [largest, 0.75 * largest])
+    assert torch.allclose(balanced.shares_KT, torch.tensor([4 / 7, 3 / 7], dtype=torch.float64).expand(CLASSES, 2))
+
+
 def test_gradients_are_read_and_not_written() -> None:
     """They lie in memory that others read."""
     parts = [part.clone() for part in THREE]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,12 @@ def noise(*shape: int, seed: int = 0) -> NDArray[np.float64]:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def made(folder: Path, members: int = 2, *, balance: dict[str, Any] | None = None, **images: Any) -> ParameterServer:
+def made(
+    folder: Path, members: int = 2, *, labels: Sequence[int] = (0, 1, 2), balance: dict[str, Any] | None = None, **images: Any
+) -> ParameterServer:
     return ParameterServer(
-        initial_KICHW=noise(*SHAPE),
+        initial_KICHW=noise(*SHAPE)[list(labels)],
+        first=labels[0],
         mean=(0.5,),
         std=(0.25,),
         images=ImagesConfig(**{"learning_rate": 0.1, "momentum": 0.5, **images}),
@@ -145,7 +149,7 @@ def test_messages_of_another_version_are_refused_with_both_numbers(tmp_path: Pat
     with pytest.raises(RuntimeError, match=f"a step {stale}"):
         server.apply(plan(5))
     with pytest.raises(RuntimeError, match=f"a checkpoint {stale}"):
-        server.save(5, ())
+        server.save(5, ("server",), server.state())
     with pytest.raises(RuntimeError, match="a gradient belongs to image version 9"):
         server.collect(plan(), 2, gradients(), gradients(), PulledBack(9, (0, 1, 2), noise(*SHAPE)))
 
@@ -187,7 +191,7 @@ def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     for version in range(3):
         step(server, version)
     member = State({"network/weight": noise(2, 2)}, {})
-    server.save(3, ("first", "second"), member, member)
+    server.save(3, ("server", "first", "second"), server.state(), member, member)
     expected = [step(server, version) for version in (3, 4)]
 
     other = made(tmp_path, balance=balance, normalise="max")
@@ -196,6 +200,67 @@ def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert server_state.values == {"version": 3}
     assert [step(other, version) for version in (3, 4)] == expected
     assert np.array_equal(other.saved(3, "second").arrays["network/weight"], noise(2, 2))
+
+
+@pytest.mark.parametrize("parts", [((0, 1), (2,)), ((0,), (1,), (2,))])
+def test_shards_do_together_what_one_server_does(tmp_path: Path, parts: tuple[tuple[int, ...], ...]) -> None:
+    """Also after they have taken the state of one server, and one theirs."""
+
+    def step(servers: dict[tuple[int, ...], ParameterServer], version: int) -> tuple[bytes, bytes]:
+        numbers = []
+        for labels, server in servers.items():
+            sent = []
+            for member in (0, 1):
+                of_all = gradients(version=version, seed=10 * version + member, distil=True)
+                assert of_all.distillation_KICHW is not None
+                own = [array[list(labels)] for array in (of_all.classification_KICHW, of_all.distillation_KICHW)]
+                losses = tuple(1.0 + label if version < 3 or label != 2 else 100.0 for label in labels)
+                sent.append(Gradients(version, labels, own[0], own[1], losses, losses))
+            numbers.append(server.collect(plan(version), 2, *sent))
+        snapshots, held = zip(*(server.apply(plan(version)) for server in servers.values()), strict=True)
+        assert ParameterServer.joined(*held) == ()
+        entered = [record.entered_KT for record in numbers]
+        assert np.concatenate(entered).all(axis=1).tolist() == [True, True, version < 3]  # in step 3 the losses of class 2 jump
+        return ParameterServer.joined(*snapshots).images_KICHW.tobytes(), np.concatenate(entered).tobytes()
+
+    def begun(servers: list[ParameterServer]) -> list[ParameterServer]:
+        for server in servers:
+            server.begin(0, (0, 1), TAPS[:2])
+        return servers
+
+    balance = {"mode": "ema", "period": 2, "spike_factor": 5.0}
+    (one,) = begun([made(tmp_path, balance=balance, normalise="max")])
+    split = begun([made(tmp_path, balance=balance, normalise="max", labels=labels) for labels in parts])
+    whole: dict[tuple[int, ...], ParameterServer] = {(0, 1, 2): one}
+    shards = dict(zip(parts, split, strict=True))
+    assert [step(whole, version) for version in range(3)] == [step(shards, version) for version in range(3)]
+
+    state = ParameterServer.joined(*(shard.state() for shard in split))
+    assert {name: array.tobytes() for name, array in state.arrays.items()} == {
+        name: array.tobytes() for name, array in one.state().arrays.items()
+    }
+    for server in begun([one, *split]):
+        server.restore(state, True)
+    assert step(whole, 3) == step(shards, 3)
+
+
+def test_parts_of_different_versions_are_not_joined(tmp_path: Path) -> None:
+    server = made(tmp_path)
+    later = replace(server.snapshot(), version=4)
+    with pytest.raises(RuntimeError, match="a part of the images belongs to image version 4, but the images are at version 0"):
+        server.joined(server.snapshot(), later)
+    with pytest.raises(RuntimeError, match="a part of a state belongs to image version 4, but the images are at version 0"):
+        server.joined(server.state(), replace(server.state(), values={"version": 4}))
+
+
+def test_a_shard_names_the_classes_that_it_holds_back_by_their_labels(tmp_path: Path) -> None:
+    shard = made(tmp_path, 1, labels=(1, 2))
+    shard.begin(0, (0,), ())
+    huge = spoilt(gradients((1, 2)), "classification_KICHW", np.finfo(np.float64).max)
+    for version in (0, 1):
+        shard.collect(plan(version, members=1), 1, replace(huge, version=version))
+        _, held = shard.apply(plan(version, members=1))
+    assert held == (2,)
 
 
 # Bad numbers
