@@ -22,7 +22,7 @@ from hmdc_ray.models import registered
 from hmdc_ray.models.external import LIBRARIES
 
 FOLDER = "baselines"
-LAYOUT = 2
+LAYOUT = 3
 """To be raised when the same key comes to mean another training."""
 
 _logger = logging.getLogger(__name__)

@@ -96,7 +96,7 @@ class Batches:
         """Rows of a class nearest to k-means centroids of the network's embedding."""
         rows = self.dataset.class_rows("train", label)
         embeddings = []
-        with torch.no_grad():
+        with torch.inference_mode():
             for start in range(0, len(rows), EMBEDDING_BATCH):
                 images = self.rows(rows[start : start + EMBEDDING_BATCH])
                 embeddings.append(network.observe(images).embedding_BD.cpu().numpy())

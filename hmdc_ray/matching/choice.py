@@ -31,14 +31,18 @@ def kmeans_choice(embeddings_ND: NDArray[np.floating], count: int, key: Key, ite
     if size <= count:
         return np.arange(size, dtype=np.int64)
     # Here, because scikit-learn takes two seconds to import, which every worker would pay at its start.
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import KMeans, kmeans_plusplus
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    kmeans = KMeans(count, init="k-means++", n_init=1, max_iter=iterations, random_state=key.number() % 2**32)
+    seed = key.number() % 2**32
     # One thread: sums over several threads come in any order. Equal images give fewer distinct clusters, which is fine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # scikit-learn's k-means++ takes distances in float64 whatever it is given: given float32, it converts all rows anew for
+        # every centroid. Lloyd's iterations are faster in float32.
+        centroids_KD, _ = kmeans_plusplus(embeddings_ND.astype(np.float64), count, random_state=seed)
+        kmeans = KMeans(count, init=centroids_KD.astype(embeddings_ND.dtype), n_init=1, max_iter=iterations, random_state=seed)
         kmeans.fit(embeddings_ND)
         distances_KN = kmeans.transform(embeddings_ND).T.copy()
     chosen = np.empty(count, dtype=np.int64)

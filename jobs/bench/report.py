@@ -91,7 +91,7 @@ def _steps(bench: Bench) -> Table:
 
 
 def _floor(against: AgainstPlain, bench: Bench) -> Table:
-    """One process' step against its arithmetic and against torch's own layers, and k-means against the step."""
+    """One process' step against its arithmetic and against torch's own layers, and what k-means adds to an actor step."""
     floor = against.floor
     table = _table("One process' step against the floor of its arithmetic", ["", "median", "lowest", "highest"])
 
@@ -109,9 +109,9 @@ def _floor(against: AgainstPlain, bench: Bench) -> Table:
     table.add_row(f"first step in bfloat16 over step; this processor {units} matrix units for it", f"{ratio:.2f}")
     period = bench.config.matching.sampler_period
     for name, seconds in against.kmeans.items():
-        share = seconds / period / median(step.busy(name) for step in bench.one_process.steps)
+        share = seconds / period / bench.actors.seconds
         table.add_row(
-            f"k-means over all images by {name}: {seconds:.1f} s, part of its step, every {period} steps", f"{share:.1%}"
+            f"k-means over all images by {name}: {seconds:.1f} s every {period} steps, adds to an actor step", f"{share:.1%}"
         )
     return table
 
