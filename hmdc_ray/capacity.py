@@ -2,7 +2,7 @@
 
 The model: members work at the same time, each on its own GPU, or on CPU cores that they share; replicas divide a member's
 matching, but each does all of its training. The server works in turn with the members, a little for each of them, and all
-that is moved passes its node.
+that is moved passes its node. What a measured step took beyond that is put down to the calls, which grow with the workers.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Profile:
         server_received_bytes: of arrays that it received.
         server_peak_bytes: largest resident memory of its process.
         bytes_per_second: at which arrays move between processes of this machine.
+        calls_seconds: that a step of actors took on this machine beyond what members, server and moving explain.
         classes: that the matching goes through.
         threads: of every worker.
     """
@@ -56,6 +57,7 @@ class Profile:
     server_received_bytes: float
     server_peak_bytes: int
     bytes_per_second: float
+    calls_seconds: float
     classes: int
     threads: int
 
@@ -86,7 +88,7 @@ class Prediction:
         worker_peak_bytes: largest memory of a worker, by the measured member's name.
         server_peak_bytes: of the server, which does not depend on the number of members.
         bytes_per_step: of arrays that are received by any process.
-        parts: seconds of a step by what takes them: ``members``, ``server``, ``moving``.
+        parts: seconds of a step by what takes them: ``members``, ``server``, ``moving``, ``calls``.
         slowest: the member, or ``cores`` where members wait for cores.
     """
 
@@ -106,7 +108,7 @@ class Prediction:
 
     @property
     def bottleneck(self) -> str:
-        """What takes the largest part of a step: a member's name, ``cores``, ``server`` or ``moving``."""
+        """What takes the largest part of a step: a member's name, ``cores``, ``server``, ``moving`` or ``calls``."""
         largest = max(self.parts, key=lambda part: self.parts[part])
         return self.slowest if largest == "members" else largest
 
@@ -142,6 +144,7 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> 
         "members": max(queued, *times.values()),
         "server": profile.server_seconds * grown,
         "moving": received / rate,
+        "calls": profile.calls_seconds * grown * replicas,
     }
     return Prediction(
         counts={member.name: sum(other is member for other in pool) for member in pool},

@@ -20,6 +20,7 @@ PROFILE = Profile(
     server_received_bytes=100.0,
     server_peak_bytes=50,
     bytes_per_second=1000.0,
+    calls_seconds=0.25,
     classes=10,
     threads=1,
 )
@@ -31,8 +32,8 @@ def test_the_measured_pool_is_predicted_as_it_was() -> None:
     assert found.counts == {"slow": 1, "fast": 1}
     assert (found.workers, found.nodes) == (2, 1)
     assert found.bytes_per_step == 140.0
-    assert found.parts == {"members": 10.0, "server": 0.5, "moving": 0.14}
-    assert (found.seconds_per_step, found.bottleneck) == (10.64, "slow")
+    assert found.parts == {"members": 10.0, "server": 0.5, "moving": 0.14, "calls": 0.25}
+    assert (found.seconds_per_step, found.bottleneck) == (10.89, "slow")
     assert largest_memory(found) == 2 * 400 + 50
 
 
@@ -40,6 +41,7 @@ def test_replicas_divide_the_matching_and_not_the_training() -> None:
     found = predict(PROFILE, 2, 4, Cluster(8, 4, 10.0))
     assert found.parts["members"] == 3 / 10 * 8.0 + 2.0  # of ten classes one replica has three
     assert (found.workers, found.nodes) == (8, 1)
+    assert found.parts["calls"] == 4 * 0.25
     assert found.bytes_per_step == 100 + (20 + 4 * 10) + 10
     with pytest.raises(InputError, match="--replicas is 11, but the data has 10 classes"):
         predict(PROFILE, 2, 11, Cluster(16, 4, 10.0))
@@ -50,7 +52,7 @@ def test_members_repeat_in_turn_and_server_and_bytes_grow_with_them() -> None:
     assert found.counts == {"slow": 3, "fast": 2}
     assert found.nodes == 2  # 3 + 2 x 0.5 GPUs, two a node
     assert found.bytes_per_step == 2.5 * 100 + 3 * 30 + 2 * 10
-    assert found.parts == {"members": 10.0, "server": 1.25, "moving": 36.0}
+    assert found.parts == {"members": 10.0, "server": 1.25, "moving": 36.0, "calls": 0.625}
     assert found.bottleneck == "moving"
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 import ray
 
 from hmdc_ray.actors.session import fetch, ray_session
-from hmdc_ray.capacity import MemberProfile, Profile
+from hmdc_ray.capacity import Cluster, MemberProfile, Profile, predict
 from hmdc_ray.config import RunConfig
 from jobs.bench.configuration import with_length
 from jobs.bench.measure import Bench, measure
@@ -22,6 +25,9 @@ UNDIVIDED = ("training_data", "training", "aligner_training", "kmeans")
 SHARED_CALLS = ("match", "pull_back")
 """Calls whose messages go to one replica each; those of all others go to every one."""
 
+GPUS = 2**20
+"""Of a node that holds every member, as the one that is measured does."""
+
 MOVED = 64 * 2**20
 """Bytes moved to measure the rate."""
 
@@ -29,7 +35,8 @@ MOVED = 64 * 2**20
 def profile(config: RunConfig, steps: int, report: Report) -> Profile:
     """Measure a step with all members of the pool drawn; see :func:`jobs.bench.measure.measure`.
 
-    Seconds are those of the members one after the other in this process, where no two compete for a core.
+    Seconds are those of the members one after the other in this process, where no two compete for a core; a step as actors
+    shows what calls take beside them.
 
     Args:
         config: the run; its schedule's length is not used.
@@ -41,15 +48,19 @@ def profile(config: RunConfig, steps: int, report: Report) -> Profile:
     with ray_session():
         bench = measure(with_length(config.model_copy(update={"pool": pool}), steps), steps, report)
         rate = _bytes_per_second()
-    return Profile(
+    explained = Profile(
         members=tuple(_member(bench, index) for index in range(len(pool.members))),
         server_seconds=median(step.busy(SERVER) for step in bench.one_process.steps),
         server_received_bytes=sum(count for (process, _), count in bench.traffic.items() if process == SERVER),
         server_peak_bytes=bench.actors.processes[SERVER].peak_bytes,
         bytes_per_second=rate,
+        calls_seconds=0.0,
         classes=len(bench.info.class_names),
         threads=config.cluster.threads,
     )
+    here = Cluster(gpus_per_node=GPUS, cores_per_node=os.cpu_count() or 1, network_bytes_per_second=math.inf)
+    unexplained = bench.actors.seconds - predict(explained, len(members), 1, here).seconds_per_step
+    return replace(explained, calls_seconds=max(0.0, unexplained))
 
 
 def _member(bench: Bench, index: int) -> MemberProfile:
