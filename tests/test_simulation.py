@@ -82,7 +82,7 @@ def test_a_member_does_its_calls_one_after_the_other_in_the_order_in_which_they_
 
 
 def test_a_simulated_step_takes_as_long_as_members_compute_and_what_is_around_it(ray_local: None, tmp_path: Path) -> None:
-    config = tiniest(tmp_path, matching={"real_batch": 4})
+    config = tiniest(tmp_path, matching={"real_batch": 4}, cluster={"server_shards": 2})
     lines: list[str] = []
     sizes, taps = measured(config, 16, 1, lines.append)
     assert sizes.images == (1, 3, 16, 16) and (sizes.real, sizes.synthetic) == (4, 1)
