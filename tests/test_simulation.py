@@ -91,6 +91,7 @@ def test_a_simulated_step_takes_as_long_as_members_compute_and_what_is_around_it
     found = simulate(config, 3, 2, Sizes(**{**sizes.__dict__, "seconds": waits}), taps, lines.append)
     assert math.isclose(found.computing, 0.8)
     assert found.seconds > found.computing and 0 < found.outside < 1
-    assert 0 < found.server_seconds < found.seconds
+    assert 0 < found.busiest_seconds < found.server_seconds < found.seconds
+    assert found.busiest_share < found.server_share
     values = 3 * math.prod(sizes.images) + (4 + 2 * 1) * math.prod(sizes.features)
     assert found.received_bytes == 3 * 2 * values * 4

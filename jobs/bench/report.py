@@ -110,6 +110,8 @@ def _floor(against: AgainstPlain, bench: Bench) -> Table:
     period = bench.config.matching.sampler_period
     for name, seconds in against.kmeans.items():
         kmeans = f"k-means over all images by {name}, {seconds:.1f} s every {period} steps, adds to"
+        own = median(step.busy(name) for step in bench.one_process.steps)
+        table.add_row(f"{kmeans} its own part of a step", f"{seconds / period / own:.1%}")
         table.add_row(f"{kmeans} a step", f"{seconds / period / bench.one_process.seconds:.1%}")
         table.add_row(f"{kmeans} an actor step", f"{seconds / period / bench.actors.seconds:.1%}")
     return table

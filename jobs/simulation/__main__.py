@@ -21,6 +21,8 @@ COLUMNS = (
     "outside",
     "server s",
     "share",
+    "busiest s",
+    "share",
     "GB in",
     "MB server",
     "MB driver",

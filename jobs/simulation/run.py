@@ -38,7 +38,8 @@ class Simulated:
         members: that were drawn.
         seconds: of the step.
         computing: seconds that each member waited in place of computing.
-        server_seconds: processor time of the server's busiest process.
+        server_seconds: processor time of the server, all its processes together.
+        busiest_seconds: of its busiest process.
         received_bytes: that the server received.
         server_bytes: largest memory of a process of the server, without what it shares with others.
         driver_bytes: of the driver.
@@ -49,6 +50,7 @@ class Simulated:
     seconds: float
     computing: float
     server_seconds: float
+    busiest_seconds: float
     received_bytes: int
     server_bytes: int
     driver_bytes: int
@@ -56,8 +58,13 @@ class Simulated:
 
     @property
     def server_share(self) -> float:
-        """Part of the step, 0 to 1, that the server's busiest process worked."""
+        """Processor time of the server as a part of the step, from 0; several processes together may pass 1."""
         return self.server_seconds / self.seconds
+
+    @property
+    def busiest_share(self) -> float:
+        """Part of the step, 0 to 1, that the server's busiest process worked."""
+        return self.busiest_seconds / self.seconds
 
     @property
     def outside(self) -> float:
@@ -107,13 +114,15 @@ def simulate(
             after = server_use(simulated, Path(folder))
         finally:
             simulated.close()
+    worked = [late.cpu_seconds - early.cpu_seconds for early, late in zip(before, after, strict=True)]
     gradients = 3 * int(np.prod(sizes.images))
     features = (sizes.real + 2 * sizes.synthetic) * int(np.prod(sizes.features))
     return Simulated(
         members=members,
         seconds=steps[0].metrics["seconds/step"],
         computing=classes * sum(sizes.seconds.values()),
-        server_seconds=max(late.cpu_seconds - early.cpu_seconds for early, late in zip(before, after, strict=True)),
+        server_seconds=sum(worked),
+        busiest_seconds=max(worked),
         received_bytes=members * classes * 4 * (gradients + features),
         server_bytes=max(memory.largest[use.pid] for use in after),
         driver_bytes=memory.largest[os.getpid()],
@@ -172,6 +181,8 @@ def table_rows(results: Sequence[Simulated]) -> list[list[str]]:
             f"{result.outside:.1%}",
             f"{result.server_seconds:.2f}",
             f"{result.server_share:.2%}",
+            f"{result.busiest_seconds:.2f}",
+            f"{result.busiest_share:.2%}",
             f"{result.received_bytes / 1e9:.1f}",
             f"{result.server_bytes / 1e6:,.0f}",
             f"{result.driver_bytes / 1e6:,.0f}",
