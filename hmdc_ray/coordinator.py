@@ -5,15 +5,15 @@ One step at image version v, with mutual distillation (workers act at the same t
     coordinator            worker k                                   server
     plan v   ------------> choose (whose turn it is), select
     snapshot v ----------> features: real and synthetic batch ------> consensus (mean over members)
-                           match: gradients, cotangents <------------'
+                           match: cotangents <-----------------------'
                                   '---------------------------------> share (sum of cotangents)
-                           pull_back: the consensus' part <----------'
+                           pull_back: gradients <--------------------'
                                   '---------------------------------> collect: check v, balance
     all classes collected -----------------------------------------> apply: image step, v + 1
     training: features -> consensus -> step, batch by batch
     log; at their periods picture and checkpoint
 
-Without mutual distillation ``match`` is the only exchange.
+Without mutual distillation ``match`` is the only exchange; it gives the gradients then, and when the peers' part is detached.
 
 At every iteration's start and every few steps the pool takes a cut: the state of all after the same step. When a process is
 lost, the pool replaces it, everyone goes back to the last cut, and the steps since then are done again. Draws are keyed by
@@ -66,7 +66,7 @@ class ChunkHandle(Protocol):
 
     def consensus(self, plan: StepPlan, *features: Reference) -> Reference: ...
     def share(self, plan: StepPlan, *cotangents: Reference) -> Reference: ...
-    def collect(self, plan: StepPlan, members: int, *parts: Reference) -> Reference: ...
+    def collect(self, plan: StepPlan, *gradients: Reference) -> Reference: ...
 
 
 class ServerHandle(Protocol):
@@ -345,11 +345,11 @@ class Coordinator:
             if self._distils(plan):
                 consensus = server.consensus(plan, *[worker.features(plan, labels, snapshot) for worker in workers])
             matched = [worker.match(plan, labels, snapshot, consensus) for worker in workers]
-            pulled = []
+            gradients = [found for found, _, _ in matched]
             if self._distils(plan) and self.config.matching.peer_gradient == "exact":
                 share = server.share(plan, *[cotangents for _, cotangents, _ in matched])
-                pulled = [worker.pull_back(plan, labels, share) for worker in workers]
-            balances.append(server.collect(plan, len(workers), *[gradients for gradients, _, _ in matched], *pulled))
+                gradients = [worker.pull_back(plan, labels, share) for worker in workers]
+            balances.append(server.collect(plan, *gradients))
             records += self._named(plan, [record for _, _, record in matched], len(labels))
         return balances, records
 

@@ -54,10 +54,27 @@ class Features:
     Attributes:
         version: image version.
         batches: for a chunk of classes: real batch and synthetic batch of each class in turn; for training: one batch.
+        finite: of a member's features, whether those of a batch are all finite, as it has found; none in a consensus.
     """
 
     version: int
     batches: tuple[Array, ...]
+    finite: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True)
+class GradientSizes:
+    """How large the gradient of a target is in each class; not finite where the gradient is not.
+
+    Attributes:
+        magnitudes_K: largest absolute entry, float64.
+        sums_K: sum of the absolute entries, float64.
+        norms_K: Euclidean norm, float64.
+    """
+
+    magnitudes_K: Array
+    sums_K: Array
+    norms_K: Array
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,9 @@ class Gradients:
         version: image version.
         labels: the classes.
         classification_KICHW: gradient of the member's own target.
-        distillation_KICHW: its part of the pool's distillation target; None without mutual distillation.
+        sizes: of that gradient.
+        distillation_KICHW: its part of the pool's distillation target, through its own graph and, unless that is detached,
+            through the consensus; None without mutual distillation.
         classification_losses: value of the member's own target in each class.
         distillation_losses: value of its part of the distillation target in each class.
     """
@@ -76,6 +95,7 @@ class Gradients:
     version: int
     labels: tuple[int, ...]
     classification_KICHW: Array
+    sizes: GradientSizes
     distillation_KICHW: Array | None
     classification_losses: tuple[float, ...] = ()
     distillation_losses: tuple[float, ...] = ()
@@ -88,15 +108,6 @@ class Cotangents:
     version: int
     labels: tuple[int, ...]
     batches: tuple[Array, ...]
-
-
-@dataclass(frozen=True)
-class PulledBack:
-    """A member's gradient of the distillation target through the consensus, (K, I, C, H, W)."""
-
-    version: int
-    labels: tuple[int, ...]
-    images_KICHW: Array
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parity.runs import gradients_message
 from rich.console import Console
 from whole_runs import tiniest
 
 from hmdc_ray.config import DataConfig
 from hmdc_ray.errors import InputError
-from hmdc_ray.messages import Features, Gradients
+from hmdc_ray.messages import Features
 from jobs.bench.__main__ import main
 from jobs.bench.configuration import WARM_UP, bench_config
 from jobs.bench.measure import AgainstPlain, Bench, measure, measure_against_plain
@@ -118,7 +119,7 @@ def test_bytes_are_those_counted_by_hand(finished: Finished) -> None:
     training = 2 * 4 * features  # two batches of four images
     expected = {("server", "consensus"): members * (pairs + 2 * training)}
     expected["server", "share"] = members * cotangents
-    expected["server", "collect"] = members * 3 * images  # classification, own and pulled-back part of distillation
+    expected["server", "collect"] = members * (2 * images + classes * 3 * 8)  # both targets, and three sizes of one
     for worker in finished.bench.workers:
         expected[worker, "features"] = images
         expected[worker, "match"] = pairs
@@ -173,7 +174,7 @@ def test_a_new_message_counts_although_it_may_have_the_place_of_an_old_one() -> 
 
 
 def test_bytes_are_those_of_arrays_only() -> None:
-    assert array_bytes(Gradients(3, (0, 1), np.zeros((2, 1, 1, 2, 2)), None)) == 64
+    assert array_bytes(gradients_message((0, 1), np.zeros((2, 1, 1, 2, 2)))) == 64 + 3 * 2 * 8
     assert array_bytes({"a": [np.zeros(2, np.uint8)], "b": "text"}) == 2
 
 

@@ -48,9 +48,9 @@ class FakeServer(FakeWorker):
         self.log.append(("server", "snapshot"))
         return f"images{self.version}"
 
-    def collect(self, plan: Any, members: int, *parts: str) -> str:
-        self.log.append(("server", "collect", *parts))
-        return f"server.collect.{members}"
+    def collect(self, plan: Any, *gradients: str) -> str:
+        self.log.append(("server", "collect", *gradients))
+        return f"server.collect.{len(gradients)}"
 
     def apply(self, plan: Any) -> tuple[str, str]:
         check_version("a step", plan.version, self.version)
@@ -166,7 +166,7 @@ def exchange(images: str) -> list[Call]:
         ("server", "share", "a.match.cotangents", "b.match.cotangents"),
         ("a", "pull_back", "server.share"),
         ("b", "pull_back", "server.share"),
-        ("server", "collect", "a.match.gradients", "b.match.gradients", "a.pull_back", "b.pull_back"),
+        ("server", "collect", "a.pull_back", "b.pull_back"),
     ]
 
 

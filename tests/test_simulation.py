@@ -12,7 +12,7 @@ from whole_runs import tiniest
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.messages import Cotangents, Features, Gradients, PulledBack
+from hmdc_ray.messages import Cotangents, Features, Gradients
 from jobs.simulation.measure import measured
 from jobs.simulation.members import Members, Sizes
 from jobs.simulation.run import simulate
@@ -29,9 +29,9 @@ def shapes(*messages: object) -> list[tuple[tuple[int, ...], np.dtype]]:
             case Features() | Cotangents():
                 arrays = list(message.batches)
             case Gradients():
+                sizes = message.sizes
                 arrays = [message.classification_KICHW, message.distillation_KICHW]
-            case PulledBack():
-                arrays = [message.images_KICHW]
+                arrays += [sizes.magnitudes_K, sizes.sums_K, sizes.norms_K]
         found += [(array.shape, array.dtype) for array in arrays if array is not None]
     return found
 
@@ -47,8 +47,9 @@ def test_messages_are_those_of_a_real_member_in_shape_and_type(tmp_path: Path) -
     consensus = pool.server.consensus(plan, *features)
     matched = [worker.match(plan, labels, pool.server.snapshot(), consensus) for worker in pool.workers]
     share = pool.server.share(plan, *[cotangents for _, cotangents, _ in matched if cotangents is not None])
-    gradients, cotangents, _ = matched[0]
-    pulled = pool.workers[0].pull_back(plan, labels, share)
+    nothing, cotangents, _ = matched[0]
+    gradients = pool.workers[0].pull_back(plan, labels, share)
+    assert nothing is None
 
     real, synthetic = (batch.shape for batch in features[0].batches[:2])
     layers, tokens, channels = real[1:]
@@ -61,7 +62,7 @@ def test_messages_are_those_of_a_real_member_in_shape_and_type(tmp_path: Path) -
         sent += (await members.match(0, 1, 0, labels))[:2]
         return [*sent, await members.pull_back(0, 2, 0, labels)]
 
-    assert shapes(*asyncio.run(simulated())) == shapes(features[0], gradients, cotangents, pulled)
+    assert shapes(*asyncio.run(simulated())) == shapes(features[0], nothing, cotangents, gradients)
 
 
 def test_a_member_does_its_calls_one_after_the_other_in_the_order_in_which_they_were_made() -> None:
@@ -93,5 +94,5 @@ def test_a_simulated_step_takes_as_long_as_members_compute_and_what_is_around_it
     assert found.seconds > found.computing and 0 < found.outside < 1
     assert 0 < found.busiest_seconds < found.server_seconds < found.seconds
     assert found.busiest_share < found.server_share
-    values = 3 * math.prod(sizes.images) + (4 + 2 * 1) * math.prod(sizes.features)
+    values = 2 * math.prod(sizes.images) + (4 + 2 * 1) * math.prod(sizes.features)
     assert found.received_bytes == 3 * 2 * values * 4

@@ -20,7 +20,6 @@ from hmdc_ray.messages import (
     MemberDescription,
     MemberRecord,
     MemberTaps,
-    PulledBack,
     Selection,
     Snapshot,
     State,
@@ -104,11 +103,11 @@ class PoolWorker:
 
     def match(
         self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
-    ) -> tuple[Gradients, Cotangents | None, MemberRecord]:
+    ) -> tuple[Gradients | None, Cotangents | None, MemberRecord]:
         """See :meth:`Matcher.match`."""
         return self.matcher.match(plan, labels, snapshot, consensus)
 
-    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Cotangents) -> PulledBack:
+    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Cotangents) -> Gradients:
         """See :meth:`Matcher.pull_back`; ``labels`` are the chunk's."""
         assert labels == cotangents.labels, (labels, cotangents.labels)
         return self.matcher.pull_back(plan, cotangents)

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hmdc_ray.tensors import all_finite
+
 
 class Agreement:
     """Who has which token, for the members drawn; turns features into consensus and loss.
@@ -57,7 +59,7 @@ class Agreement:
         """Fbar of features in member order; see :class:`RunningConsensus`."""
         running = RunningConsensus(self)
         for part in features:
-            running.add(part)
+            running.add(part, all_finite(part))
         return running.mean()
 
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
@@ -84,10 +86,15 @@ class RunningConsensus:
         self._finite: list[int] = []
         self._members = 0
 
-    def add(self, features_BLTD: Tensor) -> None:
-        """Take the next member's features, which are not needed afterwards."""
+    def add(self, features_BLTD: Tensor, finite: bool) -> None:
+        """Take the next member's features, which are not needed afterwards.
+
+        Args:
+            features_BLTD: the features.
+            finite: whether all of them are; see :func:`hmdc_ray.tensors.all_finite`.
+        """
         member, self._members = self._members, self._members + 1
-        if _all_finite(features_BLTD):
+        if finite:
             self._total = self._agreement.fold(self._total if self._finite else None, features_BLTD, member)
             self._finite.append(member)
         elif self._total is None:
@@ -102,9 +109,3 @@ class RunningConsensus:
         had_LT = agreement.masks_NLT[self._finite].sum(dim=0).clamp(min=1).double()
         counts_LT = torch.where(agreement.kept_LT, had_LT, torch.inf)
         return total / counts_LT[:, :, None].to(total)
-
-
-def _all_finite(values: Tensor) -> bool:
-    """Whether no value is infinite or NaN. Finite squares add up to a finite sum unless they are very large: one fast pass."""
-    flat = values.flatten()
-    return bool(flat.dot(flat).isfinite()) or bool(values.isfinite().all())

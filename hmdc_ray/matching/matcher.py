@@ -23,8 +23,9 @@ from hmdc_ray.matching.gradients import (
     distillation_target,
     pull_back,
 )
-from hmdc_ray.matching.member import Member, array
-from hmdc_ray.messages import Array, Cotangents, Features, Gradients, MemberRecord, PulledBack, Snapshot, check_version
+from hmdc_ray.matching.member import Member, array, features_message
+from hmdc_ray.matching.sizes import gradient_sizes
+from hmdc_ray.messages import Array, Cotangents, Features, Gradients, MemberRecord, Snapshot, check_version
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import forked
 
@@ -42,82 +43,102 @@ class Forwarded:
     features_synthetic: Tensor | None
 
 
+@dataclass
+class Matched:
+    """The targets of one class and their gradients, until those of its chunk are sent."""
+
+    classification: Tensor
+    classification_loss: float
+    distillation: Tensor | None = None
+    distillation_loss: float = 0.0
+
+
 class Matcher:
-    """Computes a member's targets on real/synthetic pairs; holds the graphs of a chunk between its exchanges."""
+    """Computes a member's targets on real/synthetic pairs; holds graphs and gradients of a chunk between its exchanges."""
 
     def __init__(self, member: Member) -> None:
         self.member = member
         self._forwarded: dict[int, Forwarded] = {}
+        self._matched: dict[int, Matched] = {}
 
     def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> Features:
         """First exchange: aligned features of both batches of each class. Their graphs stay here."""
         member = self.member
         member.prepare(plan)
         check_version("a snapshot", snapshot.version, plan.version)
-        arrays: list[Array] = []
+        batches: list[Tensor] = []
         for label in labels:
             forwarded = self._forwarded[label] = self._forward(plan, label, snapshot)
             assert forwarded.features_real is not None and forwarded.features_synthetic is not None
-            arrays += [array(forwarded.features_real), array(forwarded.features_synthetic)]
-        return Features(plan.version, tuple(arrays))
+            batches += [forwarded.features_real.detach(), forwarded.features_synthetic.detach()]
+        return features_message(plan.version, batches)
 
     def match(
         self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
-    ) -> tuple[Gradients, Cotangents | None, MemberRecord]:
-        """Second exchange: gradients of the targets with respect to the images, and cotangents of the consensus.
+    ) -> tuple[Gradients | None, Cotangents | None, MemberRecord]:
+        """Second exchange: targets of both batches, and their gradients with respect to the images and the consensus.
 
         Args:
             plan: the step.
             labels: classes of this chunk.
             snapshot: the images.
             consensus: of the features that this member sent for the chunk; None without mutual distillation.
+
+        Returns:
+            The gradients, unless :meth:`pull_back` is to complete them; the cotangents, if it is; and numbers.
         """
         member = self.member
         member.prepare(plan)
         check_version("a snapshot", snapshot.version, plan.version)
-        classification, distillation, cotangents = [], [], []
+        cotangents = []
         losses: dict[str, list[float]] = defaultdict(list)
         for position, label in enumerate(labels):
             forwarded = self._forward(plan, label, snapshot) if consensus is None else self._forwarded[label]
             loss, gradient = self._classification(forwarded)
-            classification.append(array(gradient))
-            losses["classification"].append(float(loss))
+            matched = self._matched[label] = Matched(gradient, float(loss))
+            losses["classification"].append(matched.classification_loss)
             if consensus is not None:
                 check_version("a consensus", consensus.version, plan.version)
                 term = self._distillation(forwarded, consensus.batches[2 * position : 2 * position + 2])
-                distillation.append(array(term.images))
+                matched.distillation, matched.distillation_loss = term.images, float(term.loss)
+                losses["distillation"].append(matched.distillation_loss)
                 cotangents.append(array(term.cotangent))
-                losses["distillation"].append(float(term.loss))
-        gradients = Gradients(
-            plan.version,
-            labels,
-            np.stack(classification),
-            np.stack(distillation) if distillation else None,
-            tuple(losses["classification"]),
-            tuple(losses.get("distillation", ())),
-        )
         record = MemberRecord({name: float(np.mean(values)) for name, values in losses.items()}, member.clock.take())
-        if consensus is None:
-            return gradients, None, record
-        if member.matching.peer_gradient == "detached":
-            self._forwarded.clear()
-        return gradients, Cotangents(plan.version, labels, tuple(cotangents)), record
+        if consensus is not None and member.matching.peer_gradient == "exact":
+            return None, Cotangents(plan.version, labels, tuple(cotangents)), record
+        self._forwarded.clear()
+        return self._gradients(plan, labels), None, record
 
-    def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> PulledBack:
-        """Third exchange: the consensus' share of the distillation target, through this member. Frees the graphs."""
+    def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> Gradients:
+        """Third exchange: adds the consensus' share of the distillation target, through this member. Frees the graphs."""
         member = self.member
         check_version("a cotangent", cotangents.version, plan.version)
         assert member.agreement is not None
-        gradients = []
         with member.clock.phase("pull_back"):
             for label, batch in zip(cotangents.labels, cotangents.batches, strict=True):
-                forwarded = self._forwarded.pop(label)
-                assert forwarded.features_synthetic is not None
+                forwarded, matched = self._forwarded.pop(label), self._matched[label]
+                assert forwarded.features_synthetic is not None and matched.distillation is not None
                 cotangent = member.agreement.own(member.position, member.tensor(batch))
-                gradients.append(array(pull_back(forwarded.features_synthetic, cotangent, forwarded.images)))
-        return PulledBack(plan.version, cotangents.labels, np.stack(gradients))
+                pulled = pull_back(forwarded.features_synthetic, cotangent, forwarded.images)
+                matched.distillation = matched.distillation + pulled
+        return self._gradients(plan, cotangents.labels)
 
     # Parts
+
+    def _gradients(self, plan: StepPlan, labels: tuple[int, ...]) -> Gradients:
+        """What was matched for a chunk of classes, as a message."""
+        matched = [self._matched.pop(label) for label in labels]
+        classification_KICHW = torch.stack([part.classification for part in matched])
+        shared = [part.distillation for part in matched if part.distillation is not None]
+        return Gradients(
+            plan.version,
+            labels,
+            array(classification_KICHW),
+            gradient_sizes(classification_KICHW),
+            array(torch.stack(shared)) if shared else None,
+            tuple(part.classification_loss for part in matched),
+            tuple(part.distillation_loss for part in matched) if shared else (),
+        )
 
     def _forward(self, plan: StepPlan, label: int, snapshot: Snapshot) -> Forwarded:
         member = self.member

@@ -20,13 +20,14 @@ from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.matching.batches import Batches
 from hmdc_ray.matching.distillation import Agreement
 from hmdc_ray.matching.ssd import Aligner, common_size, token_mask
-from hmdc_ray.messages import Array, MemberTaps, Selection, State, check_version
+from hmdc_ray.messages import Array, Features, MemberTaps, Selection, State, check_version
 from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
 from hmdc_ray.models.precision import matrix_dtype
 from hmdc_ray.models.registry import build
 from hmdc_ray.optimisers import SGD, Adam
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import Key, Stream, forked
+from hmdc_ray.tensors import all_finite
 
 
 class Member:
@@ -206,6 +207,11 @@ def draw_options(choices: Mapping[str, Sequence[Any]], key: Key) -> dict[str, An
 def array(tensor: Tensor) -> Array:
     """A tensor as an array of a message, without its graph."""
     return tensor.detach().cpu().numpy()
+
+
+def features_message(version: int, batches: Sequence[Tensor]) -> Features:
+    """Aligned features (B, L, T, D) of several batches as a message."""
+    return Features(version, tuple(map(array, batches)), tuple(map(all_finite, batches)))
 
 
 def _named(group: str, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from hmdc_ray.data.cutmix import cutmix
 from hmdc_ray.data.packing import decode
 from hmdc_ray.matching.choice import random_choice
-from hmdc_ray.matching.member import Member, array
+from hmdc_ray.matching.member import Member, features_message
 from hmdc_ray.messages import Features, MemberRecord, Snapshot, check_version
 from hmdc_ray.models.batchnorm import freeze_batchnorm
 from hmdc_ray.schedule import StepPlan
@@ -63,7 +63,7 @@ class Trainer:
         """Aligned features of a real batch; the graph stays here until :meth:`step`."""
         self._loss, self._features = self._forward(plan, batch)
         assert self._features is not None
-        return Features(plan.version, (array(self._features),))
+        return features_message(plan.version, [self._features.detach()])
 
     def step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
         """Update the network along cross-entropy plus L_MD; the aligner stays as it is."""
@@ -86,7 +86,7 @@ class Trainer:
             with torch.no_grad():
                 observation = member.network.observe(images)
             self._features = member.aligner(observation.features)
-        return Features(plan.version, (array(self._features),))
+        return features_message(plan.version, [self._features.detach()])
 
     def aligner_step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
         """Update the aligner along L_MD; the network stays as it is."""

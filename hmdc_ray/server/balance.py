@@ -12,6 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hmdc_ray.matching.sizes import gradient_sizes
+from hmdc_ray.messages import GradientSizes
+
 Mode = Literal["none", "sum", "max", "ema", "last"]
 
 FLOOR = 1e-6
@@ -63,7 +66,9 @@ class GradientBalance:
     def balance(
         self, step: int, labels: Sequence[int], gradients: Sequence[Tensor], loss_weights: Sequence[float], reference: int
     ) -> Balanced:
-        """Update the history and combine the targets' gradients, in the order given: :meth:`open`, :meth:`add`, :meth:`close`.
+        """Update the history and combine the targets' gradients, in the order given.
+
+        Does what :meth:`open`, :meth:`weigh` of every target, :meth:`add` and :meth:`close` do, one after the other.
 
         G = 1 / w_ref * sum_t lambda_t w_t G_t with w_t = min_s A_s / A_t. Only ratios of w matter; ``reference`` fixes
         the scale, so that one target, or no balancing, gives plain DC. A target that is zero or not finite in a class is
@@ -77,28 +82,30 @@ class GradientBalance:
             reference: position of the main member; if it does not enter, the first target that does is used.
         """
         self.open(step, labels)
-        for gradient, loss_weight in zip(gradients, loss_weights, strict=True):
-            self.add(gradient, loss_weight)
+        weighted = zip(gradients, loss_weights, strict=True)
+        self.add(gradients, [self.weigh(gradient_sizes(gradient), loss_weight) for gradient, loss_weight in weighted])
         return self.close(reference)
 
     def open(self, step: int, labels: Sequence[int]) -> None:
         """Begin a chunk of classes; what another one has left unfinished is forgotten."""
         self._chunk = _Chunk(step, torch.tensor(labels), torch.full((len(labels),), torch.nan, dtype=torch.float64))
 
-    def add(self, gradient: Tensor, loss_weight: float, admitted_K: Tensor | None = None) -> None:
-        """Take the next target into the sum; its gradient (K, I, C, H, W) is not needed afterwards.
+    def weigh(self, sizes: GradientSizes, loss_weight: float, admitted_K: Tensor | None = None) -> list[float]:
+        """Take the next target into the balance.
 
         Until all are known, weights are relative to the first target that enters in a class.
 
         Args:
-            gradient: of the target.
+            sizes: of its gradient.
             loss_weight: its lambda.
             admitted_K: False where it is to be left out; None: nowhere.
+
+        Returns:
+            By what its gradient is to be multiplied in each class; 0 where it is left out.
         """
-        chunk, flat_KP = self._chunk, gradient.flatten(1)
+        chunk = self._chunk
         assert chunk is not None, "no chunk is open"
-        absolute_KP = flat_KP.abs()
-        magnitudes_K = absolute_KP.amax(dim=1).double()
+        magnitudes_K = torch.from_numpy(sizes.magnitudes_K.copy())
         usable_K = magnitudes_K.isfinite() & (magnitudes_K > 0)
         if admitted_K is not None:
             usable_K &= admitted_K
@@ -112,27 +119,38 @@ class GradientBalance:
         factors_K = weights_K * loss_weight
         chunk.weights.append(weights_K)
         chunk.magnitudes.append(magnitudes_K)
-        chunk.sizes.append(torch.where(factors_K > 0, _sums(absolute_KP) * factors_K, 0.0))
-        chunk.norms.append(_norms(flat_KP))
-        factor = factors_K.to(gradient)[:, None]
-        part_KP = torch.mul(flat_KP, factor, out=absolute_KP)
-        if not (factor > 0).all():
-            part_KP = torch.where(factor > 0, part_KP, 0.0)
-        part = part_KP.view_as(gradient)
-        chunk.direction = part if chunk.direction is None else chunk.direction.add_(part)
+        chunk.sums.append(torch.where(factors_K > 0, torch.from_numpy(sizes.sums_K.copy()) * factors_K, 0.0))
+        chunk.norms.append(torch.from_numpy(sizes.norms_K.copy()))
+        return factors_K.tolist()
+
+    def add(self, gradients: Sequence[Tensor], factors: Sequence[Sequence[float]]) -> None:
+        """Add the gradients (K, I, C, H, W) of targets that were weighed, which are not needed afterwards.
+
+        Args:
+            gradients: one for each target.
+            factors: what :meth:`weigh` gave for it.
+        """
+        chunk = self._chunk
+        assert chunk is not None, "no chunk is open"
+        if chunk.direction is None:
+            chunk.direction = torch.zeros_like(gradients[0])
+        for row, total in enumerate(chunk.direction):  # class by class, so that a sum stays in the processor's cache
+            for gradient, factors_K in zip(gradients, factors, strict=True):
+                if factors_K[row] > 0:  # else it may not be finite
+                    total.add_(gradient[row], alpha=factors_K[row])
 
     def close(self, reference: int) -> Balanced:
         """The chunk's outcome, with the scale of the target at ``reference``, or else of the first that entered."""
         chunk, self._chunk = self._chunk, None
         assert chunk is not None and chunk.direction is not None, "a chunk without targets"
-        weights_KT, sizes_KT = torch.stack(chunk.weights, dim=1), torch.stack(chunk.sizes, dim=1)
+        weights_KT, sums_KT = torch.stack(chunk.weights, dim=1), torch.stack(chunk.sums, dim=1)
         entered_KT = weights_KT > 0
         scale_K = torch.where(entered_KT[:, reference], weights_KT[:, reference], 1.0)  # that of the first is 1
         direction = chunk.direction / scale_K.to(chunk.direction).view(-1, *[1] * (chunk.direction.dim() - 1))
         return Balanced(
             direction=direction,
             weights_KT=weights_KT / scale_K[:, None],
-            shares_KT=sizes_KT / sizes_KT.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny),
+            shares_KT=sums_KT / sums_KT.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny),
             magnitudes_KT=torch.stack(chunk.magnitudes, dim=1),
             norms_KT=torch.stack(chunk.norms, dim=1),
             entered_KT=entered_KT,
@@ -163,7 +181,7 @@ class _Chunk:
         labels: the classes.
         base_K: history of the first target that entered in each class; NaN before.
         direction: sum of the weighted gradients.
-        weights, magnitudes, sizes, norms: one (K,) for each target so far.
+        weights, magnitudes, sums, norms: one (K,) for each target so far.
     """
 
     step: int
@@ -172,20 +190,5 @@ class _Chunk:
     direction: Tensor | None = None
     weights: list[Tensor] = field(default_factory=list)
     magnitudes: list[Tensor] = field(default_factory=list)
-    sizes: list[Tensor] = field(default_factory=list)
+    sums: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
-
-
-def _sums(values_KP: Tensor) -> Tensor:
-    """Sums of rows, as float64; in float64 where a sum leaves the range of the values' type."""
-    sums_K = values_KP.sum(dim=1).double()
-    return sums_K if sums_K.isfinite().all() else values_KP.double().sum(dim=1)
-
-
-def _norms(values_KP: Tensor) -> Tensor:
-    """Euclidean norms of rows, as float64; in float64 where squares leave the range of the values' type."""
-    norms_K: Tensor = torch.linalg.vector_norm(values_KP, dim=1).double()
-    in_range = norms_K.isfinite() & (norms_K > torch.finfo(values_KP.dtype).tiny ** 0.25)
-    if not in_range.all():
-        norms_K = torch.linalg.vector_norm(values_KP.double(), dim=1)
-    return norms_K

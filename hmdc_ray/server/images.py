@@ -11,20 +11,21 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.config import ImagesConfig
+from hmdc_ray.tensors import all_finite
 
 
 class SyntheticImages:
-    """Images, momentum and version; every applied step adds 1 to the version.
+    """Images, momentum and version; every applied step makes new images and momentum, and adds 1 to the version.
 
     Args:
-        images_KICHW: the initial images, normalised; copied.
+        images_KICHW: the initial images, normalised.
         mean: per channel, on the scale [0, 1].
         std: per channel, on the scale [0, 1].
         config: learning rate, momentum, normalisation, clipping.
     """
 
     def __init__(self, images_KICHW: Tensor, mean: Sequence[float], std: Sequence[float], config: ImagesConfig) -> None:
-        self.images_KICHW = images_KICHW.clone()
+        self.images_KICHW = images_KICHW
         self.momentum_KICHW = torch.zeros_like(self.images_KICHW)
         self.version = 0
         self.config = config
@@ -37,26 +38,31 @@ class SyntheticImages:
         With ``normalise: max`` each image and channel is first divided by its largest absolute entry; one that is zero stays
         zero. With ``clip`` pixels are then clamped to [0, 1]; pixels in range are left untouched.
 
-        A class whose images or momentum would not stay finite is held back: it keeps both.
+        A class whose images would not stay finite is held back: it keeps images and momentum.
+
+        Args:
+            direction_KICHW: becomes the momentum, and is not to be used afterwards. Images and momentum as they were before
+                the step stay as they are, for whoever holds them.
 
         Returns:
             The classes held back.
         """
-        held = tuple(label for label, direction_ICHW in enumerate(direction_KICHW) if not self._apply_to(label, direction_ICHW))
+        images_KICHW = torch.empty_like(self.images_KICHW)
+        held = []
+        for label, momentum_ICHW in enumerate(direction_KICHW):  # class by class, which the processor's cache may hold
+            before_ICHW, after_ICHW = self.images_KICHW[label], images_KICHW[label]
+            if self.config.normalise == "max":
+                largest = momentum_ICHW.abs().amax(dim=(-2, -1), keepdim=True)
+                momentum_ICHW.div_(torch.where(largest > 0, largest, 1.0))
+            momentum_ICHW.add_(self.momentum_KICHW[label], alpha=self.config.momentum)
+            torch.sub(before_ICHW, momentum_ICHW, alpha=self.config.learning_rate, out=after_ICHW)
+            if not all_finite(after_ICHW):  # which they are not where the momentum is not
+                momentum_ICHW.copy_(self.momentum_KICHW[label])
+                after_ICHW.copy_(before_ICHW)
+                held.append(label)
+            elif self.config.clip:
+                torch.maximum(after_ICHW, self.lowest_C11, out=after_ICHW)
+                torch.minimum(after_ICHW, self.highest_C11, out=after_ICHW)
+        self.images_KICHW, self.momentum_KICHW = images_KICHW, direction_KICHW
         self.version += 1
-        return held
-
-    def _apply_to(self, label: int, direction_ICHW: Tensor) -> bool:
-        """The step of one class, so that what is needed in between is small; returns whether its values stayed finite."""
-        if self.config.normalise == "max":
-            largest = direction_ICHW.abs().amax(dim=(-2, -1), keepdim=True)
-            direction_ICHW = torch.where(largest > 0, direction_ICHW / largest, 0.0)
-        momentum_ICHW = self.config.momentum * self.momentum_KICHW[label] + direction_ICHW
-        images_ICHW = self.images_KICHW[label] - self.config.learning_rate * momentum_ICHW
-        if not bool(images_ICHW.isfinite().all() & momentum_ICHW.isfinite().all()):
-            return False
-        if self.config.clip:
-            images_ICHW = images_ICHW.maximum(self.lowest_C11).minimum(self.highest_C11)
-        self.momentum_KICHW[label] = momentum_ICHW
-        self.images_KICHW[label] = images_ICHW
-        return True
+        return tuple(held)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
 from hmdc_ray.matching.distillation import Agreement, RunningConsensus
+from hmdc_ray.matching.sizes import gradient_sizes
 from hmdc_ray.matching.ssd import common_size, token_mask
 from hmdc_ray.messages import (
     Array,
@@ -22,7 +23,6 @@ from hmdc_ray.messages import (
     Features,
     Gradients,
     MemberTaps,
-    PulledBack,
     Snapshot,
     State,
     check_version,
@@ -33,7 +33,7 @@ from hmdc_ray.server.balance import GradientBalance
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.images import SyntheticImages
 from hmdc_ray.server.spikes import SpikeGuard
-from hmdc_ray.tensors import view
+from hmdc_ray.tensors import shared, view
 
 
 class ParameterServer:
@@ -42,7 +42,7 @@ class ParameterServer:
     Sums run in the order of members in the pool, never in order of arrival, so that the same step gives the same bits.
 
     Args:
-        initial_KICHW: images before the first step, of the server's own classes.
+        initial_KICHW: images before the first step, of the server's own classes; read in place.
         mean: per channel, on the scale [0, 1].
         std: per channel, on the scale [0, 1].
         images: optimiser of the images.
@@ -71,7 +71,7 @@ class ParameterServer:
         first: int = 0,
     ) -> None:
         torch.set_num_threads(threads)
-        self.images = SyntheticImages(torch.tensor(initial_KICHW), mean, std, images)
+        self.images = SyntheticImages(view(initial_KICHW), mean, std, images)
         self.balance = GradientBalance(balance.mode, balance.period, classes=len(initial_KICHW))
         self.spikes = SpikeGuard(balance.spike_factor, classes=len(initial_KICHW))
         self.distillation_weight = balance.distillation_weight
@@ -81,7 +81,7 @@ class ParameterServer:
         self.identity = identity
         self.first = first
         self.agreement: Agreement | None = None
-        self._direction_KICHW = torch.zeros_like(self.images.images_KICHW)
+        self._direction_KICHW = torch.empty_like(self.images.images_KICHW)
         self._collected: set[int] = set()
         self._sums = _Sums()
 
@@ -106,17 +106,20 @@ class ParameterServer:
         self.spikes.forget(position)
 
     def snapshot(self) -> Snapshot:
-        """A copy of the images with their version; a shard's are those of its classes, see :meth:`joined`."""
-        return Snapshot(self.images.version, self.images.images_KICHW.numpy().copy())
+        """The images with their version; a shard's are those of its classes, see :meth:`joined`."""
+        return Snapshot(self.images.version, shared(self.images.images_KICHW))
 
-    def add_features(self, plan: StepPlan, features: Features) -> None:
-        """Take the next member's features, in the order of the pool; they are not needed afterwards."""
-        check_version("a feature", features.version, plan.version)
+    def add_features(self, plan: StepPlan, *features: Features) -> None:
+        """Take the next members' features, in the order of the pool; they are not needed afterwards."""
+        for part in features:
+            check_version("a feature", part.version, plan.version)
         assert self.agreement is not None
         sums = self._sums
-        sums.consensus = sums.consensus or [RunningConsensus(self.agreement) for _ in features.batches]
-        for running, batch in zip(sums.consensus, features.batches, strict=True):
-            running.add(view(batch))
+        sums.consensus = sums.consensus or [RunningConsensus(self.agreement) for _ in features[0].batches]
+        # Batch by batch, so that a sum stays in the processor's cache.
+        for index, running in enumerate(sums.consensus):
+            for part in features:
+                running.add(view(part.batches[index]), part.finite[index])
 
     def form_consensus(self, plan: StepPlan, *_: None) -> Features:
         """Mean over members of every batch of the features added.
@@ -132,15 +135,15 @@ class ParameterServer:
 
     def consensus(self, plan: StepPlan, *features: Features) -> Features:
         """:meth:`add_features` of all members, then :meth:`form_consensus`."""
-        for part in features:
-            self.add_features(plan, part)
+        self.add_features(plan, *features)
         return self.form_consensus(plan)
 
-    def add_cotangents(self, plan: StepPlan, cotangents: Cotangents) -> None:
-        """Take the next member's cotangents, in the order of the pool; they are not needed afterwards."""
-        check_version("a cotangent", cotangents.version, plan.version)
-        self._sums.labels = cotangents.labels
-        self._sums.cotangents = _added(self._sums.cotangents, cotangents.batches)
+    def add_cotangents(self, plan: StepPlan, *cotangents: Cotangents) -> None:
+        """Take the next members' cotangents, in the order of the pool; they are not needed afterwards."""
+        for part in cotangents:
+            check_version("a cotangent", part.version, plan.version)
+        self._sums.labels = cotangents[0].labels
+        self._sums.cotangents = _added(self._sums.cotangents, [part.batches for part in cotangents])
 
     def form_share(self, plan: StepPlan, *_: None) -> Cotangents:
         """Each member's share of the cotangents added: their sum, divided by how many members have the token.
@@ -153,35 +156,34 @@ class ParameterServer:
 
     def share(self, plan: StepPlan, *cotangents: Cotangents) -> Cotangents:
         """:meth:`add_cotangents` of all members, then :meth:`form_share`."""
-        for part in cotangents:
-            self.add_cotangents(plan, part)
+        self.add_cotangents(plan, *cotangents)
         return self.form_share(plan)
 
-    def add_gradients(self, plan: StepPlan, position: int, part: Gradients) -> None:
-        """Take the gradients of the member at this position among those drawn; they are not needed afterwards.
+    def add_gradients(self, plan: StepPlan, first: int, *parts: Gradients) -> None:
+        """Take the next members' gradients, in the order of the pool; they are not needed afterwards.
 
         Args:
             plan: the step.
-            position: members come in order; the first opens a chunk of classes.
-            part: what the member computed.
+            first: position of the first of these members among those drawn; the very first opens a chunk of classes.
+            parts: what they computed.
         """
-        check_version("a gradient", part.version, self.images.version)
-        if position == 0:
-            self._sums = _Sums(labels=part.labels)
-            self.balance.open(plan.step, self._rows(part.labels))
-        sums = self._sums
-        weight = self.loss_weights[plan.members[position]]
-        admitted_K = self.spikes.admits(self._rows(part.labels), position, part.classification_losses)
-        self.balance.add(view(part.classification_KICHW), weight, admitted_K)
-        if part.distillation_KICHW is not None:
-            sums.distillation = _added(sums.distillation, [part.distillation_KICHW])
-            losses = zip(sums.losses, part.distillation_losses, strict=True)
-            sums.losses = tuple(map(sum, losses)) if position else part.distillation_losses
-
-    def add_pulled_back(self, plan: StepPlan, part: PulledBack) -> None:
-        """Take a member's gradient through the consensus, after the gradients of all, in the order of the pool."""
-        check_version("a gradient", part.version, self.images.version)
-        self._sums.distillation = _added(self._sums.distillation, [part.images_KICHW])
+        factors = []
+        for position, part in enumerate(parts, first):
+            check_version("a gradient", part.version, self.images.version)
+            rows = self._rows(part.labels)
+            if position == 0:
+                self._sums = _Sums(labels=part.labels)
+                self.balance.open(plan.step, rows)
+            admitted_K = self.spikes.admits(rows, position, part.classification_losses)
+            weight = self.loss_weights[plan.members[position]]
+            factors.append(self.balance.weigh(part.sizes, weight, admitted_K))
+            if part.distillation_KICHW is not None:
+                losses = zip(self._sums.losses, part.distillation_losses, strict=True)
+                self._sums.losses = tuple(map(sum, losses)) if position else part.distillation_losses
+        self.balance.add([view(part.classification_KICHW) for part in parts], factors)
+        distillation = [tuple(part.distillation_KICHW) for part in parts if part.distillation_KICHW is not None]
+        if distillation:
+            self._sums.distillation = _added(self._sums.distillation, distillation)
 
     def balance_chunk(self, plan: StepPlan, *_: None) -> BalanceRecord:
         """Balance the targets of the chunk whose gradients were added, and keep its direction until :meth:`apply`.
@@ -190,9 +192,11 @@ class ParameterServer:
         """
         sums, self._sums = self._sums, _Sums()
         labels = sums.labels
-        for distillation_KICHW in sums.distillation:
+        if sums.distillation:
+            distillation_KICHW = torch.stack(sums.distillation)
             admitted_K = self.spikes.admits(self._rows(labels), len(plan.members), sums.losses)
-            self.balance.add(distillation_KICHW, self.distillation_weight, admitted_K)
+            factors_K = self.balance.weigh(gradient_sizes(distillation_KICHW), self.distillation_weight, admitted_K)
+            self.balance.add([distillation_KICHW], [factors_K])
         reference = plan.members.index(self.main) if self.main in plan.members else 0
         balanced = self.balance.close(reference)
         self._direction_KICHW[self._rows(labels)] = balanced.direction
@@ -206,20 +210,9 @@ class ParameterServer:
             balanced.entered_KT.numpy(),
         )
 
-    def collect(self, plan: StepPlan, members: int, *parts: Gradients | PulledBack) -> BalanceRecord:
-        """:meth:`add_gradients` of the N members, :meth:`add_pulled_back` of all if any, then :meth:`balance_chunk`.
-
-        Args:
-            plan: the step.
-            members: N.
-            parts: the gradients of the N members in the order of the pool, then their pulled-back gradients, if any.
-        """
-        for position, part in enumerate(parts[:members]):
-            assert isinstance(part, Gradients), part
-            self.add_gradients(plan, position, part)
-        for part in parts[members:]:
-            assert isinstance(part, PulledBack), part
-            self.add_pulled_back(plan, part)
+    def collect(self, plan: StepPlan, *parts: Gradients) -> BalanceRecord:
+        """:meth:`add_gradients` of all members drawn, in the order of the pool, then :meth:`balance_chunk`."""
+        self.add_gradients(plan, 0, *parts)
         return self.balance_chunk(plan)
 
     def apply(self, plan: StepPlan) -> tuple[Snapshot, tuple[int, ...]]:
@@ -234,6 +227,7 @@ class ParameterServer:
         if missing:
             raise RuntimeError(f"step {plan.version} has no gradient for {missing} of {len(self._direction_KICHW)} classes")
         held = self.images.apply(self._direction_KICHW)
+        self._direction_KICHW = torch.empty_like(self.images.images_KICHW)
         self._collected.clear()
         return self.snapshot(), tuple(self.first + row for row in held)
 
@@ -261,8 +255,8 @@ class ParameterServer:
     def state(self) -> State:
         """Images, momentum, history of the balance, and running means of the losses."""
         arrays = {
-            "images": self.images.images_KICHW.numpy().copy(),
-            "momentum": self.images.momentum_KICHW.numpy().copy(),
+            "images": shared(self.images.images_KICHW),
+            "momentum": shared(self.images.momentum_KICHW),
             "history": self.balance.history_KT.numpy().copy(),
             "losses": self.spikes.means_KT.numpy().copy(),
         }
@@ -272,12 +266,12 @@ class ParameterServer:
         """Continue from a state; within an iteration, call after its :meth:`begin`.
 
         Args:
-            state: as :meth:`state` gave it, of all classes.
+            state: as :meth:`state` gave it, of all classes; read in place.
             with_balance: also from what it knows of the targets, which are the same; else balance and guard start anew.
         """
         own = slice(self.first, self.first + len(self._direction_KICHW))
-        self.images.images_KICHW = torch.tensor(state.arrays["images"][own])
-        self.images.momentum_KICHW = torch.tensor(state.arrays["momentum"][own])
+        self.images.images_KICHW = view(state.arrays["images"][own])
+        self.images.momentum_KICHW = view(state.arrays["momentum"][own])
         self.images.version = state.values["version"]
         if with_balance:
             self.balance.history_KT = torch.tensor(state.arrays["history"][own])
@@ -297,7 +291,7 @@ class _Sums:
     Attributes:
         consensus: one for each batch of features.
         cotangents: one for each batch, (B, L, T, D).
-        distillation: the gradient of the distillation target, (K, I, C, H, W); none before the first part.
+        distillation: the gradient of the distillation target, (I, C, H, W) for each class; none before the first part.
         losses: its value in each class.
         labels: classes of the chunk.
     """
@@ -309,8 +303,10 @@ class _Sums:
     labels: tuple[int, ...] = ()
 
 
-def _added(totals: Sequence[Tensor], parts: Sequence[Array]) -> list[Tensor]:
-    """Running sums with the next parts; at first a copy of the parts."""
-    if not totals:
-        return [torch.tensor(part) for part in parts]
-    return [total.add_(view(part)) for total, part in zip(totals, parts, strict=True)]
+def _added(totals: Sequence[Tensor], members: Sequence[Sequence[Array]]) -> list[Tensor]:
+    """Running sums of several arrays with those of the next members, sum by sum so that each stays in the processor's cache."""
+    sums = list(totals) or [torch.zeros_like(view(part)) for part in members[0]]
+    for index, total in enumerate(sums):
+        for parts in members:
+            total.add_(view(parts[index]))
+    return sums

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmdc_ray.messages import PulledBack
-
 Targets = Mapping[str, NDArray[np.floating]]
 """Gradients by target: of each member's process, and of the distillation."""
 
@@ -34,13 +32,13 @@ def targets(messages: Mapping[tuple[str, str], list[Any]]) -> Targets:
     """From the results of a step's calls ``match`` and ``pull_back`` by process and call, chunk after chunk."""
     found: dict[str, NDArray[np.floating]] = {}
     distillation = []
-    for (process, _), results in messages.items():  # of one call: what it returns is always of the same kind
-        gradients = [result[0] for result in results if isinstance(result, tuple)]
-        pulled = [message for message in results if isinstance(message, PulledBack)]
+    for (process, _), results in messages.items():  # whichever of the two calls is the last gives the gradients
+        parts = [result[0] if isinstance(result, tuple) else result for result in results]
+        gradients = [part for part in parts if part is not None]
         if gradients:
             found[process] = np.concatenate([message.classification_KICHW for message in gradients])
-        own = [message.distillation_KICHW for message in gradients if message.distillation_KICHW is not None]
-        distillation += [np.concatenate(parts) for parts in (own, [message.images_KICHW for message in pulled]) if parts]
+        shared = [message.distillation_KICHW for message in gradients if message.distillation_KICHW is not None]
+        distillation += [np.concatenate(shared)] if shared else []
     if distillation:
         found[DISTILLATION] = np.sum(distillation, axis=0)
     return found

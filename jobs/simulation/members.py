@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmdc_ray.messages import Cotangents, Features, Gradients, MemberRecord, PulledBack
+from hmdc_ray.messages import Cotangents, Features, Gradients, GradientSizes, MemberRecord
 
 FILL = 0.25
 """Every value that is sent."""
@@ -53,21 +53,22 @@ class Members:
     async def features(self, member: int, turn: int, version: int, labels: tuple[int, ...], *_: object) -> Features:
         """As :meth:`hmdc_ray.matching.matcher.Matcher.features`."""
         await self._wait(member, turn, "features", len(labels))
-        return Features(version, self._batches * len(labels))
+        return Features(version, self._batches * len(labels), (True, True) * len(labels))
 
     async def match(
         self, member: int, turn: int, version: int, labels: tuple[int, ...], *_: object
-    ) -> tuple[Gradients, Cotangents, MemberRecord]:
+    ) -> tuple[None, Cotangents, MemberRecord]:
         """As :meth:`hmdc_ray.matching.matcher.Matcher.match`."""
         await self._wait(member, turn, "match", len(labels))
-        ones = (1.0,) * len(labels)
-        gradients = Gradients(version, labels, self._images(labels), self._images(labels), ones, ones)
-        return gradients, Cotangents(version, labels, (self._cotangent,) * len(labels)), MemberRecord()
+        return None, Cotangents(version, labels, (self._cotangent,) * len(labels)), MemberRecord()
 
-    async def pull_back(self, member: int, turn: int, version: int, labels: tuple[int, ...], *_: object) -> PulledBack:
+    async def pull_back(self, member: int, turn: int, version: int, labels: tuple[int, ...], *_: object) -> Gradients:
         """As :meth:`hmdc_ray.matching.matcher.Matcher.pull_back`."""
         await self._wait(member, turn, "pull_back", len(labels))
-        return PulledBack(version, labels, self._images(labels))
+        values, ones = np.prod(self._sizes.images), np.ones(len(labels))
+        sizes = GradientSizes(FILL * ones, FILL * values * ones, FILL * np.sqrt(values) * ones)
+        losses = (1.0,) * len(labels)
+        return Gradients(version, labels, self._images(labels), sizes, self._images(labels), losses, losses)
 
     async def _wait(self, member: int, turn: int, exchange: str, classes: int) -> None:
         """Wait for the member's turn, and then as long as it would compute."""

@@ -115,7 +115,7 @@ def simulate(
         finally:
             simulated.close()
     worked = [late.cpu_seconds - early.cpu_seconds for early, late in zip(before, after, strict=True)]
-    gradients = 3 * int(np.prod(sizes.images))
+    gradients = 2 * int(np.prod(sizes.images))
     features = (sizes.real + 2 * sizes.synthetic) * int(np.prod(sizes.features))
     return Simulated(
         members=members,

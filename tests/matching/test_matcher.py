@@ -29,7 +29,7 @@ def snapshot(version: int = 0, ipc: int = 2, seed: int = 0) -> Snapshot:
 
 def test_without_distillation_one_exchange_gives_one_target(three_digits: ImageDataset) -> None:
     gradients, cotangents, record = started(three_digits).match(PLAN, LABELS, snapshot(), None)
-    assert cotangents is None and gradients.distillation_KICHW is None
+    assert cotangents is None and gradients is not None and gradients.distillation_KICHW is None
     assert gradients.version == 0 and gradients.labels == LABELS
     assert gradients.classification_KICHW.shape == (3, 2, 1, 8, 8)
     assert np.isfinite(gradients.classification_KICHW).all() and gradients.classification_KICHW.any(axis=(2, 3, 4)).all()
@@ -74,13 +74,41 @@ def test_three_exchanges_have_the_shapes_that_the_messages_promise(three_digits:
     features = matcher.features(PLAN, (1, 2), snapshot())
     assert [batch.shape for batch in features.batches] == [(5, 2, 5, 5), (2, 2, 5, 5)] * 2
     consensus = Features(0, tuple(batch * 0.5 for batch in features.batches))
-    gradients, cotangents, record = matcher.match(PLAN, (1, 2), snapshot(), consensus)
-    assert cotangents is not None and gradients.distillation_KICHW is not None
-    assert gradients.distillation_KICHW.shape == gradients.classification_KICHW.shape == (2, 2, 1, 8, 8)
+    nothing, cotangents, record = matcher.match(PLAN, (1, 2), snapshot(), consensus)
+    assert nothing is None and cotangents is not None  # the gradients are not complete
     assert [batch.shape for batch in cotangents.batches] == [(2, 2, 5, 5)] * 2
     assert record.losses.keys() == {"classification", "distillation"}
-    pulled = matcher.pull_back(PLAN, cotangents)
-    assert pulled.labels == (1, 2) and pulled.images_KICHW.shape == (2, 2, 1, 8, 8) and pulled.images_KICHW.any()
+    gradients = matcher.pull_back(PLAN, cotangents)
+    assert gradients.labels == (1, 2) and gradients.distillation_KICHW is not None
+    assert gradients.distillation_KICHW.shape == gradients.classification_KICHW.shape == (2, 2, 1, 8, 8)
+    assert len(gradients.classification_losses) == len(gradients.distillation_losses) == 2
+    absolute = np.abs(gradients.classification_KICHW).reshape(2, -1)
+    np.testing.assert_allclose(gradients.sizes.magnitudes_K, absolute.max(1), rtol=1e-6)
+    np.testing.assert_allclose(gradients.sizes.sums_K, absolute.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(gradients.sizes.norms_K, np.linalg.norm(absolute, axis=1), rtol=1e-5)
+
+
+def test_the_third_exchange_adds_to_what_the_detached_form_stops_at(
+    three_digits: ImageDataset,
+) -> None:
+    found = {}
+    for peer_gradient in ("detached", "exact"):
+        matcher = started(three_digits, distil=True, matching={"peer_gradient": peer_gradient})
+        features = matcher.features(PLAN, LABELS, snapshot())
+        consensus = Features(0, tuple(batch * 0.5 for batch in features.batches))
+        gradients, cotangents, _ = matcher.match(PLAN, LABELS, snapshot(), consensus)
+        zero = Cotangents(0, LABELS, tuple(0 * batch for batch in features.batches[1::2]))
+        found[peer_gradient] = gradients or matcher.pull_back(PLAN, zero)
+        assert (gradients is None) == (cotangents is not None) == (peer_gradient == "exact")
+    assert found["exact"].distillation_KICHW is not None and found["detached"].distillation_KICHW is not None
+    np.testing.assert_array_equal(found["exact"].distillation_KICHW, found["detached"].distillation_KICHW)
+    np.testing.assert_array_equal(found["exact"].classification_KICHW, found["detached"].classification_KICHW)
+
+
+def test_features_say_which_batches_are_finite(three_digits: ImageDataset) -> None:
+    matcher, images = started(three_digits, distil=True), snapshot()
+    images.images_KICHW[1, 0, 0, 0, 0] = np.nan
+    assert matcher.features(PLAN, LABELS, images).finite == (True, True, True, False, True, True)
 
 
 @pytest.mark.parametrize("peer_gradient", ["exact", "detached"])
@@ -88,11 +116,11 @@ def test_graphs_are_freed_after_the_last_exchange(peer_gradient: str, three_digi
     matcher = started(three_digits, distil=True, matching={"peer_gradient": peer_gradient})
     consensus = matcher.features(PLAN, LABELS, snapshot())
     _, cotangents, _ = matcher.match(PLAN, LABELS, snapshot(), consensus)
-    assert cotangents is not None
-    if peer_gradient == "exact":
+    if cotangents is not None:
         matcher.pull_back(PLAN, cotangents)
+    again = cotangents or Cotangents(0, LABELS, consensus.batches[1::2])
     with pytest.raises(KeyError):
-        matcher.pull_back(PLAN, cotangents)
+        matcher.pull_back(PLAN, again)
 
 
 def test_a_class_gives_the_same_bits_whatever_classes_it_comes_with(three_digits: ImageDataset) -> None:
@@ -100,6 +128,7 @@ def test_a_class_gives_the_same_bits_whatever_classes_it_comes_with(three_digits
     together, _, _ = matcher.match(PLAN, LABELS, snapshot(), None)
     for position, label in enumerate(LABELS):
         alone, _, _ = matcher.match(PLAN, (label,), snapshot(), None)
+        assert alone is not None and together is not None
         assert np.array_equal(alone.classification_KICHW[0], together.classification_KICHW[position])
 
 

@@ -22,7 +22,7 @@ from hmdc_ray.coordinator import Coordinator, Pool
 from hmdc_ray.data.augment import draw
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import decode
-from hmdc_ray.messages import Gradients, PulledBack, Snapshot, State
+from hmdc_ray.messages import Gradients, Snapshot, State
 from hmdc_ray.models import Network, Tap, build
 from hmdc_ray.records import StepRecord
 from hmdc_ray.schedule import StepPlan, total_steps
@@ -189,9 +189,9 @@ class _RecordingServer:
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._server, verb)
 
-    def collect(self, plan: StepPlan, members: int, *parts: Any) -> Any:
-        self.collected.append(parts)
-        return self._server.collect(plan, members, *parts)
+    def collect(self, plan: StepPlan, *gradients: Any) -> Any:
+        self.collected.append(gradients)
+        return self._server.collect(plan, *gradients)
 
 
 def joint_and_split(config: RunConfig, pool: Pool, dataset: ImageDataset) -> tuple[StepGradients, StepGradients]:
@@ -229,12 +229,9 @@ def _together(calls: list[list[Any]], members: int, before: NDArray[Any], after:
     for parts in calls:
         shared: NDArray[Any] | float = 0.0
         for position, part in enumerate(parts):
-            if isinstance(part, Gradients):
-                own[position].append(part.classification_KICHW)
-                shared = shared + (0.0 if part.distillation_KICHW is None else part.distillation_KICHW)
-            else:
-                assert isinstance(part, PulledBack)
-                shared = shared + part.images_KICHW
+            assert isinstance(part, Gradients)
+            own[position].append(part.classification_KICHW)
+            shared = shared + (0.0 if part.distillation_KICHW is None else part.distillation_KICHW)
         distillation.append(shared)
     whole = None if isinstance(distillation[0], float) else np.concatenate(distillation)
     return StepGradients([np.concatenate(chunks) for chunks in own], whole, before, after)

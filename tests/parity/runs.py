@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from hmdc_ray.config import DataConfig, ImagesConfig, MatchingConfig, MemberConfig, RunConfig, ScheduleConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.matching.member import Member
+from hmdc_ray.matching.sizes import gradient_sizes
+from hmdc_ray.messages import Gradients
 from hmdc_ray.schedule import StepPlan
 
 MEMBERS: dict[str, dict[str, Any]] = {
@@ -68,3 +71,16 @@ def step_plan(step: int = 0, *, members: int = 1, training_batches: int = 2, ite
         trains=True,
         training_batches=training_batches,
     )
+
+
+def gradients_message(
+    labels: tuple[int, ...],
+    classification_KICHW: NDArray[Any],
+    distillation_KICHW: NDArray[Any] | None = None,
+    *,
+    version: int = 0,
+    losses: tuple[float, ...] = (),
+) -> Gradients:
+    """A member's gradients as it would send them, with their sizes; the losses are those of both targets."""
+    sizes = gradient_sizes(torch.from_numpy(classification_KICHW))
+    return Gradients(version, labels, classification_KICHW, sizes, distillation_KICHW, losses, losses)

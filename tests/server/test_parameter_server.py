@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
-from parity.runs import step_plan
+from parity.runs import gradients_message, step_plan
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
-from hmdc_ray.messages import BalanceRecord, Cotangents, Features, Gradients, MemberTaps, PulledBack, Snapshot, State
+from hmdc_ray.matching.sizes import gradient_sizes
+from hmdc_ray.messages import BalanceRecord, Cotangents, Features, Gradients, MemberTaps, Snapshot, State
 from hmdc_ray.models import Tap
 from hmdc_ray.schedule import StepPlan
 from hmdc_ray.server.checkpoint import CheckpointFolder
@@ -52,30 +54,45 @@ def made(
 def gradients(labels: tuple[int, ...] = (0, 1, 2), *, version: int = 0, seed: int = 0, distil: bool = False) -> Gradients:
     shape = (len(labels), *SHAPE[1:])
     shared = noise(*shape, seed=seed + 100) if distil else None
-    return Gradients(version, labels, noise(*shape, seed=seed), shared)
+    return gradients_message(labels, noise(*shape, seed=seed), shared, version=version)
+
+
+def features(*batches: NDArray[np.float64], version: int = 0) -> Features:
+    return Features(version, batches, tuple(bool(np.isfinite(batch).all()) for batch in batches))
 
 
 def plan(version: int = 0, members: int = 2) -> StepPlan:
     return step_plan(version, members=members)
 
 
-def test_snapshots_are_copies_with_their_version(tmp_path: Path) -> None:
-    server = made(tmp_path)
-    first = server.snapshot()
-    assert first.version == 0 and np.array_equal(first.images_KICHW, noise(*SHAPE))
-    first.images_KICHW[:] = 0
-    assert np.array_equal(server.snapshot().images_KICHW, noise(*SHAPE))
+def test_snapshots_and_states_stay_as_they_are_while_the_server_goes_on(tmp_path: Path) -> None:
+    server = made(tmp_path, 1)
+    server.begin(0, (0,), ())
+    server.collect(plan(members=1), gradients(seed=1))
+    server.apply(plan(members=1))
+    snapshot, state = server.snapshot(), server.state()
+    images, momentum = snapshot.images_KICHW.tobytes(), state.arrays["momentum"].tobytes()
+    assert snapshot.version == 1 and images == state.arrays["images"].tobytes()
+    with pytest.raises(ValueError, match="read-only"):
+        snapshot.images_KICHW[:] = 0
+    server.collect(plan(1, members=1), gradients(version=1, seed=2))
+    after, _ = server.apply(plan(1, members=1))
+    assert after.images_KICHW.tobytes() != images and server.state().arrays["momentum"].tobytes() != momentum
+    assert (snapshot.images_KICHW.tobytes(), state.arrays["momentum"].tobytes()) == (images, momentum)
+    server.restore(state, True)
+    server.collect(plan(1, members=1), gradients(version=1, seed=2))
+    assert server.apply(plan(1, members=1))[0].images_KICHW.tobytes() == after.images_KICHW.tobytes()
+    assert state.arrays["images"].tobytes() == images
 
 
 def test_a_step_is_the_weighted_sum_of_all_targets(tmp_path: Path) -> None:
     server = made(tmp_path, balance={"distillation_weight": 5.0})
     server.begin(0, (0, 1), TAPS[:2])
     parts = [gradients(seed=seed, distil=True) for seed in (1, 2)]
-    pulled = [PulledBack(0, (0, 1, 2), noise(*SHAPE, seed=seed)) for seed in (3, 4)]
-    record = server.collect(plan(), 2, *parts, *pulled)
+    record = server.collect(plan(), *parts)
     snapshot, held = server.apply(plan())
     first, second = (part.classification_KICHW for part in parts)
-    shared = sum(part.distillation_KICHW for part in parts) + sum(part.images_KICHW for part in pulled)  # type: ignore[misc]
+    shared = sum(part.distillation_KICHW for part in parts)  # type: ignore[misc]
     expected = noise(*SHAPE) - 0.1 * (1.0 * first + 2.0 * second + 5.0 * shared)
     assert snapshot.version == 1 and held == ()
     assert np.allclose(snapshot.images_KICHW, expected, rtol=1e-12)
@@ -91,12 +108,12 @@ def test_a_target_whose_loss_jumps_is_left_out_of_that_class_and_the_guard_survi
 
     def second_step(server: ParameterServer, losses: tuple[float, ...]) -> tuple[BalanceRecord, NDArray[Any]]:
         before = server.snapshot().images_KICHW
-        record = server.collect(plan(1), 2, *parts(1, losses))
+        record = server.collect(plan(1), *parts(1, losses))
         return record, before - server.apply(plan(1))[0].images_KICHW
 
     server = made(tmp_path, balance={"spike_factor": 4.0}, momentum=0.0)
     server.begin(0, (0, 1), ())
-    server.collect(plan(), 2, *parts(0, (1.0, 1.0, 1.0)))
+    server.collect(plan(), *parts(0, (1.0, 1.0, 1.0)))
     server.apply(plan())
     other = made(tmp_path / "other", balance={"spike_factor": 4.0}, momentum=0.0)
     other.begin(0, (0, 1), ())
@@ -111,14 +128,14 @@ def test_a_target_whose_loss_jumps_is_left_out_of_that_class_and_the_guard_survi
 
 def test_chunks_of_classes_in_any_order_give_the_same_bits(tmp_path: Path) -> None:
     def part(labels: tuple[int, ...], seed: int) -> Gradients:
-        return Gradients(0, labels, gradients(seed=seed).classification_KICHW[list(labels)], None)
+        return gradients_message(labels, gradients(seed=seed).classification_KICHW[list(labels)])
 
     results = []
     for chunks in ([(0, 1, 2)], [(2,), (0,), (1,)], [(1, 2), (0,)]):
         server = made(tmp_path, balance={"mode": "ema"})
         server.begin(0, (0, 1), ())
         for labels in chunks:
-            server.collect(plan(), 2, part(labels, 1), part(labels, 2))
+            server.collect(plan(), part(labels, 1), part(labels, 2))
         results.append(server.apply(plan())[0].images_KICHW)
     assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
 
@@ -126,10 +143,10 @@ def test_chunks_of_classes_in_any_order_give_the_same_bits(tmp_path: Path) -> No
 def test_a_step_without_all_classes_is_refused(tmp_path: Path) -> None:
     server = made(tmp_path, 1)
     server.begin(0, (0,), ())
-    server.collect(plan(members=1), 1, gradients((0, 2)))
+    server.collect(plan(members=1), gradients((0, 2)))
     with pytest.raises(RuntimeError, match="step 0 has no gradient for 1 of 3 classes"):
         server.apply(plan(members=1))
-    server.collect(plan(members=1), 1, gradients((1,)))
+    server.collect(plan(members=1), gradients((1,)))
     assert server.apply(plan(members=1))[0].version == 1
     with pytest.raises(RuntimeError, match="step 1 has no gradient for 3 of 3 classes"):
         server.apply(plan(1, members=1))
@@ -141,17 +158,15 @@ def test_messages_of_another_version_are_refused_with_both_numbers(tmp_path: Pat
     batch = noise(*FEATURES)
     stale = "belongs to image version 5, but the images are at version 0"
     with pytest.raises(RuntimeError, match=f"a gradient {stale}"):
-        server.collect(plan(), 2, gradients(), gradients(version=5))
+        server.collect(plan(), gradients(), gradients(version=5))
     with pytest.raises(RuntimeError, match=f"a feature {stale}"):
-        server.consensus(plan(), Features(0, (batch,)), Features(5, (batch,)))
+        server.consensus(plan(), features(batch), features(batch, version=5))
     with pytest.raises(RuntimeError, match=f"a cotangent {stale}"):
         server.share(plan(), Cotangents(0, (0,), (batch,)), Cotangents(5, (0,), (batch,)))
     with pytest.raises(RuntimeError, match=f"a step {stale}"):
         server.apply(plan(5))
     with pytest.raises(RuntimeError, match=f"a checkpoint {stale}"):
         server.save(5, ("server",), server.state())
-    with pytest.raises(RuntimeError, match="a gradient belongs to image version 9"):
-        server.collect(plan(), 2, gradients(), gradients(), PulledBack(9, (0, 1, 2), noise(*SHAPE)))
 
 
 def test_consensus_and_shares_count_only_members_that_have_the_token(tmp_path: Path) -> None:
@@ -160,7 +175,7 @@ def test_consensus_and_shares_count_only_members_that_have_the_token(tmp_path: P
     parts = [noise(*FEATURES, seed=seed) for seed in range(3)]
     expected = (parts[0] + parts[1] + parts[2]) / 3
     expected[:, :, 1:] = ((parts[0] + parts[2]) / 2)[:, :, 1:]
-    consensus = server.consensus(plan(members=3), *(Features(0, (part, 2 * part)) for part in parts))
+    consensus = server.consensus(plan(members=3), *(features(part, 2 * part) for part in parts))
     assert np.allclose(consensus.batches[0], expected) and np.allclose(consensus.batches[1], 2 * expected)
 
     share = server.share(plan(members=3), *(Cotangents(0, (1,), (part,)) for part in parts))
@@ -175,14 +190,14 @@ def test_a_pool_whose_main_member_comes_later_takes_its_scale(tmp_path: Path) ->
     server = made(tmp_path, balance={"mode": "last"})
     server.main = 1
     server.begin(0, (0, 1), ())
-    record = server.collect(plan(), 2, gradients(seed=1), gradients(seed=2))
+    record = server.collect(plan(), gradients(seed=1), gradients(seed=2))
     assert (record.weights_KT[:, 1] == 1).all() and not (record.weights_KT[:, 0] == 1).any()
 
 
 def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     def step(server: ParameterServer, version: int) -> bytes:
         parts = [gradients(version=version, seed=10 * version + member, distil=True) for member in (0, 1)]
-        server.collect(plan(version), 2, *parts)
+        server.collect(plan(version), *parts)
         return server.apply(plan(version))[0].images_KICHW.tobytes()
 
     balance = {"mode": "ema", "period": 2}
@@ -215,8 +230,8 @@ def test_shards_do_together_what_one_server_does(tmp_path: Path, parts: tuple[tu
                 assert of_all.distillation_KICHW is not None
                 own = [array[list(labels)] for array in (of_all.classification_KICHW, of_all.distillation_KICHW)]
                 losses = tuple(1.0 + label if version < 3 or label != 2 else 100.0 for label in labels)
-                sent.append(Gradients(version, labels, own[0], own[1], losses, losses))
-            numbers.append(server.collect(plan(version), 2, *sent))
+                sent.append(gradients_message(labels, own[0], own[1], version=version, losses=losses))
+            numbers.append(server.collect(plan(version), *sent))
         snapshots, held = zip(*(server.apply(plan(version)) for server in servers.values()), strict=True)
         assert ParameterServer.joined(*held) == ()
         entered = [record.entered_KT for record in numbers]
@@ -258,7 +273,7 @@ def test_a_shard_names_the_classes_that_it_holds_back_by_their_labels(tmp_path: 
     shard.begin(0, (0,), ())
     huge = spoilt(gradients((1, 2)), "classification_KICHW", np.finfo(np.float64).max)
     for version in (0, 1):
-        shard.collect(plan(version, members=1), 1, replace(huge, version=version))
+        shard.collect(plan(version, members=1), replace(huge, version=version))
         _, held = shard.apply(plan(version, members=1))
     assert held == (2,)
 
@@ -272,7 +287,8 @@ def spoilt(part: Gradients, target: str, value: float, label: int = 1) -> Gradie
     """The gradients with one target of one class replaced."""
     array = getattr(part, target).copy()
     array[label] = value
-    return replace(part, **{target: array})
+    spoilt = replace(part, **{target: array})
+    return replace(spoilt, sizes=gradient_sizes(torch.from_numpy(spoilt.classification_KICHW)))
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -290,7 +306,7 @@ def test_a_bad_gradient_leaves_images_finite_and_in_range_and_the_others_as_they
         elif spoil:
             assert isinstance(target, int)
             parts[target] = spoilt(parts[target], "classification_KICHW", BAD[bad])
-        record = server.collect(plan(), 2, *parts)
+        record = server.collect(plan(), *parts)
         return server.apply(plan())[0], record
 
     clean, before = stepped(False)
@@ -314,7 +330,7 @@ def test_an_update_that_overflows_is_held_back_in_its_class_alone(tmp_path: Path
     server.begin(0, (0,), ())
     huge = spoilt(gradients(), "classification_KICHW", np.finfo(np.float64).max)
     for version in (0, 1):
-        server.collect(plan(version, members=1), 1, replace(huge, version=version))
+        server.collect(plan(version, members=1), replace(huge, version=version))
         before = server.snapshot().images_KICHW
         after, held = server.apply(plan(version, members=1))
     assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
@@ -326,7 +342,7 @@ def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Pat
     server.begin(0, (0, 1, 2), TAPS)
     parts = [noise(*FEATURES, seed=seed) for seed in range(3)]
     parts[0][0, 0, 0, 0] = np.nan
-    consensus = server.consensus(plan(members=3), *(Features(0, (part,)) for part in parts)).batches[0]
+    consensus = server.consensus(plan(members=3), *(features(part) for part in parts)).batches[0]
     expected = (parts[1] + parts[2]) / 2
     expected[:, :, 1:] = parts[2][:, :, 1:]
     assert np.allclose(consensus, expected)
