@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmdc_ray.messages import Array
+
+BLOCK = 2**16
+"""Values that are summed at a time."""
 
 
 def view(array: NDArray[np.generic]) -> Tensor:
@@ -24,6 +28,18 @@ def shared(tensor: Tensor) -> Array:
     array = tensor.numpy()
     array.flags.writeable = False
     return array
+
+
+def add_all(total: Tensor, parts: Sequence[Tensor]) -> None:
+    """Add tensors in order to one of the same shape, in place; all lie densely in the processor's memory.
+
+    Block by block, so that the sum stays in the processor's cache; in NumPy, which takes a fifth less time for it than torch.
+    """
+    flat, others = total.view(-1).numpy(), [part.reshape(-1).numpy() for part in parts]
+    for start in range(0, len(flat), BLOCK):
+        block = flat[start : start + BLOCK]
+        for other in others:
+            np.add(block, other[start : start + BLOCK], out=block)
 
 
 def all_finite(values: Tensor) -> bool:

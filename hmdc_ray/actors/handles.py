@@ -5,6 +5,7 @@ Messages are top-level arguments, so that Ray moves them from actor to actor; th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ from hmdc_ray.actors.session import Ref
 from hmdc_ray.messages import MemberTaps
 from hmdc_ray.schedule import StepPlan
 
-MEMBERS_PER_CALL = 8
-"""Whose messages the server takes in one call, which costs it half a millisecond however many there are."""
+ADDING_CALLS = 8
+"""In how many calls at most the server takes what the members send for a chunk: each costs it half a millisecond, however many
+members it is for, and begins when the last of them has sent."""
 
 
 def _call(method: Any, *arguments: object) -> Ref:
@@ -24,7 +26,8 @@ def _call(method: Any, *arguments: object) -> Ref:
 
 def _groups(parts: Sequence[Ref]) -> list[tuple[int, Sequence[Ref]]]:
     """What members send, in groups for one call each, with the position of a group's first member."""
-    return [(first, parts[first : first + MEMBERS_PER_CALL]) for first in range(0, len(parts), MEMBERS_PER_CALL)]
+    size = math.ceil(len(parts) / ADDING_CALLS)
+    return [(first, parts[first : first + size]) for first in range(0, len(parts), size)]
 
 
 class RemoteWorker:
@@ -92,8 +95,8 @@ class RemoteWorker:
 class RemoteServer:
     """A :class:`hmdc_ray.server.parameter_server.ParameterServer` in an actor; see there for the verbs.
 
-    What many members send is summed a few members at a time as it comes, so that the server never holds it all. Calls of one
-    caller are executed in the order in which they were made, so the order of a sum is that of the members.
+    What members send is summed as it comes, a few of many members at a time, so that the server never holds it all. Calls
+    of one caller are executed in the order in which they were made, so the order of a sum is that of the members.
     """
 
     def __init__(self, actor: Any) -> None:

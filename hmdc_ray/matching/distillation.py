@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hmdc_ray.tensors import all_finite
+from hmdc_ray.tensors import add_all
 
 
 class Agreement:
@@ -39,35 +39,24 @@ class Agreement:
         scale_LT = torch.where(self.kept_LT & self.masks_NLT[member], scale_LT, 0.0)
         return scale_LT[:, :, None].to(like)
 
-    def fold(self, total_BLTD: Tensor | None, features_BLTD: Tensor, member: int) -> Tensor:
-        """Add one member's features to a running sum, in place, leaving out tokens that it does not have.
-
-        Returns:
-            The sum; the first one is a tensor of its own.
-        """
-        if self.whole_N[member]:
-            return features_BLTD.clone() if total_BLTD is None else total_BLTD.add_(features_BLTD)
-        part = self.own(member, features_BLTD)
-        return part if total_BLTD is None else total_BLTD.add_(part)
-
     def mean(self, total_BLTD: Tensor) -> Tensor:
         """Fbar from the sum over members; dropped tokens are 0. Also turns summed cotangents of Fbar into each member's."""
         divisor_LT = torch.where(self.kept_LT, self.counts_LT.double(), torch.inf)
         return total_BLTD / divisor_LT[:, :, None].to(total_BLTD)
 
     def consensus(self, features: Sequence[Tensor]) -> Tensor:
-        """Fbar of features in member order; see :class:`RunningConsensus`."""
-        running = RunningConsensus(self)
-        for part in features:
-            running.add(part, all_finite(part))
-        return running.mean()
+        """Fbar of the features of all members, in order; differentiable. The server's :class:`RunningConsensus` is the same."""
+        own = [self.own(member, part) for member, part in enumerate(features)]
+        return self.mean(torch.stack(own).sum(dim=0))
 
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
         """The member's term of L_MD; the terms of all members sum to it. Differentiable in both arguments."""
         return (self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD).square()).sum()
 
     def own(self, member: int, features_BLTD: Tensor) -> Tensor:
-        """The part of features, or of cotangents, that belongs to tokens the member has."""
+        """The part of features, or of cotangents, that belongs to tokens the member has; all of it where it has all tokens."""
+        if self.whole_N[member]:
+            return features_BLTD
         return features_BLTD * self.masks_NLT[member][:, :, None].to(features_BLTD)
 
 
@@ -86,19 +75,20 @@ class RunningConsensus:
         self._finite: list[int] = []
         self._members = 0
 
-    def add(self, features_BLTD: Tensor, finite: bool) -> None:
-        """Take the next member's features, which are not needed afterwards.
+    def add(self, features: Sequence[Tensor], finite: Sequence[bool]) -> None:
+        """Take the next members' features, which are not needed afterwards.
 
         Args:
-            features_BLTD: the features.
+            features: of each of these members, (B, L, T, D).
             finite: whether all of them are; see :func:`hmdc_ray.tensors.all_finite`.
         """
-        member, self._members = self._members, self._members + 1
-        if finite:
-            self._total = self._agreement.fold(self._total if self._finite else None, features_BLTD, member)
-            self._finite.append(member)
-        elif self._total is None:
-            self._total = torch.full_like(features_BLTD, torch.nan)
+        if self._total is None:
+            self._total = torch.zeros_like(features[0])
+        members = range(self._members, self._members + len(features))
+        usable = [member for member, is_finite in zip(members, finite, strict=True) if is_finite]
+        add_all(self._total, [self._agreement.own(member, features[member - self._members]) for member in usable])
+        self._finite += usable
+        self._members += len(features)
 
     def mean(self) -> Tensor:
         """Fbar of all that were added, (B, L, T, D)."""
@@ -106,6 +96,8 @@ class RunningConsensus:
         assert total is not None, "no member's features"
         if len(self._finite) == self._members:
             return agreement.mean(total)
+        if not self._finite:
+            return torch.full_like(total, torch.nan)
         had_LT = agreement.masks_NLT[self._finite].sum(dim=0).clamp(min=1).double()
         counts_LT = torch.where(agreement.kept_LT, had_LT, torch.inf)
         return total / counts_LT[:, :, None].to(total)

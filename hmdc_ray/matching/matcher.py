@@ -1,7 +1,9 @@
-"""A member's share of the gradient matching in one step, in one or three exchanges with the parameter server.
+"""A member's share of the gradient matching in one step, in one to three exchanges with the parameter server.
 
-With mutual distillation the calls come in the order ``features``, ``match``, ``pull_back``, chunk by chunk; without it
-``match`` alone. Shapes: K classes of a chunk, I stored images per class, C x H x W an image, B images of a batch.
+With mutual distillation the calls come in the order ``features``, ``match``, ``pull_back``, chunk by chunk, and the last gives
+the gradients; where peers' parts are detached, ``match`` is the last, and without distillation the only one.
+
+Shapes: K classes of a chunk, I stored images per class, C x H x W an image, B images of a batch.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class Matcher:
             forwarded = self._forwarded[label] = self._forward(plan, label, snapshot)
             assert forwarded.features_real is not None and forwarded.features_synthetic is not None
             batches += [forwarded.features_real.detach(), forwarded.features_synthetic.detach()]
-        return features_message(plan.version, batches)
+        with member.clock.phase("forward"):
+            return features_message(plan.version, batches)
 
     def match(
         self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
@@ -103,11 +106,13 @@ class Matcher:
                 matched.distillation, matched.distillation_loss = term.images, float(term.loss)
                 losses["distillation"].append(matched.distillation_loss)
                 cotangents.append(array(term.cotangent))
+        gradients, exact = None, consensus is not None and member.matching.peer_gradient == "exact"
+        if not exact:
+            self._forwarded.clear()
+            with member.clock.phase("second_derivative"):
+                gradients = self._gradients(plan, labels)
         record = MemberRecord({name: float(np.mean(values)) for name, values in losses.items()}, member.clock.take())
-        if consensus is not None and member.matching.peer_gradient == "exact":
-            return None, Cotangents(plan.version, labels, tuple(cotangents)), record
-        self._forwarded.clear()
-        return self._gradients(plan, labels), None, record
+        return gradients, Cotangents(plan.version, labels, tuple(cotangents)) if exact else None, record
 
     def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> Gradients:
         """Third exchange: adds the consensus' share of the distillation target, through this member. Frees the graphs."""
@@ -121,7 +126,7 @@ class Matcher:
                 cotangent = member.agreement.own(member.position, member.tensor(batch))
                 pulled = pull_back(forwarded.features_synthetic, cotangent, forwarded.images)
                 matched.distillation = matched.distillation + pulled
-        return self._gradients(plan, cotangents.labels)
+            return self._gradients(plan, cotangents.labels)
 
     # Parts
 

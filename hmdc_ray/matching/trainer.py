@@ -63,7 +63,8 @@ class Trainer:
         """Aligned features of a real batch; the graph stays here until :meth:`step`."""
         self._loss, self._features = self._forward(plan, batch)
         assert self._features is not None
-        return features_message(plan.version, [self._features.detach()])
+        with self.member.clock.phase("training"):
+            return features_message(plan.version, [self._features.detach()])
 
     def step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
         """Update the network along cross-entropy plus L_MD; the aligner stays as it is."""
@@ -86,7 +87,7 @@ class Trainer:
             with torch.no_grad():
                 observation = member.network.observe(images)
             self._features = member.aligner(observation.features)
-        return features_message(plan.version, [self._features.detach()])
+            return features_message(plan.version, [self._features.detach()])
 
     def aligner_step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
         """Update the aligner along L_MD; the network stays as it is."""

@@ -90,7 +90,7 @@ class GradientBalance:
         """Begin a chunk of classes; what another one has left unfinished is forgotten."""
         self._chunk = _Chunk(step, torch.tensor(labels), torch.full((len(labels),), torch.nan, dtype=torch.float64))
 
-    def weigh(self, sizes: GradientSizes, loss_weight: float, admitted_K: Tensor | None = None) -> list[float]:
+    def weigh(self, sizes: GradientSizes, loss_weight: float, admitted_K: Tensor | None = None) -> Tensor:
         """Take the next target into the balance.
 
         Until all are known, weights are relative to the first target that enters in a class.
@@ -101,11 +101,12 @@ class GradientBalance:
             admitted_K: False where it is to be left out; None: nowhere.
 
         Returns:
-            By what its gradient is to be multiplied in each class; 0 where it is left out.
+            By what its gradient is to be multiplied in each class, (K,) in float64; 0 where it is left out.
         """
         chunk = self._chunk
         assert chunk is not None, "no chunk is open"
-        magnitudes_K = torch.from_numpy(sizes.magnitudes_K.copy())
+        # Copies: the message with the sizes, which may lie in shared memory, is not needed afterwards.
+        magnitudes_K, sums_K, norms_K = (torch.tensor(size_K) for size_K in (sizes.magnitudes_K, sizes.sums_K, sizes.norms_K))
         usable_K = magnitudes_K.isfinite() & (magnitudes_K > 0)
         if admitted_K is not None:
             usable_K &= admitted_K
@@ -119,11 +120,11 @@ class GradientBalance:
         factors_K = weights_K * loss_weight
         chunk.weights.append(weights_K)
         chunk.magnitudes.append(magnitudes_K)
-        chunk.sums.append(torch.where(factors_K > 0, torch.from_numpy(sizes.sums_K.copy()) * factors_K, 0.0))
-        chunk.norms.append(torch.from_numpy(sizes.norms_K.copy()))
-        return factors_K.tolist()
+        chunk.sums.append(torch.where(factors_K > 0, sums_K * factors_K, 0.0))
+        chunk.norms.append(norms_K)
+        return factors_K
 
-    def add(self, gradients: Sequence[Tensor], factors: Sequence[Sequence[float]]) -> None:
+    def add(self, gradients: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
         """Add the gradients (K, I, C, H, W) of targets that were weighed, which are not needed afterwards.
 
         Args:
@@ -134,10 +135,13 @@ class GradientBalance:
         assert chunk is not None, "no chunk is open"
         if chunk.direction is None:
             chunk.direction = torch.zeros_like(gradients[0])
-        for row, total in enumerate(chunk.direction):  # class by class, so that a sum stays in the processor's cache
-            for gradient, factors_K in zip(gradients, factors, strict=True):
-                if factors_K[row] > 0:  # else it may not be finite
-                    total.add_(gradient[row], alpha=factors_K[row])
+        # In the type of the gradients a factor may be infinite, which a number that is too large for the type may not.
+        factors_KN = torch.stack(list(factors), dim=1).to(gradients[0]).tolist()
+        # Class by class, so that a sum stays in the processor's cache.
+        for total, parts, factors_N in zip(chunk.direction, zip(*gradients, strict=True), factors_KN, strict=True):
+            for part, factor in zip(parts, factors_N, strict=True):
+                if factor > 0:  # else the part may not be finite
+                    total.add_(part, alpha=factor)
 
     def close(self, reference: int) -> Balanced:
         """The chunk's outcome, with the scale of the target at ``reference``, or else of the first that entered."""

@@ -33,7 +33,7 @@ from hmdc_ray.server.balance import GradientBalance
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.images import SyntheticImages
 from hmdc_ray.server.spikes import SpikeGuard
-from hmdc_ray.tensors import shared, view
+from hmdc_ray.tensors import add_all, shared, view
 
 
 class ParameterServer:
@@ -116,10 +116,10 @@ class ParameterServer:
         assert self.agreement is not None
         sums = self._sums
         sums.consensus = sums.consensus or [RunningConsensus(self.agreement) for _ in features[0].batches]
-        # Batch by batch, so that a sum stays in the processor's cache.
-        for index, running in enumerate(sums.consensus):
-            for part in features:
-                running.add(view(part.batches[index]), part.finite[index])
+        batches = zip(*(part.batches for part in features), strict=True)
+        finite = zip(*(part.finite for part in features), strict=True)
+        for running, of_members, are_finite in zip(sums.consensus, batches, finite, strict=True):
+            running.add([view(batch) for batch in of_members], are_finite)
 
     def form_consensus(self, plan: StepPlan, *_: None) -> Features:
         """Mean over members of every batch of the features added.
@@ -140,10 +140,15 @@ class ParameterServer:
 
     def add_cotangents(self, plan: StepPlan, *cotangents: Cotangents) -> None:
         """Take the next members' cotangents, in the order of the pool; they are not needed afterwards."""
+        sums = self._sums
+        if not sums.cotangents:
+            sums.labels = cotangents[0].labels
+            sums.cotangents = [torch.zeros_like(view(batch)) for batch in cotangents[0].batches]
         for part in cotangents:
             check_version("a cotangent", part.version, plan.version)
-        self._sums.labels = cotangents[0].labels
-        self._sums.cotangents = _added(self._sums.cotangents, [part.batches for part in cotangents])
+            _check_labels(part.labels, sums.labels)
+        for total, *batches in zip(sums.cotangents, *(part.batches for part in cotangents), strict=True):
+            add_all(total, [view(batch) for batch in batches])
 
     def form_share(self, plan: StepPlan, *_: None) -> Cotangents:
         """Each member's share of the cotangents added: their sum, divided by how many members have the token.
@@ -174,6 +179,7 @@ class ParameterServer:
             if position == 0:
                 self._sums = _Sums(labels=part.labels)
                 self.balance.open(plan.step, rows)
+            _check_labels(part.labels, self._sums.labels)
             admitted_K = self.spikes.admits(rows, position, part.classification_losses)
             weight = self.loss_weights[plan.members[position]]
             factors.append(self.balance.weigh(part.sizes, weight, admitted_K))
@@ -181,9 +187,11 @@ class ParameterServer:
                 losses = zip(self._sums.losses, part.distillation_losses, strict=True)
                 self._sums.losses = tuple(map(sum, losses)) if position else part.distillation_losses
         self.balance.add([view(part.classification_KICHW) for part in parts], factors)
-        distillation = [tuple(part.distillation_KICHW) for part in parts if part.distillation_KICHW is not None]
+        distillation = [part.distillation_KICHW for part in parts if part.distillation_KICHW is not None]
         if distillation:
-            self._sums.distillation = _added(self._sums.distillation, distillation)
+            if self._sums.distillation is None:
+                self._sums.distillation = torch.zeros_like(view(distillation[0]))
+            add_all(self._sums.distillation, [view(part_KICHW) for part_KICHW in distillation])
 
     def balance_chunk(self, plan: StepPlan, *_: None) -> BalanceRecord:
         """Balance the targets of the chunk whose gradients were added, and keep its direction until :meth:`apply`.
@@ -192,11 +200,10 @@ class ParameterServer:
         """
         sums, self._sums = self._sums, _Sums()
         labels = sums.labels
-        if sums.distillation:
-            distillation_KICHW = torch.stack(sums.distillation)
+        if sums.distillation is not None:
             admitted_K = self.spikes.admits(self._rows(labels), len(plan.members), sums.losses)
-            factors_K = self.balance.weigh(gradient_sizes(distillation_KICHW), self.distillation_weight, admitted_K)
-            self.balance.add([distillation_KICHW], [factors_K])
+            factors_K = self.balance.weigh(gradient_sizes(sums.distillation), self.distillation_weight, admitted_K)
+            self.balance.add([sums.distillation], [factors_K])
         reference = plan.members.index(self.main) if self.main in plan.members else 0
         balanced = self.balance.close(reference)
         self._direction_KICHW[self._rows(labels)] = balanced.direction
@@ -226,8 +233,8 @@ class ParameterServer:
         missing = len(self._direction_KICHW) - len(self._collected)
         if missing:
             raise RuntimeError(f"step {plan.version} has no gradient for {missing} of {len(self._direction_KICHW)} classes")
-        held = self.images.apply(self._direction_KICHW)
-        self._direction_KICHW = torch.empty_like(self.images.images_KICHW)
+        direction_KICHW, self._direction_KICHW = self._direction_KICHW, torch.empty_like(self._direction_KICHW)
+        held = self.images.apply(direction_KICHW)
         self._collected.clear()
         return self.snapshot(), tuple(self.first + row for row in held)
 
@@ -291,22 +298,23 @@ class _Sums:
     Attributes:
         consensus: one for each batch of features.
         cotangents: one for each batch, (B, L, T, D).
-        distillation: the gradient of the distillation target, (I, C, H, W) for each class; none before the first part.
+        distillation: the gradient of the distillation target, (K, I, C, H, W); None before the first part.
         losses: its value in each class.
         labels: classes of the chunk.
     """
 
     consensus: list[RunningConsensus] = field(default_factory=list)
     cotangents: list[Tensor] = field(default_factory=list)
-    distillation: list[Tensor] = field(default_factory=list)
+    distillation: Tensor | None = None
     losses: tuple[float, ...] = ()
     labels: tuple[int, ...] = ()
 
 
-def _added(totals: Sequence[Tensor], members: Sequence[Sequence[Array]]) -> list[Tensor]:
-    """Running sums of several arrays with those of the next members, sum by sum so that each stays in the processor's cache."""
-    sums = list(totals) or [torch.zeros_like(view(part)) for part in members[0]]
-    for index, total in enumerate(sums):
-        for parts in members:
-            total.add_(view(parts[index]))
-    return sums
+def _check_labels(found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Refuse a message of another chunk of classes.
+
+    Raises:
+        RuntimeError: the classes differ; the message holds both.
+    """
+    if found != expected:
+        raise RuntimeError(f"a message is of classes {found}, but those of the chunk are {expected}")

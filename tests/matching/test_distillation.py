@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import pytest
 import torch
 from torch import Tensor
 
-from hmdc_ray.matching.distillation import Agreement
+from hmdc_ray.matching.distillation import Agreement, RunningConsensus
+from hmdc_ray.tensors import all_finite
 
 BATCH, LAYERS, TOKENS, CHANNELS = 3, 2, 5, 4
 
@@ -103,14 +105,20 @@ def test_cotangents_of_the_consensus_go_back_as_autograd_takes_them(masks: list[
         assert torch.allclose(agreement.own(member, share), gradient)
 
 
-def test_folding_members_one_by_one_is_the_consensus() -> None:
+def running_mean(agreement: Agreement, parts: list[Tensor], groups: Sequence[int]) -> Tensor:
+    running, left = RunningConsensus(agreement), list(parts)
+    for size in groups:
+        taken = [left.pop(0) for _ in range(size)]
+        running.add(taken, [all_finite(part) for part in taken])
+    assert not left
+    return running.mean()
+
+
+@pytest.mark.parametrize("groups", [(1, 1, 1), (2, 1), (3,)])
+def test_adding_members_a_few_at_a_time_is_the_consensus(groups: tuple[int, ...]) -> None:
     masks = [FULL, VECTORS, FIRST]
     agreement, parts = Agreement(masks), features(3)
-    total = None
-    for member, part in enumerate(parts):
-        total = agreement.fold(total, part, member)
-    assert total is not None
-    assert torch.equal(agreement.mean(total), agreement.consensus(parts))
+    assert torch.allclose(running_mean(agreement, parts, groups), agreement.consensus(parts), rtol=1e-14)
     for layer in range(LAYERS):
         for token in range(TOKENS):
             having = [part[:, layer, token] for part, mask_LT in zip(parts, masks, strict=True) if mask_LT[layer, token]]
@@ -123,7 +131,7 @@ def test_features_are_read_and_not_written() -> None:
     masks = [FULL, FULL, FIRST]
     parts = features(3)
     before = [part.clone() for part in parts]
-    Agreement(masks).consensus(parts)
+    running_mean(Agreement(masks), parts, (1, 2))
     assert all(torch.equal(part, kept) for part, kept in zip(parts, before, strict=True))
 
 
@@ -132,5 +140,5 @@ def test_only_features_that_are_not_finite_have_no_say(value: float, has_a_say: 
     """The square of 1e30 is not finite in float32, but the feature is."""
     good, other = (part.float() for part in features(2))
     other[1, 0, 0, 0] = value
-    consensus = Agreement([FULL, FULL]).consensus([good, other])
+    consensus = running_mean(Agreement([FULL, FULL]), [good, other], (2,))
     assert torch.equal(consensus, (good + other) / 2 if has_a_say else good)

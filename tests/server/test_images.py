@@ -37,7 +37,7 @@ def test_max_scales_each_image_and_channel_by_its_largest_entry() -> None:
     images, direction = made(normalise="max", momentum=0.0), noise(1)
     direction[0, 1, 0] *= 1e-12  # no absolute epsilon: as small as it is, it is scaled up
     direction[2, 0, 1] = 0
-    images.apply(direction)
+    images.apply(direction.clone())
     moved = (noise(0) - images.images_KICHW) / 0.1
     largest = moved.abs().amax((-2, -1))
     expected = torch.ones(SHAPE[:3])
@@ -64,6 +64,20 @@ def test_clipping_bounds_pixels_and_leaves_those_in_range_untouched() -> None:
         pixels = clipped.images_KICHW * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
         assert pixels.min() >= -1e-6 and pixels.max() <= 1 + 1e-6
         assert torch.equal(clipped.images_KICHW, torch.clamp(free.images_KICHW, low, high))
+
+
+def test_a_direction_that_is_not_finite_holds_its_class_back_with_its_momentum() -> None:
+    for normalise in ("none", "max"):
+        images = made(normalise=normalise)
+        images.apply(noise(1))
+        before, momentum = images.images_KICHW, images.momentum_KICHW
+        direction = noise(2)
+        direction[1, 0, 1, 2, 2] = torch.nan
+        assert images.apply(direction) == (1,)
+        assert torch.equal(images.images_KICHW[1], before[1]) and torch.equal(images.momentum_KICHW[1], momentum[1])
+        for label in (0, 2):
+            assert not torch.equal(images.images_KICHW[label], before[label])
+        assert images.images_KICHW.isfinite().all() and images.momentum_KICHW.isfinite().all()
 
 
 def test_without_clipping_pixels_may_leave_the_range() -> None:

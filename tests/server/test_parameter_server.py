@@ -77,11 +77,13 @@ def test_snapshots_and_states_stay_as_they_are_while_the_server_goes_on(tmp_path
         snapshot.images_KICHW[:] = 0
     server.collect(plan(1, members=1), gradients(version=1, seed=2))
     after, _ = server.apply(plan(1, members=1))
-    assert after.images_KICHW.tobytes() != images and server.state().arrays["momentum"].tobytes() != momentum
+    moved = server.state().arrays["momentum"].tobytes()
+    assert after.images_KICHW.tobytes() != images and moved != momentum
     assert (snapshot.images_KICHW.tobytes(), state.arrays["momentum"].tobytes()) == (images, momentum)
     server.restore(state, True)
     server.collect(plan(1, members=1), gradients(version=1, seed=2))
     assert server.apply(plan(1, members=1))[0].images_KICHW.tobytes() == after.images_KICHW.tobytes()
+    assert server.state().arrays["momentum"].tobytes() == moved
     assert state.arrays["images"].tobytes() == images
 
 
@@ -138,6 +140,25 @@ def test_chunks_of_classes_in_any_order_give_the_same_bits(tmp_path: Path) -> No
             server.collect(plan(), part(labels, 1), part(labels, 2))
         results.append(server.apply(plan())[0].images_KICHW)
     assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
+
+
+def test_members_taken_in_groups_of_any_size_give_the_same_bits(tmp_path: Path) -> None:
+    found = []
+    for groups in ([(0, 1, 2)], [(0,), (1, 2)], [(0,), (1,), (2,)]):
+        server = made(tmp_path, 3, balance={"mode": "ema"})
+        server.begin(0, (0, 1, 2), TAPS)
+        for group in groups:
+            server.add_features(plan(members=3), *(features(noise(*FEATURES, seed=seed)) for seed in group))
+        formed = [server.form_consensus(plan(members=3)).batches[0].tobytes()]
+        for group in groups:
+            cotangents = (Cotangents(0, (0,), (noise(*FEATURES, seed=seed),)) for seed in group)
+            server.add_cotangents(plan(members=3), *cotangents)
+        formed.append(server.form_share(plan(members=3)).batches[0].tobytes())
+        for group in groups:
+            server.add_gradients(plan(members=3), group[0], *(gradients(seed=seed, distil=True) for seed in group))
+        formed.append(server.balance_chunk(plan(members=3)).weights_KT.tobytes())
+        found.append([*formed, server.apply(plan(members=3))[0].images_KICHW.tobytes()])
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_step_without_all_classes_is_refused(tmp_path: Path) -> None:
@@ -335,6 +356,33 @@ def test_an_update_that_overflows_is_held_back_in_its_class_alone(tmp_path: Path
         after, held = server.apply(plan(version, members=1))
     assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
     assert np.isfinite(after.images_KICHW).all() and after.images_KICHW[0].tobytes() != before[0].tobytes()
+
+
+def test_a_target_beside_an_exploding_one_may_have_a_factor_beyond_float32(tmp_path: Path) -> None:
+    server = made(tmp_path, balance={"mode": "last"})
+    server.images.images_KICHW = server.images.images_KICHW.float()
+    server._direction_KICHW = server._direction_KICHW.float()
+    server.begin(0, (0, 1), ())
+    exploding, small = (np.full(SHAPE, size, np.float32) for size in (1.0, 1e-4))
+    exploding[1] = 1e36
+    server.collect(plan(), *(gradients_message((0, 1, 2), array) for array in (exploding, small)))
+    before = server.snapshot().images_KICHW
+    after, held = server.apply(plan())
+    assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
+    assert np.isfinite(after.images_KICHW).all() and (after.images_KICHW[0] != before[0]).all()
+
+
+def test_messages_of_other_classes_than_the_chunks_are_refused(tmp_path: Path) -> None:
+    server = made(tmp_path)
+    server.begin(0, (0, 1), TAPS[:2])
+    other = r"a message is of classes \(1,\), but those of the chunk are \(0,\)"
+    batch = noise(*FEATURES)
+    with pytest.raises(RuntimeError, match=other):
+        server.share(plan(), Cotangents(0, (0,), (batch,)), Cotangents(0, (1,), (batch,)))
+    with pytest.raises(RuntimeError, match=other):
+        server.collect(plan(), gradients((0,)), gradients((1,)))
+    with pytest.raises(ValueError, match="zip"):
+        server.consensus(plan(), features(batch), features(batch, batch))
 
 
 def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Path) -> None:
