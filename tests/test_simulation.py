@@ -13,7 +13,7 @@ from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.messages import Cotangents, Features, Gradients
-from jobs.simulation.measure import measured
+from jobs.simulation.measure import measured, sent
 from jobs.simulation.members import Members, Sizes
 from jobs.simulation.run import simulate
 
@@ -88,6 +88,7 @@ def test_a_simulated_step_takes_as_long_as_members_compute_and_what_is_around_it
     sizes, taps = measured(config, 16, 1, lines.append)
     assert sizes.images == (1, 3, 16, 16) and (sizes.real, sizes.synthetic) == (4, 1)
     assert all(seconds > 0 for seconds in sizes.seconds.values())
+    assert sent(config, 16, sizes.seconds) == (sizes, taps)
     waits = {"features": 0.1, "match": 0.2, "pull_back": 0.1}
     found = simulate(config, 3, 2, Sizes(**{**sizes.__dict__, "seconds": waits}), taps, lines.append)
     assert math.isclose(found.computing, 0.8)

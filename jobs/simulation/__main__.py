@@ -38,6 +38,9 @@ def simulation(
     classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 100,
     side: Annotated[int, typer.Option(min=16, help="Height and width of the images.")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a real member that are measured first.")] = 1,
+    compute: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that a member computes for a class, in place of measured ones.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
     """Run one step of pools of many members: real server, real exchange, members that only wait as long as one computes."""
@@ -45,13 +48,17 @@ def simulation(
     assignments = ["images.ipc=50", "images.formation=1", "matching.classes_per_call=5", *(set_ or [])]
     config = bench_config("digits", 1, assignments)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
-    from jobs.simulation.measure import measured
+    from jobs.simulation.measure import measured, sent
     from jobs.simulation.run import simulate, table_rows
 
     report = partial(print, flush=True)
     # In a process of its own, whose memory is not the driver's.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
-        sizes, taps = executor.submit(measured, config, side, steps, report).result()
+        if compute is None:
+            profiled = executor.submit(measured, config, side, steps, report)
+        else:
+            profiled = executor.submit(sent, config, side, {"features": 0.0, "match": compute, "pull_back": 0.0})
+        sizes, taps = profiled.result()
     report(", ".join(f"{name} {seconds:.2f} s a class" for name, seconds in sizes.seconds.items()))
     results = [simulate(config, count, classes, sizes, taps, report) for count in members or [2, 8, 64]]
     table = Table(title=f"A step, {classes} classes of {side}x{side}", title_justify="left", header_style="", box=None)

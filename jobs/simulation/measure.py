@@ -63,6 +63,22 @@ def measured(config: RunConfig, side: int, steps: int, report: Callable[[str], N
         info = open_dataset(small.data).info
         measurement = measure_one_process(small, info, steps, report).measurement
     phases = [step.phases[worker_process("first")] for step in measurement.steps]
+    seconds = {
+        exchange: median(sum(step.get(name, 0.0) for name in names) for step in phases) / CLASSES
+        for exchange, names in EXCHANGES.items()
+    }
+    return sent(config, side, seconds)
+
+
+def sent(config: RunConfig, side: int, seconds: dict[str, float]) -> tuple[Sizes, MemberTaps]:
+    """What the first member sends for a class, and its taps.
+
+    Args:
+        config: the run.
+        side: height and width of the images, in colour.
+        seconds: how long it computes for a class, by exchange.
+    """
+    member, real = config.pool.members[0], config.matching.real_batch
     network = build(member.architecture, member.options, ImageShape(3, side, side), CLASSES, Key(config.seed, "network"))
     size = common_size([network.taps])
     images = config.images
@@ -71,10 +87,7 @@ def measured(config: RunConfig, side: int, steps: int, report: Callable[[str], N
         real=real,
         synthetic=min(real, images.ipc * images.formation**2),
         features=(size.layers, size.tokens, size.channels),
-        seconds={
-            exchange: median(sum(step.get(name, 0.0) for name in names) for step in phases) / CLASSES
-            for exchange, names in EXCHANGES.items()
-        },
+        seconds=seconds,
     )
     return sizes, MemberTaps("convnet", network.taps)
 
