@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from whole_runs import tiniest
 
 from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.config import RunConfig
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.messages import Cotangents, Features, Gradients
-from jobs.simulation.measure import measured, sent
+from jobs.simulation.__main__ import main
+from jobs.simulation.measure import EXCHANGES, measured
 from jobs.simulation.members import Members, Sizes
-from jobs.simulation.run import simulate
+from jobs.simulation.run import Simulated, simulate
 
 SIZES = Sizes(images=(1, 1, 16, 16), real=3, synthetic=1, features=(2, 5, 4), seconds={})
 QUICK = {"features": 0.01, "match": 0.02, "pull_back": 0.0}
@@ -65,6 +69,23 @@ def test_messages_are_those_of_a_real_member_in_shape_and_type(tmp_path: Path) -
     assert shapes(*asyncio.run(simulated())) == shapes(features[0], nothing, cotangents, gradients)
 
 
+def test_what_a_member_computes_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command up to the pool, in this process."""
+    found: list[Sizes] = []
+
+    def noted(config: RunConfig, members: int, classes: int, sizes: Sizes, *_: object) -> Simulated:
+        found.append(sizes)
+        return Simulated(members, 1.0, 0.5, 0.1, 0.1, 1, 1, 1, 1)
+
+    monkeypatch.setattr("jobs.simulation.run.simulate", noted)
+    monkeypatch.setattr(sys, "argv", ["simulation", "--members", "2", "--compute", "0.25", "--side", "16"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert found[0].seconds.keys() == EXCHANGES.keys() and sum(found[0].seconds.values()) == 0.25
+    assert found[0].images == (50, 3, 16, 16)
+
+
 def test_a_member_does_its_calls_one_after_the_other_in_the_order_in_which_they_were_made() -> None:
     order: list[tuple[int, int]] = []
 
@@ -88,7 +109,6 @@ def test_a_simulated_step_takes_as_long_as_members_compute_and_what_is_around_it
     sizes, taps = measured(config, 16, 1, lines.append)
     assert sizes.images == (1, 3, 16, 16) and (sizes.real, sizes.synthetic) == (4, 1)
     assert all(seconds > 0 for seconds in sizes.seconds.values())
-    assert sent(config, 16, sizes.seconds) == (sizes, taps)
     waits = {"features": 0.1, "match": 0.2, "pull_back": 0.1}
     found = simulate(config, 3, 2, Sizes(**{**sizes.__dict__, "seconds": waits}), taps, lines.append)
     assert math.isclose(found.computing, 0.8)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from hmdc_ray.tensors import BLOCK, add_all, all_finite, shared, view
+from hmdc_ray.tensors import BLOCK, add_all, all_finite, shared, view, zeros
 
 
 @pytest.mark.parametrize("size", [1, 7, BLOCK, 2 * BLOCK + 3])
@@ -24,11 +25,20 @@ def test_a_sum_in_blocks_has_the_bits_of_one_addition_after_the_other(size: int,
 
 
 def test_parts_may_lie_otherwise_in_memory_and_be_read_only() -> None:
-    total, part = torch.zeros(3, 2), torch.arange(6.0).view(2, 3)
+    part = torch.arange(6.0).view(2, 3)
     array = np.ones((3, 2), np.float32)
     array.flags.writeable = False
+    total = zeros(part.T)
     add_all(total, [part.T, view(array)])
     assert torch.equal(total, part.T + 1)
+
+
+@pytest.mark.parametrize("part", [torch.zeros(2, 3), torch.zeros(1), torch.zeros(3, 4), torch.zeros(3, 2).double()])
+def test_a_part_of_another_shape_or_type_is_refused_with_both(part: Tensor) -> None:
+    with pytest.raises(
+        RuntimeError, match=r"a message holds values \(.*\) of torch.float.., but the sum is \(3, 2\) of torch.float32"
+    ):
+        add_all(torch.zeros(3, 2), [torch.zeros(3, 2), part])
 
 
 def test_what_is_shared_is_read_only() -> None:

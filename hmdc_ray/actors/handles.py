@@ -14,8 +14,11 @@ from hmdc_ray.messages import MemberTaps
 from hmdc_ray.schedule import StepPlan
 
 ADDING_CALLS = 8
-"""In how many calls at most the server takes what the members send for a chunk: each costs it half a millisecond, however many
-members it is for, and begins when the last of them has sent."""
+"""In how many calls at least the server takes what so many members or more send for a chunk: each costs it half a millisecond,
+however many members it is for, and begins when the last of them has sent."""
+
+MEMBERS_PER_CALL = 8
+"""How many at most, so that what has been sent and not yet been added stays small."""
 
 
 def _call(method: Any, *arguments: object) -> Ref:
@@ -26,7 +29,7 @@ def _call(method: Any, *arguments: object) -> Ref:
 
 def _groups(parts: Sequence[Ref]) -> list[tuple[int, Sequence[Ref]]]:
     """What members send, in groups for one call each, with the position of a group's first member."""
-    size = math.ceil(len(parts) / ADDING_CALLS)
+    size = min(math.ceil(len(parts) / ADDING_CALLS), MEMBERS_PER_CALL)
     return [(first, parts[first : first + size]) for first in range(0, len(parts), size)]
 
 

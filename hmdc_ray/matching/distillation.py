@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hmdc_ray.tensors import add_all
+from hmdc_ray.tensors import add_all, zeros
 
 
 class Agreement:
@@ -83,7 +83,7 @@ class RunningConsensus:
             finite: whether all of them are; see :func:`hmdc_ray.tensors.all_finite`.
         """
         if self._total is None:
-            self._total = torch.zeros_like(features[0])
+            self._total = zeros(features[0])
         members = range(self._members, self._members + len(features))
         usable = [member for member, is_finite in zip(members, finite, strict=True) if is_finite]
         add_all(self._total, [self._agreement.own(member, features[member - self._members]) for member in usable])

@@ -150,7 +150,9 @@ class GradientBalance:
         weights_KT, sums_KT = torch.stack(chunk.weights, dim=1), torch.stack(chunk.sums, dim=1)
         entered_KT = weights_KT > 0
         scale_K = torch.where(entered_KT[:, reference], weights_KT[:, reference], 1.0)  # that of the first is 1
-        direction = chunk.direction / scale_K.to(chunk.direction).view(-1, *[1] * (chunk.direction.dim() - 1))
+        divisor_K = scale_K.to(chunk.direction)
+        divisor_K = torch.where(divisor_K.isfinite(), divisor_K, torch.nan)  # not 0, as if nothing were to be done
+        direction = chunk.direction / divisor_K.view(-1, *[1] * (chunk.direction.dim() - 1))
         return Balanced(
             direction=direction,
             weights_KT=weights_KT / scale_K[:, None],

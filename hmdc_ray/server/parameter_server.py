@@ -33,7 +33,7 @@ from hmdc_ray.server.balance import GradientBalance
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.images import SyntheticImages
 from hmdc_ray.server.spikes import SpikeGuard
-from hmdc_ray.tensors import add_all, shared, view
+from hmdc_ray.tensors import add_all, shared, view, zeros
 
 
 class ParameterServer:
@@ -141,12 +141,12 @@ class ParameterServer:
     def add_cotangents(self, plan: StepPlan, *cotangents: Cotangents) -> None:
         """Take the next members' cotangents, in the order of the pool; they are not needed afterwards."""
         sums = self._sums
-        if not sums.cotangents:
-            sums.labels = cotangents[0].labels
-            sums.cotangents = [torch.zeros_like(view(batch)) for batch in cotangents[0].batches]
         for part in cotangents:
             check_version("a cotangent", part.version, plan.version)
-            _check_labels(part.labels, sums.labels)
+            _check_labels(part.labels, sums.labels if sums.cotangents else cotangents[0].labels)
+        if not sums.cotangents:
+            sums.labels = cotangents[0].labels
+            sums.cotangents = [zeros(view(batch)) for batch in cotangents[0].batches]
         for total, *batches in zip(sums.cotangents, *(part.batches for part in cotangents), strict=True):
             add_all(total, [view(batch) for batch in batches])
 
@@ -190,7 +190,7 @@ class ParameterServer:
         distillation = [part.distillation_KICHW for part in parts if part.distillation_KICHW is not None]
         if distillation:
             if self._sums.distillation is None:
-                self._sums.distillation = torch.zeros_like(view(distillation[0]))
+                self._sums.distillation = zeros(view(distillation[0]))
             add_all(self._sums.distillation, [view(part_KICHW) for part_KICHW in distillation])
 
     def balance_chunk(self, plan: StepPlan, *_: None) -> BalanceRecord:

@@ -39,7 +39,8 @@ def simulation(
     side: Annotated[int, typer.Option(min=16, help="Height and width of the images.")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a real member that are measured first.")] = 1,
     compute: Annotated[
-        float | None, typer.Option(min=0, help="Seconds that a member computes for a class, in place of measured ones.")
+        float | None,
+        typer.Option(min=0, help="Seconds of computation for a class, all in the second exchange; else measured."),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from parity.runs import step_plan
 
-from hmdc_ray.actors.handles import ADDING_CALLS, RemoteServer
+from hmdc_ray.actors.handles import ADDING_CALLS, MEMBERS_PER_CALL, RemoteServer
 
 PLAN = step_plan()
 
@@ -29,7 +29,9 @@ class FakeActor:
         return Method()
 
 
-@pytest.mark.parametrize(("members", "size"), [(1, 1), (ADDING_CALLS, 1), (2 * ADDING_CALLS + 1, 3), (8 * ADDING_CALLS, 8)])
+@pytest.mark.parametrize(
+    ("members", "size"), [(1, 1), (ADDING_CALLS, 1), (2 * ADDING_CALLS + 1, 3), (9 * ADDING_CALLS, MEMBERS_PER_CALL)]
+)
 def test_the_server_takes_a_few_of_many_members_in_each_call_and_all_in_order(members: int, size: int) -> None:
     actor = FakeActor()
     server = RemoteServer(actor)
@@ -46,4 +48,3 @@ def test_the_server_takes_a_few_of_many_members_in_each_call_and_all_in_order(me
             position = (first,) if call == server.collect else ()
             expected.append((add, *position, *sent[first : first + size]))
         assert actor.calls == [*expected, (form, *(f"{add} {number + 1}" for number in range(len(expected))))]
-        assert len(expected) <= ADDING_CALLS

@@ -118,7 +118,7 @@ def running_mean(agreement: Agreement, parts: list[Tensor], groups: Sequence[int
 def test_adding_members_a_few_at_a_time_is_the_consensus(groups: tuple[int, ...]) -> None:
     masks = [FULL, VECTORS, FIRST]
     agreement, parts = Agreement(masks), features(3)
-    assert torch.allclose(running_mean(agreement, parts, groups), agreement.consensus(parts), rtol=1e-14)
+    assert torch.allclose(running_mean(agreement, parts, groups), agreement.consensus(parts), rtol=1e-14, atol=1e-15)
     for layer in range(LAYERS):
         for token in range(TOKENS):
             having = [part[:, layer, token] for part, mask_LT in zip(parts, masks, strict=True) if mask_LT[layer, token]]

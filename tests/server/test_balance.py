@@ -236,3 +236,9 @@ def test_gradients_are_read_and_not_written() -> None:
     parts = [part.clone() for part in THREE]
     balance(made("sum", 3), parts)
     assert all(torch.equal(part, kept) for part, kept in zip(parts, THREE, strict=True))
+
+
+def test_a_scale_beyond_the_type_of_the_gradients_leaves_no_direction_that_could_be_taken_for_nothing_to_do() -> None:
+    gradients = [gradient(1e36).float(), gradient(1e-4).float()]
+    balanced = made("last", 2).balance(0, range(CLASSES), gradients, [1e-3, 1e-3], 1)
+    assert balanced.entered_KT.all() and not balanced.direction.isfinite().any()
