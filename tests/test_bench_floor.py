@@ -66,13 +66,13 @@ def test_rates_are_those_of_a_processor() -> None:
 
 
 def test_gradients_of_a_target_over_chunks_and_members() -> None:
-    def pulled(label: int, value: float) -> Gradients:
+    def message(label: int, value: float) -> Gradients:
         return gradients_message((label,), np.full((1, 1), float(value)), np.full((1, 1), 10.0 * value))
 
     messages: dict[tuple[str, str], list[Any]] = {
         ("a", "match"): [(None, None, None), (None, None, None)],
-        ("a", "pull_back"): [pulled(0, 1), pulled(1, 2)],
-        ("b", "match"): [(pulled(0, 3), None, None), (pulled(1, 4), None, None)],  # as without mutual distillation
+        ("a", "pull_back"): [message(0, 1), message(1, 2)],
+        ("b", "match"): [(message(0, 3), None, None), (message(1, 4), None, None)],  # as without mutual distillation
     }
     found = targets(messages)
     assert {name: array.ravel().tolist() for name, array in found.items()} == {

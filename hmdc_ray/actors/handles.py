@@ -14,11 +14,11 @@ from hmdc_ray.messages import MemberTaps
 from hmdc_ray.schedule import StepPlan
 
 ADDING_CALLS = 8
-"""In how many calls at least the server takes what so many members or more send for a chunk: each costs it half a millisecond,
-however many members it is for, and begins when the last of them has sent."""
+"""Up to so many members each have a call of their own, which need not wait for another member. More members share calls, for a
+call costs the server about half a millisecond, however many members it is for."""
 
 MEMBERS_PER_CALL = 8
-"""How many at most, so that what has been sent and not yet been added stays small."""
+"""How many share a call at most, so that what has been sent and not yet been added stays small."""
 
 
 def _call(method: Any, *arguments: object) -> Ref:

@@ -51,8 +51,8 @@ class SimulatedWorker:
         return gradients, cotangents, record
 
     def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Ref) -> Ref:
-        (pulled,) = self._call("pull_back", plan, labels, cotangents)
-        return pulled
+        (gradients,) = self._call("pull_back", plan, labels, cotangents)
+        return gradients
 
     def state(self) -> Ref:
         return ray.put(State({}))
