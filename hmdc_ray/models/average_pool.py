@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from hmdc_ray.models.plain import is_plain
 
-_DTYPES = (torch.float32, torch.float64)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 _WIDEST = 128
 """Most pixels in a line of W: every pixel is multiplied W / k times, once not by 0."""
@@ -35,17 +35,17 @@ class AveragePool(nn.AvgPool2d):
 def average_pool(maps_BCHW: Tensor, side: int) -> Tensor:
     """Means of ``side`` x ``side`` pixels, (B, C, H / side, W / side), rounded down.
 
-    By torch's kernel on other devices than the CPU, for number formats other than float32 and float64 and where torch
-    chooses the format itself (autocast), for wide maps, where the squares do not cover the map, and within
-    :func:`hmdc_ray.models.plain.plain_layers`.
+    By torch's kernel on other devices than the CPU, for number formats other than float32, float64 and bfloat16, for wide
+    maps, where the squares do not cover the map, and within :func:`hmdc_ray.models.plain.plain_layers`.
     """
     height, width = maps_BCHW.shape[-2:]
     ours = maps_BCHW.device.type == "cpu" and maps_BCHW.dtype in _DTYPES and maps_BCHW.ndim == 4
-    ours = ours and not torch.is_autocast_enabled("cpu") and not is_plain()
-    if not ours or width > _WIDEST or height % side or width % side or maps_BCHW.numel() == 0:
+    if not ours or is_plain() or width > _WIDEST or height % side or width % side or maps_BCHW.numel() == 0:
         return F.avg_pool2d(maps_BCHW, side)
     lines = maps_BCHW.reshape(-1, side * width)
-    return (lines @ _squares(side, width, maps_BCHW.dtype)).view(*maps_BCHW.shape[:2], height // side, width // side)
+    with torch.autocast("cpu", enabled=False):  # means have the format of the maps
+        means = lines @ _squares(side, width, maps_BCHW.dtype)
+    return means.view(*maps_BCHW.shape[:2], height // side, width // side)
 
 
 def _squares(side: int, width: int, dtype: torch.dtype) -> Tensor:

@@ -20,20 +20,21 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-_DTYPES = (torch.float32, torch.float64)
+_PARAMETERS = {torch.float32: torch.float32, torch.float64: torch.float64, torch.bfloat16: torch.float32}
+"""Format of weight and bias by that of the maps."""
 
 
 class InstanceNorm(nn.GroupNorm):
     """``nn.GroupNorm`` with as many groups as channels and affine weights, differentiable twice.
 
-    It is ``nn.GroupNorm`` itself on other devices than the CPU, for number formats other than float32 and float64, without a
-    bias, and for anything but images.
+    It is ``nn.GroupNorm`` itself on other devices than the CPU, for number formats other than float32, float64 and bfloat16
+    with float32 weights, without a bias, and for anything but images. Means are taken in the weights' format.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W), normalised."""
         images = input.ndim == 4 and input.device.type == "cpu"
-        if not images or input.dtype not in _DTYPES or input.dtype != self.weight.dtype or self.bias is None:
+        if not images or self.bias is None or _PARAMETERS.get(input.dtype) != self.weight.dtype:
             return super().forward(input)
         output: Tensor = _Normalise.apply(input, self.weight, self.bias, self.eps)
         return output
@@ -78,10 +79,20 @@ class _Gradients(Function):
         a, b = -r * w * gy_x, vw - r * w * v_x
         h_1, h_x = a * v_1 + b * gy_1, a * v_x + b * gy_x
         c = -r * (r * w * k + h_x)  # of x^ = r x - r mu
-        of_gy = torch.addcmul(vb - r * w * v_1 - b * r * mu, v, r * w).addcmul_(x, b * r)
-        of_x = torch.addcmul(-r * h_1 - c * r * mu, v, r * a).addcmul_(gy, r * b).addcmul_(x, c * r)
+        of_gy = _combination(vb - r * w * v_1 - b * r * mu, (v, r * w), (x, b * r))
+        of_x = _combination(-r * h_1 - c * r * mu, (v, r * a), (gy, r * b), (x, c * r))
         of_w = (r * k).sum(dim=(0, 2, 3)) * x[0, 0].numel()
         return of_gy, of_x, of_w, None, None
+
+
+def _combination(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
+    """The sum of maps (B, C, H, W), each times a coefficient (B, C, 1, 1), and of a constant, in the format of the maps."""
+    (first, coefficient), *others = terms
+    # Operation by operation: torch is slow where two operands of one have a single value for a map.
+    total = first * coefficient.to(first)
+    for maps, coefficient in others:
+        total.addcmul_(maps, coefficient.to(maps))
+    return total.add_(constant.to(total))
 
 
 def _means(g: Tensor, x: Tensor, mean_BC: Tensor, rate_BC: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,6 +103,7 @@ def _means(g: Tensor, x: Tensor, mean_BC: Tensor, rate_BC: Tensor) -> tuple[Tens
     maps, pixels = mean_BC.numel(), x[0, 0].numel()
     as_one = [tensor.reshape(1, maps, *x.shape[2:]) for tensor in (g, x)]
     statistics = [tensor.reshape(1, maps) for tensor in (mean_BC, rate_BC)]
+    weight = torch.ones_like(mean_BC).view(-1)  # whose format that of the means is
     sizes = 1, maps, pixels, maps
-    _, g_x, g_1 = torch.ops.aten.native_group_norm_backward(*as_one, *statistics, None, *sizes, [False, True, True])
+    _, g_x, g_1 = torch.ops.aten.native_group_norm_backward(*as_one, *statistics, weight, *sizes, [False, True, True])
     return (g_1 / pixels).view(*mean_BC.shape, 1, 1), (g_x / pixels).view(*mean_BC.shape, 1, 1)

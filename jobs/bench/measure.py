@@ -19,7 +19,14 @@ from hmdc_ray.records import StepRecord
 from hmdc_ray.validate import validate
 from jobs.bench.configuration import WARM_UP
 from jobs.bench.floor import Floor
-from jobs.bench.one_process import OneProcess, measure_bfloat16, measure_kmeans, measure_one_process, measure_plain
+from jobs.bench.one_process import (
+    Bfloat16Steps,
+    OneProcess,
+    measure_bfloat16,
+    measure_kmeans,
+    measure_one_process,
+    measure_plain,
+)
 from jobs.bench.process import ProcessUse, process_use
 from jobs.bench.steps import Measurement, Report, StepTimes, run_steps, worker_phases, workers_of
 from jobs.bench.targets import Agreement, compare
@@ -90,15 +97,15 @@ class AgainstPlain:
     Attributes:
         floor: of a step.
         agreement: of the gradients of the first step's targets with those of torch's own layers, by target.
-        bfloat16: likewise, in bfloat16.
-        bfloat16_seconds: of that step.
+        bfloat16: steps in bfloat16.
+        bfloat16_agreement: likewise, of those.
         kmeans: seconds in which each member chooses the real images of every class, by process.
     """
 
     floor: Floor
     agreement: Mapping[str, Agreement]
-    bfloat16: Mapping[str, Agreement]
-    bfloat16_seconds: float
+    bfloat16: Bfloat16Steps
+    bfloat16_agreement: Mapping[str, Agreement]
     kmeans: Mapping[str, float]
 
 
@@ -106,12 +113,12 @@ def measure_against_plain(bench: Bench, report: Report) -> AgainstPlain:
     """Measure what one process' steps are held against; in the same run, because machines are shared."""
     plain = measure_plain(bench.config, bench.info, report)
     floor = Floor(plain.counts, plain.seconds, (*bench.alone.rates, plain.rate), plain.bandwidth)
-    bfloat16 = measure_bfloat16(bench.config, bench.info, report)
+    bfloat16 = measure_bfloat16(bench.config, bench.info, len(bench.one_process.steps), report)
     return AgainstPlain(
         floor=floor,
         agreement=compare(bench.alone.targets, plain.targets),
-        bfloat16=compare(bfloat16.targets, plain.targets),
-        bfloat16_seconds=bfloat16.seconds,
+        bfloat16=bfloat16,
+        bfloat16_agreement=compare(bfloat16.targets, plain.targets),
         kmeans=measure_kmeans(bench.config, report),
     )
 

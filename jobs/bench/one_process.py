@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
@@ -48,31 +50,37 @@ class OneProcess:
 
 
 @dataclass(frozen=True)
-class FirstStep:
-    """The first step, computed in another way.
+class PlainStep:
+    """The first step, computed with torch's own layers.
 
     Attributes:
-        seconds: wall-clock time.
-        targets: its gradients.
-    """
-
-    seconds: float
-    targets: Targets
-
-
-@dataclass(frozen=True)
-class PlainStep(FirstStep):
-    """The first step with torch's own layers; ``seconds`` are those of the second one, which is not counted.
-
-    Attributes:
-        counts: what the step computed, by operator; with what begins an iteration, and k-means if the run chooses by it.
+        seconds: wall-clock time of the second step, which is not counted.
+        targets: gradients of the first one.
+        counts: what the first step computed, by operator; with what begins an iteration, and k-means if the run chooses by it.
         rate: floating point operations per second of a matrix product, measured before.
         bandwidth: bytes per second of a copy, measured before.
     """
 
+    seconds: float
+    targets: Targets
     counts: Mapping[str, Count]
     rate: float
     bandwidth: float
+
+
+@dataclass(frozen=True)
+class Bfloat16Steps:
+    """Steps with matrix products and convolutions in bfloat16.
+
+    Attributes:
+        seconds: wall-clock time of each, after the warm-up.
+        rates: floating point operations per second of a matrix product in bfloat16, measured after every step.
+        targets: gradients of the first step.
+    """
+
+    seconds: tuple[float, ...]
+    rates: tuple[float, ...]
+    targets: Targets
 
 
 def measure_one_process(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> OneProcess:
@@ -126,19 +134,28 @@ def measure_plain(config: RunConfig, info: DatasetInfo, report: Report) -> Plain
     return PlainStep(seconds[1], first[0], dict(operations.counts), rate, copied)
 
 
-def measure_bfloat16(config: RunConfig, info: DatasetInfo, report: Report) -> FirstStep:
-    """Measure the first step with matrix products and convolutions in bfloat16."""
-    step = measure_first(apply_overrides(config, ["matching.precision=bfloat16"]), info)
-    report(f"one process, bfloat16: {step.seconds:.2f} s")
-    return step
-
-
-def measure_first(config: RunConfig, info: DatasetInfo) -> FirstStep:
-    """Measure the first step."""
+def measure_bfloat16(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> Bfloat16Steps:
+    """Measure steps in bfloat16; arguments as those of :func:`measure_one_process`."""
     seconds: list[float] = []
+    rates: list[float] = []
+    first: list[Targets] = []
+    with _pool(apply_overrides(config, ["matching.precision=bfloat16"]), info) as pool:
+
+        def after_step(record: StepRecord) -> None:
+            seconds.append(record.metrics["seconds/step"])
+            rates.append(matrix_rate(config.cluster.threads, torch.bfloat16))
+            first.append(targets(pool.take_results()))
+            del first[1:]
+            report(f"one process, bfloat16: step {len(seconds)} of {WARM_UP + steps}, {seconds[-1]:.2f} s")
+
+        run_steps(config, info, pool, WARM_UP + steps, after_step)
+    return Bfloat16Steps(tuple(seconds[WARM_UP:]), tuple(rates), first[0])
+
+
+def run_first(config: RunConfig, info: DatasetInfo) -> None:
+    """Run the first step."""
     with _pool(config, info) as pool:
-        run_steps(config, info, pool, 1, lambda record: seconds.append(record.metrics["seconds/step"]))
-    return FirstStep(seconds[0], targets(pool.take_results()))
+        run_steps(config, info, pool, 1, lambda record: None)
 
 
 def measure_kmeans(config: RunConfig, report: Report) -> dict[str, float]:

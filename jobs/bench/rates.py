@@ -18,9 +18,9 @@ COPIED = 2**28
 REPEATS = 3
 
 
-def matrix_rate(threads: int) -> float:
-    """Floating point operations per second of a product of square matrices of float32."""
-    a, b = torch.ones(SIDE, SIDE), torch.ones(SIDE, SIDE)
+def matrix_rate(threads: int, dtype: torch.dtype = torch.float32) -> float:
+    """Floating point operations per second of a product of square matrices."""
+    a, b = torch.ones(SIDE, SIDE, dtype=dtype), torch.ones(SIDE, SIDE, dtype=dtype)
     with torch_threads(threads):
         return 2 * SIDE**3 / _least_seconds(lambda: a @ b)
 

@@ -104,9 +104,10 @@ def _floor(against: AgainstPlain, bench: Bench) -> Table:
     table.add_row(f"roofline: each operator at that rate or at {floor.bandwidth / 1e9:.1f} GB/s, s", f"{floor.roofline:.2f}")
     table.add_row(f"step with torch's own layers over floor, {floor.plain_seconds:.2f} s", f"{floor.plain_multiple:.2f}")
     row("step over floor", floor.multiples([step.seconds for step in bench.one_process.steps]), ".2f")
-    ratio = against.bfloat16_seconds / bench.one_process.seconds
     units = "has" if has_bfloat16_units() else "has no"
-    table.add_row(f"first step in bfloat16 over step; this processor {units} matrix units for it", f"{ratio:.2f}")
+    row("matrix product in bfloat16, GFLOP/s", [rate / 1e9 for rate in against.bfloat16.rates], ".0f")
+    ratios = [seconds / bench.one_process.seconds for seconds in against.bfloat16.seconds]
+    row(f"step in bfloat16 over median step; this processor {units} matrix units for it", ratios, ".2f")
     period = bench.config.matching.sampler_period
     for name, seconds in against.kmeans.items():
         kmeans = f"k-means over all images by {name}, {seconds:.1f} s every {period} steps, adds to"
@@ -121,7 +122,7 @@ def _agreement(against: AgainstPlain) -> Table:
     columns = ["target", "difference", "cosine", "bfloat16: difference", "cosine"]
     table = _table("Gradients with respect to the images, first step, against those of torch's own layers", columns)
     for name, agreement in against.agreement.items():
-        pair = (agreement, against.bfloat16[name])
+        pair = (agreement, against.bfloat16_agreement[name])
         table.add_row(name, *(cell for found in pair for cell in (f"{found.error:.1e}", f"{found.cosine:.6f}")))
     return table
 

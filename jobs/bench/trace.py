@@ -10,7 +10,7 @@ from torch.profiler import profile
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from jobs.bench.one_process import measure_first
+from jobs.bench.one_process import run_first
 
 SUFFIXES = (".json", ".json.gz")
 
@@ -39,7 +39,7 @@ def write_trace(config: RunConfig, info: DatasetInfo, file: Path, report: Callab
         report: is told the course.
     """
     with profile() as recorded:
-        measure_first(config, info)
+        run_first(config, info)
     unfinished = file.with_name(f".unfinished-{file.name}")
     recorded.export_chrome_trace(str(unfinished))
     unfinished.replace(file)

@@ -62,7 +62,7 @@ def test_a_layer_is_torchs(layer: nn.AvgPool2d) -> None:
 
 
 def test_the_product_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the layer too, and not where torch chooses the format or its own layers are asked for."""
+    """By the layer too, in the format of the maps within autocast, and not where torch's own layers are asked for."""
     calls: list[int] = []
 
     def counted(side: int, width: int, dtype: torch.dtype) -> Tensor:
@@ -75,12 +75,19 @@ def test_the_product_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     layer(maps(1, 1, 4, 4))
     assert len(calls) == 1
     with torch.autocast("cpu", torch.bfloat16):
-        assert layer(maps(1, 1, 4, 4, dtype=torch.float32)).dtype == torch.float32
+        for dtype in (torch.float32, torch.bfloat16):
+            assert layer(maps(1, 1, 4, 4, dtype=dtype)).dtype == dtype
+    assert len(calls) == 3
     with plain_layers():
         layer(maps(1, 1, 4, 4))
-    assert len(calls) == 1
+    assert len(calls) == 3
+
+
+def test_bfloat16_means_are_exact_but_for_one_rounding() -> None:
+    x = maps(4, 8, 16, 16, dtype=torch.bfloat16)
+    torch.testing.assert_close(average_pool(x, 2), F.avg_pool2d(x.double(), 2).bfloat16(), rtol=2**-8, atol=1e-6)
 
 
 def test_other_number_formats_are_left_to_torch() -> None:
-    x = maps(1, 2, 4, 4, dtype=torch.bfloat16)
+    x = maps(1, 2, 4, 4, dtype=torch.float16)
     assert torch.equal(average_pool(x, 2), F.avg_pool2d(x, 2))

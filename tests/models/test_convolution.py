@@ -19,9 +19,13 @@ GEOMETRIES: list[dict[str, Any]] = [
 ]
 
 
-def pair(**geometry: Any) -> tuple[nn.Conv2d, Convolution]:
-    """The same layer twice, torch's and ours, from 4 to 6 channels."""
-    layers = nn.Conv2d(4, 6, 3, dtype=torch.float64, **geometry), Convolution(4, 6, 3, dtype=torch.float64, **geometry)
+def pair(channels: int = 6, **geometry: Any) -> tuple[nn.Conv2d, Convolution]:
+    """The same layer twice, torch's and ours, from 4 channels."""
+    kinds: tuple[type[nn.Conv2d], type[Convolution]] = nn.Conv2d, Convolution
+    layers = (
+        kinds[0](4, channels, 3, dtype=torch.float64, **geometry),
+        kinds[1](4, channels, 3, dtype=torch.float64, **geometry),
+    )
     generator = torch.Generator().manual_seed(3)
     for parameter in layers[0].parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -50,6 +54,17 @@ def test_all_derivatives_are_torchs(geometry: dict[str, Any], with_gx: bool, wit
     torchs, ours = (derivatives(layer, with_gx, with_gw) for layer in pair(**geometry))
     for found, expected in zip(ours, torchs, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("geometry", [*GEOMETRIES[:2], {"bias": False}], ids=str)
+def test_of_few_channels_to_many_it_is_a_product(geometry: dict[str, Any]) -> None:
+    torchs, ours = pair(40, **geometry)
+    calls = Calls()
+    with calls:
+        found = derivatives(ours, True, True)
+    assert calls.parts == 0
+    for mine, expected in zip(found, derivatives(torchs, True, True), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_derivatives_agree_with_finite_differences() -> None:
@@ -121,11 +136,24 @@ def test_padding_by_name_or_with_other_than_zeros_is_torchs() -> None:
         assert torch.equal(ours(images()), torchs(images()))
 
 
-def test_the_number_format_that_torch_chooses_itself_stays() -> None:
-    layer = Convolution(4, 6, 3)
-    x = images().detach().float().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
-        y = layer(x)
-    assert y.dtype == torch.bfloat16
-    (gradient,) = torch.autograd.grad(y.float().sum(), x)
-    assert gradient.dtype == torch.float32
+@pytest.mark.parametrize("channels", [6, 40])
+def test_within_autocast_it_works_in_that_format_as_torch_does(channels: int) -> None:
+    """As near to what is exact as torch's own layer, second derivatives among them."""
+    x = images()
+
+    def second(layer: nn.Conv2d, autocast: bool) -> list[Tensor]:
+        source = x.detach().to(layer.weight).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y = layer(source)
+        assert y.dtype == (torch.bfloat16 if autocast else torch.float64)
+        gradients = torch.autograd.grad(y.to(source).square().sum(), [*layer.parameters()], create_graph=True)
+        assert all(gradient.dtype == source.dtype for gradient in gradients)
+        distance = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+        return [y, *gradients, *torch.autograd.grad(distance, source)]
+
+    torchs, ours = pair(channels)
+    exact = second(torchs, autocast=False)
+    found, plain = (second(layer.float(), autocast=True) for layer in (ours, torchs))
+    for mine, other, truth in zip(found, plain, exact, strict=True):
+        error, theirs = ((tensor.double() - truth).norm() / truth.norm() for tensor in (mine, other))
+        assert 0 < error < 1.5 * theirs

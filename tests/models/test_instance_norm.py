@@ -17,6 +17,11 @@ CHANNELS = SHAPE[1]
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def rounded(maps: torch.dtype, vectors: torch.dtype, shape: tuple[int, ...], offset: float) -> list[Tensor]:
+    """As :func:`drawn`, maps in one number format and vectors in another."""
+    return [tensor.to(maps if tensor.ndim == 4 else vectors) for tensor in drawn(shape=shape, offset=offset)]
+
+
 def drawn(dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = SHAPE, offset: float = 0.3) -> list[Tensor]:
     """Input, weight, bias; then directions for y, gx, gw and gb."""
     generator = torch.Generator().manual_seed(7)
@@ -68,6 +73,18 @@ def test_float32_is_as_exact_as_group_norm(offset: float) -> None:
     for mine, other, truth in zip(found, plain, exact, strict=True):
         error, theirs = ((tensor.double() - truth).norm() / truth.norm() for tensor in (mine, other))
         assert error < 4 * theirs + 1e-6
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+def test_bfloat16_maps_with_float32_weights_are_as_exact_as_with_group_norm(offset: float) -> None:
+    shape = (4, 8, 16, 16)
+    inputs = rounded(torch.bfloat16, torch.float32, shape, offset)
+    exact = derivatives(torchs, [tensor.double() for tensor in inputs])
+    found, plain = (derivatives(layer, inputs) for layer in (ours, torchs))
+    for mine, other, truth in zip(found, plain, exact, strict=True):
+        assert mine.dtype == other.dtype
+        error, theirs = ((tensor.double() - truth).norm() / truth.norm() for tensor in (mine, other))
+        assert error < 1.5 * theirs + 1e-6
 
 
 def test_a_gradient_through_two_layers_and_any_memory_layout() -> None:
