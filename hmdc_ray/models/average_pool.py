@@ -35,11 +35,14 @@ class AveragePool(nn.AvgPool2d):
 def average_pool(maps_BCHW: Tensor, side: int) -> Tensor:
     """Means of ``side`` x ``side`` pixels, (B, C, H / side, W / side), rounded down.
 
-    By torch's kernel on other devices than the CPU, for number formats other than float32, float64 and bfloat16, for wide
-    maps, where the squares do not cover the map, and within :func:`hmdc_ray.models.plain.plain_layers`.
+    By torch's kernel on other devices than the CPU, for number formats other than float32, float64 and bfloat16, in bfloat16
+    for sides whose square it does not divide 1 by exactly, for wide maps, where the squares do not cover the map, and within
+    :func:`hmdc_ray.models.plain.plain_layers`.
     """
     height, width = maps_BCHW.shape[-2:]
+    power_of_two = side & (side - 1) == 0
     ours = maps_BCHW.device.type == "cpu" and maps_BCHW.dtype in _DTYPES and maps_BCHW.ndim == 4
+    ours = ours and (power_of_two or maps_BCHW.dtype != torch.bfloat16)
     if not ours or is_plain() or width > _WIDEST or height % side or width % side or maps_BCHW.numel() == 0:
         return F.avg_pool2d(maps_BCHW, side)
     lines = maps_BCHW.reshape(-1, side * width)

@@ -6,14 +6,15 @@ respect to the kernels. With v, vw, vb the directions of the gradients gx, gw, g
 
     of gy: v * w + x * vw + vb,    of x: gx with vw for w,    of w: gw with v for x.
 
-Of images themselves, with their few channels, the convolution is a product of matrices, which torch differentiates without
-such waste, and which on CPUs is faster than its convolutions, that are made for many channels.
+Of few channels, as images have, the convolution is a product of matrices, which torch differentiates without such waste, and
+which on CPUs is faster than its convolutions, that are made for many channels.
 
 Shapes: B images, C channels, H x W pixels.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -33,36 +34,43 @@ class Convolution(nn.Conv2d):
     """``nn.Conv2d``, differentiable twice.
 
     It is ``nn.Conv2d`` itself where it pads other than with zeros, and for anything but batches. Within torch's autocast it
-    works in autocast's number format, as ``nn.Conv2d`` does.
+    works in autocast's number format, as ``nn.Conv2d`` does. On CPUs it is a product of matrices for at most
+    :data:`FEW_CHANNELS` channels, where a kernel has no more weights than there are kernels, and fewer than there are pixels of
+    the output: what is kept, and the gradient of the kernels for each image, is then no larger than the output.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W), convolved."""
         if isinstance(self.padding, str) or self.padding_mode != "zeros" or input.ndim != 4:
             return super().forward(input)
-        weight, bias, device = self.weight, self.bias, input.device.type
+        weight, bias, device, images = self.weight, self.bias, input.device.type, input
         if torch.is_autocast_enabled(device) and input.dtype != torch.float64:
             dtype = torch.get_autocast_dtype(device)
             input, weight, bias = input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-        if device == "cpu" and self.groups == 1 and self.in_channels <= FEW_CHANNELS and weight[0].numel() <= len(weight):
-            return self._as_product(input, weight, bias)
+        sides, weights = self._sides(input), weight[0].numel()
+        few = self.in_channels <= FEW_CHANNELS and self.groups == 1 and weights <= len(weight) and weights < math.prod(sides)
+        if few and device == "cpu":
+            return self._as_product(images, weight, bias).view(len(images), len(weight), *sides)
         geometry = list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups
         output: Tensor = _Convolve.apply(input, weight, bias, geometry)
         return output
 
-    def _as_product(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The kernels times what they see at every pixel, which takes no more memory than the output."""
-        padding, dilation, stride, kernel = self.padding, self.dilation, self.stride, self.kernel_size
-        assert not isinstance(padding, str)
-        kernels, seen = weight.flatten(1), F.unfold(input, kernel, dilation, padding, stride)
+    def _as_product(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The kernels times what they see at every pixel: (B, C, H W)."""
+        assert not isinstance(self.padding, str)
+        # In the images' own format, in which what overlapping kernels see is then also summed for their gradient.
+        seen = F.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride).to(weight.dtype)
+        kernels = weight.flatten(1)
         if bias is not None:  # times 1
             kernels, seen = torch.cat([kernels, bias[:, None]], dim=1), F.pad(seen, (0, 0, 0, 1), value=1.0)
-        # As many copies of the kernels as images: a product of one matrix with many would first transpose what is seen.
-        product = torch.bmm(kernels.expand(len(seen), -1, -1), seen)
-        geometry = zip(input.shape[2:], kernel, padding, dilation, stride, strict=True)
-        sides = [(side + 2 * pad - gap * (size - 1) - 1) // step + 1 for side, size, pad, gap, step in geometry]
-        output: Tensor = product.unflatten(2, sides)
-        return output
+        # A batch of the same kernels: where one matrix is multiplied by a batch, torch transposes the batch and copies it.
+        return torch.bmm(kernels.expand(len(seen), -1, -1), seen)
+
+    def _sides(self, images: Tensor) -> list[int]:
+        """Height and width of the output."""
+        assert not isinstance(self.padding, str)
+        sides = zip(images.shape[2:], self.kernel_size, self.padding, self.dilation, self.stride, strict=True)
+        return [(side + 2 * pad - gap * (size - 1) - 1) // step + 1 for side, size, pad, gap, step in sides]
 
 
 class _Convolve(Function):

@@ -34,7 +34,7 @@ class InstanceNorm(nn.GroupNorm):
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W), normalised."""
         images = input.ndim == 4 and input.device.type == "cpu"
-        if not images or self.bias is None or _PARAMETERS.get(input.dtype) != self.weight.dtype:
+        if not images or input.numel() == 0 or self.bias is None or _PARAMETERS.get(input.dtype) != self.weight.dtype:
             return super().forward(input)
         output: Tensor = _Normalise.apply(input, self.weight, self.bias, self.eps)
         return output
@@ -77,10 +77,12 @@ class _Gradients(Function):
         # x enters by r, where <v, gx> = w r |pixels| k, and by x^, with respect to which the derivative is h = a v + b gy.
         k = v_gy - v_1 * gy_1 - v_x * gy_x
         a, b = -r * w * gy_x, vw - r * w * v_x
-        h_1, h_x = a * v_1 + b * gy_1, a * v_x + b * gy_x
-        c = -r * (r * w * k + h_x)  # of x^ = r x - r mu
-        of_gy = _combination(vb - r * w * v_1 - b * r * mu, (v, r * w), (x, b * r))
-        of_x = _combination(-r * h_1 - c * r * mu, (v, r * a), (gy, r * b), (x, c * r))
+        c = -r * (r * w * k + a * v_x + b * gy_x)  # of x^ = r x - r mu
+        # In the format of the maps first, so that what the constants take away is what the maps add.
+        of_gy_v, of_gy_x = (r * w).to(v), (b * r).to(v)
+        of_gy = _combination(vb - of_gy_v * v_1 - of_gy_x * mu, (v, of_gy_v), (x, of_gy_x))
+        of_x_v, of_x_gy, of_x_x = (r * a).to(v), (r * b).to(v), (c * r).to(v)
+        of_x = _combination(-of_x_v * v_1 - of_x_gy * gy_1 - of_x_x * mu, (v, of_x_v), (gy, of_x_gy), (x, of_x_x))
         of_w = (r * k).sum(dim=(0, 2, 3)) * x[0, 0].numel()
         return of_gy, of_x, of_w, None, None
 
@@ -88,10 +90,10 @@ class _Gradients(Function):
 def _combination(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
     """The sum of maps (B, C, H, W), each times a coefficient (B, C, 1, 1), and of a constant, in the format of the maps."""
     (first, coefficient), *others = terms
-    # Operation by operation: torch is slow where two operands of one have a single value for a map.
-    total = first * coefficient.to(first)
+    # One operation for each: torch is slow where both coefficient and constant of one have a single value for a map.
+    total = first * coefficient
     for maps, coefficient in others:
-        total.addcmul_(maps, coefficient.to(maps))
+        total.addcmul_(maps, coefficient)
     return total.add_(constant.to(total))
 
 
@@ -103,7 +105,7 @@ def _means(g: Tensor, x: Tensor, mean_BC: Tensor, rate_BC: Tensor) -> tuple[Tens
     maps, pixels = mean_BC.numel(), x[0, 0].numel()
     as_one = [tensor.reshape(1, maps, *x.shape[2:]) for tensor in (g, x)]
     statistics = [tensor.reshape(1, maps) for tensor in (mean_BC, rate_BC)]
-    weight = torch.ones_like(mean_BC).view(-1)  # whose format that of the means is
+    weight = torch.ones_like(mean_BC).view(-1)  # its format is that of the means
     sizes = 1, maps, pixels, maps
     _, g_x, g_1 = torch.ops.aten.native_group_norm_backward(*as_one, *statistics, weight, *sizes, [False, True, True])
     return (g_1 / pixels).view(*mean_BC.shape, 1, 1), (g_x / pixels).view(*mean_BC.shape, 1, 1)

@@ -26,7 +26,7 @@ from hmdc_ray.schedule import StepPlan
 from jobs.bench.configuration import WARM_UP
 from jobs.bench.operations import Count, Operations
 from jobs.bench.process import process_use
-from jobs.bench.rates import bandwidth, matrix_rate
+from jobs.bench.rates import bandwidth, has_bfloat16_units, matrix_rate
 from jobs.bench.steps import ONE_PROCESS, Measurement, Report, StepTimes, run_steps, worker_phases, workers_of
 from jobs.bench.targets import Targets, targets
 from jobs.bench.traffic import SERVER, CountedPool
@@ -54,7 +54,7 @@ class PlainStep:
     """The first step, computed with torch's own layers.
 
     Attributes:
-        seconds: wall-clock time of the second step, which is not counted.
+        seconds: wall-clock time of the second step, whose operators are not counted.
         targets: gradients of the first one.
         counts: what the first step computed, by operator; with what begins an iteration, and k-means if the run chooses by it.
         rate: floating point operations per second of a matrix product, measured before.
@@ -135,20 +135,23 @@ def measure_plain(config: RunConfig, info: DatasetInfo, report: Report) -> Plain
 
 
 def measure_bfloat16(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> Bfloat16Steps:
-    """Measure steps in bfloat16; arguments as those of :func:`measure_one_process`."""
+    """Measure steps in bfloat16, one where the processor has no units for it and is slow; arguments as those of
+    :func:`measure_one_process`."""
+    config = apply_overrides(config, ["matching.precision=bfloat16"])
+    steps = WARM_UP + (steps if has_bfloat16_units() else 1)
     seconds: list[float] = []
     rates: list[float] = []
     first: list[Targets] = []
-    with _pool(apply_overrides(config, ["matching.precision=bfloat16"]), info) as pool:
+    with _pool(config, info) as pool:
 
         def after_step(record: StepRecord) -> None:
             seconds.append(record.metrics["seconds/step"])
             rates.append(matrix_rate(config.cluster.threads, torch.bfloat16))
             first.append(targets(pool.take_results()))
             del first[1:]
-            report(f"one process, bfloat16: step {len(seconds)} of {WARM_UP + steps}, {seconds[-1]:.2f} s")
+            report(f"one process, bfloat16: step {len(seconds)} of {steps}, {seconds[-1]:.2f} s")
 
-        run_steps(config, info, pool, WARM_UP + steps, after_step)
+        run_steps(config, info, pool, steps, after_step)
     return Bfloat16Steps(tuple(seconds[WARM_UP:]), tuple(rates), first[0])
 
 

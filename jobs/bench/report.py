@@ -107,7 +107,7 @@ def _floor(against: AgainstPlain, bench: Bench) -> Table:
     units = "has" if has_bfloat16_units() else "has no"
     row("matrix product in bfloat16, GFLOP/s", [rate / 1e9 for rate in against.bfloat16.rates], ".0f")
     ratios = [seconds / bench.one_process.seconds for seconds in against.bfloat16.seconds]
-    row(f"step in bfloat16 over median step; this processor {units} matrix units for it", ratios, ".2f")
+    row(f"step in bfloat16 over the median one in float32; this processor {units} matrix units for it", ratios, ".2f")
     period = bench.config.matching.sampler_period
     for name, seconds in against.kmeans.items():
         kmeans = f"k-means over all images by {name}, {seconds:.1f} s every {period} steps, adds to"

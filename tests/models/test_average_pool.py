@@ -83,9 +83,12 @@ def test_the_product_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(calls) == 3
 
 
-def test_bfloat16_means_are_exact_but_for_one_rounding() -> None:
-    x = maps(4, 8, 16, 16, dtype=torch.bfloat16)
-    torch.testing.assert_close(average_pool(x, 2), F.avg_pool2d(x.double(), 2).bfloat16(), rtol=2**-8, atol=1e-6)
+@pytest.mark.parametrize("side", [2, 3, 4])
+def test_bfloat16_means_are_exact_but_for_one_rounding(side: int) -> None:
+    x = maps(4, 8, 12, 12, dtype=torch.bfloat16)
+    torch.testing.assert_close(average_pool(x, side), F.avg_pool2d(x.double(), side).bfloat16(), rtol=2**-8, atol=1e-6)
+    ones = torch.ones(1, 1, 12, 12, dtype=torch.bfloat16)
+    assert (average_pool(ones, side) == 1).all()
 
 
 def test_other_number_formats_are_left_to_torch() -> None:

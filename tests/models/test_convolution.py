@@ -34,7 +34,7 @@ def pair(channels: int = 6, **geometry: Any) -> tuple[nn.Conv2d, Convolution]:
 
 
 def images(seed: int = 5) -> Tensor:
-    return torch.randn(2, 4, 8, 9, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, requires_grad=True)
+    return torch.randn(2, 4, 14, 15, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, requires_grad=True)
 
 
 def derivatives(layer: nn.Conv2d, with_gx: bool, with_gw: bool) -> list[Tensor]:
@@ -143,17 +143,23 @@ def test_within_autocast_it_works_in_that_format_as_torch_does(channels: int) ->
 
     def second(layer: nn.Conv2d, autocast: bool) -> list[Tensor]:
         source = x.detach().to(layer.weight).requires_grad_()
+        between = source * 1  # an input that is no leaf, as that of all layers but the first
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            y = layer(source)
+            y = layer(between)
         assert y.dtype == (torch.bfloat16 if autocast else torch.float64)
-        gradients = torch.autograd.grad(y.to(source).square().sum(), [*layer.parameters()], create_graph=True)
+        gradients = torch.autograd.grad(y.to(source).square().sum(), [between, *layer.parameters()], create_graph=True)
         assert all(gradient.dtype == source.dtype for gradient in gradients)
         distance = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
         return [y, *gradients, *torch.autograd.grad(distance, source)]
 
     torchs, ours = pair(channels)
     exact = second(torchs, autocast=False)
-    found, plain = (second(layer.float(), autocast=True) for layer in (ours, torchs))
+    calls = Calls(), Calls()
+    with calls[0]:
+        found = second(ours.float(), autocast=True)
+    with calls[1]:
+        plain = second(torchs.float(), autocast=True)
+    assert calls[0].parts < calls[1].parts, "the layer was torch's"
     for mine, other, truth in zip(found, plain, exact, strict=True):
         error, theirs = ((tensor.double() - truth).norm() / truth.norm() for tensor in (mine, other))
         assert 0 < error < 1.5 * theirs

@@ -17,7 +17,7 @@ from hmdc_ray.models.plain import plain_layers
 from hmdc_ray.seeding import Key
 
 SHAPE = ImageShape(3, 16, 16)
-NETWORKS = {"convnet": {"width": 16}, "lenet": {}, "vit": {"depth": 1}}
+NETWORKS = {"convnet": {"width": 32}, "lenet": {}, "vit": {"depth": 1}}
 
 
 def made(architecture: str) -> Network:

@@ -14,7 +14,7 @@ from hmdc_ray.models.network import Network
 from hmdc_ray.models.precision import matrix_dtype, set_gpu_format, storage_dtype
 from hmdc_ray.seeding import Key
 
-NETWORKS = {"convnet": {"width": 16}, "vit": {"depth": 1}, "lenet": {}}
+NETWORKS = {"convnet": {"width": 32}, "vit": {"depth": 1}, "lenet": {}}
 
 
 @pytest.fixture
