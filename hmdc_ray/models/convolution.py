@@ -6,8 +6,8 @@ respect to the kernels. With v, vw, vb the directions of the gradients gx, gw, g
 
     of gy: v * w + x * vw + vb,    of x: gx with vw for w,    of w: gw with v for x.
 
-Of few channels, as images have, the convolution is a product of matrices, which torch differentiates without such waste, and
-which on CPUs is faster than its convolutions, that are made for many channels.
+Of few channels, as images have, the convolution in bfloat16 is a product of matrices, which torch differentiates without such
+waste, and which on CPUs is faster than its convolutions, that are made for many channels.
 
 Shapes: B images, C channels, H x W pixels.
 """
@@ -34,9 +34,9 @@ class Convolution(nn.Conv2d):
     """``nn.Conv2d``, differentiable twice.
 
     It is ``nn.Conv2d`` itself where it pads other than with zeros, and for anything but batches. Within torch's autocast it
-    works in autocast's number format, as ``nn.Conv2d`` does. On CPUs it is a product of matrices for at most
-    :data:`FEW_CHANNELS` channels, where a kernel has no more weights than there are kernels, and fewer than there are pixels of
-    the output: what is kept, and the gradient of the kernels for each image, is then no larger than the output.
+    works in autocast's number format, as ``nn.Conv2d`` does. In bfloat16 on CPUs it is a product of matrices for at most
+    :data:`FEW_CHANNELS` channels if that takes no more memory. Not in float32, where the output would be rounded otherwise than
+    torch's: an activation that changes sides for it changes the gradients of images by more than 1e-4.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -47,16 +47,15 @@ class Convolution(nn.Conv2d):
         if torch.is_autocast_enabled(device) and input.dtype != torch.float64:
             dtype = torch.get_autocast_dtype(device)
             input, weight, bias = input.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-        sides, weights = self._sides(input), weight[0].numel()
-        few = self.in_channels <= FEW_CHANNELS and self.groups == 1 and weights <= len(weight) and weights < math.prod(sides)
-        if few and device == "cpu":
-            return self._as_product(images, weight, bias).view(len(images), len(weight), *sides)
+        few = self.in_channels <= FEW_CHANNELS and self.groups == 1
+        if few and device == "cpu" and weight.dtype == torch.bfloat16 and self._is_small(weight[0].numel(), input):
+            return self.as_product(images, weight, bias)
         geometry = list(self.stride), list(self.padding), list(self.dilation), False, [0, 0], self.groups
         output: Tensor = _Convolve.apply(input, weight, bias, geometry)
         return output
 
-    def _as_product(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The kernels times what they see at every pixel: (B, C, H W)."""
+    def as_product(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The kernels times what they see of the images (B, C, H, W) at every pixel, in the format of the weights."""
         assert not isinstance(self.padding, str)
         # In the images' own format, in which what overlapping kernels see is then also summed for their gradient.
         seen = F.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride).to(weight.dtype)
@@ -64,7 +63,12 @@ class Convolution(nn.Conv2d):
         if bias is not None:  # times 1
             kernels, seen = torch.cat([kernels, bias[:, None]], dim=1), F.pad(seen, (0, 0, 0, 1), value=1.0)
         # A batch of the same kernels: where one matrix is multiplied by a batch, torch transposes the batch and copies it.
-        return torch.bmm(kernels.expand(len(seen), -1, -1), seen)
+        product = torch.bmm(kernels.expand(len(seen), -1, -1), seen)
+        return product.view(len(images), len(weight), *self._sides(images))
+
+    def _is_small(self, weights: int, images: Tensor) -> bool:
+        """Whether what kernels of so many weights see, and the gradient of the kernels for an image, fits into the output."""
+        return weights <= self.out_channels and weights < math.prod(self._sides(images))
 
     def _sides(self, images: Tensor) -> list[int]:
         """Height and width of the output."""

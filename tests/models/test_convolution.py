@@ -57,8 +57,13 @@ def test_all_derivatives_are_torchs(geometry: dict[str, Any], with_gx: bool, wit
 
 
 @pytest.mark.parametrize("geometry", [*GEOMETRIES[:2], {"bias": False}], ids=str)
-def test_of_few_channels_to_many_it_is_a_product(geometry: dict[str, Any]) -> None:
+def test_all_derivatives_of_the_product_are_torchs(geometry: dict[str, Any]) -> None:
+    class Product(Convolution):
+        def forward(self, input: Tensor) -> Tensor:
+            return self.as_product(input, self.weight, self.bias)
+
     torchs, ours = pair(40, **geometry)
+    ours.__class__ = Product
     calls = Calls()
     with calls:
         found = derivatives(ours, True, True)
@@ -160,6 +165,7 @@ def test_within_autocast_it_works_in_that_format_as_torch_does(channels: int) ->
     with calls[1]:
         plain = second(torchs.float(), autocast=True)
     assert calls[0].parts < calls[1].parts, "the layer was torch's"
+    assert (calls[0].parts == 0) == (channels == 40), "of few channels to many it is a product"
     for mine, other, truth in zip(found, plain, exact, strict=True):
         error, theirs = ((tensor.double() - truth).norm() / truth.norm() for tensor in (mine, other))
         assert 0 < error < 1.5 * theirs
