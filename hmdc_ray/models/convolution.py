@@ -36,7 +36,7 @@ class Convolution(nn.Conv2d):
     It is ``nn.Conv2d`` itself where it pads other than with zeros, and for anything but batches. Within torch's autocast it
     works in autocast's number format, as ``nn.Conv2d`` does. In bfloat16 on CPUs it is a product of matrices for at most
     :data:`FEW_CHANNELS` channels if that takes no more memory. Not in float32, where the output would be rounded otherwise than
-    torch's: an activation that changes sides for it changes the gradients of images by more than 1e-4.
+    torch's: one activation that changes sides for it may change the gradients of images by more than 1e-4.
     """
 
     def forward(self, input: Tensor) -> Tensor:
