@@ -37,6 +37,13 @@ from hmdc_ray.schedule import StepPlan, plan_step, total_steps
 SERVER = "server"
 """Name of the server's state in a checkpoint."""
 
+AHEAD = 2
+"""How many chunks of classes, or batches of training, a process is given ahead of the one that it works on.
+
+With less it would wait while others finish theirs. With all at once the driver's memory would grow with classes and members,
+and what fast members send would lie about until the slow ones send theirs.
+"""
+
 
 class WorkerHandle(Protocol):
     """The calls to one pool member; see :class:`hmdc_ray.actors.worker.PoolWorker` for what each does."""
@@ -339,8 +346,13 @@ class Coordinator:
             selection = self.pool.workers[plan.chooser].choose(plan)
             for worker in workers:
                 worker.select(plan, selection)
-        balances, records = [], []
+        balances: list[Reference] = []
+        records: list[Part] = []
+        # Replicas and shards take turns: each of them has one in so many chunks.
+        replicas = max(self.config.pool.members[member].replicas for member in plan.members)
+        turns = max(self.config.cluster.server_shards, replicas)
         for labels in plan.chunks:
+            self._wait_for_all_but(AHEAD * turns, balances)
             consensus, server = None, self.pool.holder(labels)
             if self._distils(plan):
                 consensus = server.consensus(plan, *[worker.features(plan, labels, snapshot) for worker in workers])
@@ -359,14 +371,21 @@ class Coordinator:
             return self._named(plan, [worker.train_on_synthetic(plan, snapshot) for worker in workers])
         if not self._distils(plan):
             return self._named(plan, [worker.train_on_real(plan) for worker in workers])
-        records = []
+        records: list[Part] = []
         for batch in range(plan.training_batches):
+            self._wait_for_all_but(AHEAD * len(workers), [part.reference for part in records])
             consensus = self.pool.server.consensus(plan, *[worker.training_features(plan, batch) for worker in workers])
             records += self._named(plan, [worker.training_step(plan, consensus) for worker in workers])
         for batch in range(plan.training_batches):
+            self._wait_for_all_but(AHEAD * len(workers), [part.reference for part in records])
             consensus = self.pool.server.consensus(plan, *[worker.aligner_features(plan, batch) for worker in workers])
             records += self._named(plan, [worker.aligner_step(plan, consensus) for worker in workers])
         return records
+
+    def _wait_for_all_but(self, count: int, results: Sequence[Reference]) -> None:
+        """Wait until of results that come one after the other only the last ``count`` may be missing."""
+        if len(results) > count:
+            self.pool.get([results[-1 - count]])
 
     def _drawn(self, plan: StepPlan) -> list[WorkerHandle]:
         return [self.pool.workers[member] for member in plan.members]

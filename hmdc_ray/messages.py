@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hmdc_ray.memory import on_disk
+
 if TYPE_CHECKING:  # messages can be read by processes without torch
     from hmdc_ray.models.network import Tap
 
@@ -192,17 +194,23 @@ def join(parts: Sequence[Any]) -> Any:
         case Snapshot():
             for part in parts:
                 check_version("a part of the images", part.version, first.version)
-            return Snapshot(first.version, np.concatenate([part.images_KICHW for part in parts]))
+            return Snapshot(first.version, _concatenated([part.images_KICHW for part in parts]))
         case State():
             for part in parts:
                 check_version("a part of a state", part.values["version"], first.values["version"])
-            arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in first.arrays}
+            arrays = {name: _concatenated([part.arrays[name] for part in parts]) for name in first.arrays}
             return State(arrays, first.values)
         case tuple():
             return tuple(label for part in parts for label in part)
         case None:
             return None
     raise TypeError(f"no way to join {type(first).__name__}")
+
+
+def _concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays one after the other, which together may be large."""
+    first = arrays[0]
+    return np.concatenate(arrays, out=on_disk((sum(map(len, arrays)), *first.shape[1:]), first.dtype))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmdc_ray.memory import on_disk
 from hmdc_ray.messages import Array
 
 BLOCK = 2**16
@@ -33,6 +34,11 @@ def shared(tensor: Tensor) -> Array:
 def zeros(like: Tensor) -> Tensor:
     """Zeros of a tensor's shape and type that lie densely, in whatever order that tensor's values lie."""
     return torch.zeros_like(like, memory_format=torch.contiguous_format)
+
+
+def zeros_on_disk(like: Tensor) -> Tensor:
+    """As :func:`zeros`, in memory that a file stands for; see :func:`hmdc_ray.memory.on_disk`."""
+    return torch.from_numpy(on_disk(like.shape, like.numpy().dtype))
 
 
 def add_all(total: Tensor, parts: Sequence[Tensor]) -> None:

@@ -85,6 +85,8 @@ class FakePool:
         self.classes = classes
         self.faults: list[str] = []
         self.healed: list[Healed] = []
+        self.waits: list[tuple[int, str]] = []
+        """Calls made so far, and what is waited for, where it is the result of a single call."""
         self.bad: dict[int, float] = {}
         """Norm of a target's gradient by its column, where it is not finite."""
 
@@ -98,6 +100,8 @@ class FakePool:
     def get(self, references: Sequence[Any]) -> list[Any]:
         if self.faults and any(reference == self.faults[0] for reference in references):
             raise LostProcessError(f"{self.faults.pop(0)} is gone")
+        if len(references) == 1:
+            self.waits.append((len(self.log), references[0]))
         return [self._value(reference) for reference in references]
 
     def _value(self, reference: Any) -> Any:
@@ -203,6 +207,36 @@ def test_chunks_of_classes_go_through_all_exchanges_one_after_the_other() -> Non
     coordinator, pool = run_of(classes=5, matching={"classes_per_call": 2})
     ran(coordinator)
     assert pool.log == [*START, *BEGIN, *(exchange("images0") * 3), ("server", "apply")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ahead"),
+    [({}, 2), ({"cluster": {"server_shards": 3}}, 6), ({"replicas": 2}, 4)],
+    ids=["one process each", "three shards", "two replicas"],
+)
+def test_processes_are_given_two_chunks_ahead_of_the_one_that_they_work_on(settings: dict[str, Any], ahead: int) -> None:
+    members = [{"name": name, "architecture": "convnet", "replicas": settings.get("replicas", 1)} for name in "ab"]
+    cluster = settings.get("cluster", {})
+    coordinator, pool = run_of(classes=9, matching={"classes_per_call": 1}, pool={"members": members}, cluster=cluster)
+    counted = [f"collect {chunk}" for chunk in range(9)]
+    pool.server.collect = lambda plan, *_: pool.log.append(("server", "collect")) or f"server.collect.2.{counted.pop(0)}"  # type: ignore[func-returns-value, method-assign]
+    ran(coordinator)
+    waited = [(sum(call[1] == "collect" for call in pool.log[:calls]), name) for calls, name in pool.waits if "collect" in name]
+    assert waited == [(chunk, f"server.collect.2.collect {chunk - ahead - 1}") for chunk in range(ahead + 1, 9)]
+
+
+def test_members_are_given_two_batches_ahead_of_the_one_that_they_train_on() -> None:
+    coordinator, pool = run_of(schedule={"steps": 2, "training": "real", "real_images": 20, "batch": 4})
+    ran(coordinator)
+    made = [
+        ([verb for name, verb, *_ in pool.log[:calls] if name == "b" and verb.endswith("_features")], reference)
+        for calls, reference in pool.waits
+        if reference.endswith("_step")
+    ]
+    train, align = ["training_features"] * 5, ["aligner_features"] * 5
+    batches = [*((train[:count], "b.training_step") for count in (3, 4))]
+    batches += [([*train, *align[:count]], "b.training_step") for count in (0, 1, 2)]
+    assert made == [*batches, *(([*train, *align[:count]], "b.aligner_step") for count in (3, 4))]
 
 
 def test_every_step_starts_from_the_images_of_the_one_before_and_every_iteration_from_fresh_networks() -> None:

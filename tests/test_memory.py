@@ -1,12 +1,17 @@
-"""In processes of their own: the setting cannot be taken back."""
-
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from own_memory import own_bytes
+
+from hmdc_ray.memory import on_disk
 
 FAULTS = """
 import resource, sys
@@ -30,6 +35,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(mode: str) -> int:
+    """In a process of its own: the setting cannot be taken back."""
     done = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True, timeout=200)
     return int(done.stdout)
 
@@ -39,3 +45,40 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
     plain, kept = page_faults("plain"), page_faults("kept")
     assert plain > 1000
     assert kept < plain / 20
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on a disk cannot be reserved")
+def test_what_lies_on_disk_is_not_the_process_own_memory() -> None:
+    before = own_bytes()
+    array = on_disk((2**10, 2**14), np.float32)  # 64 MiB
+    assert not array.any()
+    array += 1
+    assert own_bytes() - before < 2**23
+    assert array.sum(dtype=np.float64) == 2**24
+    in_memory = array + 1
+    assert own_bytes() - before > 2**25 and in_memory[0, 0] == 2
+
+
+def test_nothing_stays_in_the_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    array = on_disk((3, 4), np.int64)
+    array[1] = 7
+    assert list(tmp_path.iterdir()) == []
+    assert array.dtype == np.int64 and array.tolist() == [[0] * 4, [7] * 4, [0] * 4]
+
+
+@pytest.mark.parametrize("failure", ["full", "no folder", "cannot reserve", "nothing to hold"])
+def test_without_room_on_the_disk_it_lies_in_memory(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if failure == "full":
+        monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    elif failure == "no folder":
+        monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    elif failure == "cannot reserve":
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    shape = (0, 3) if failure == "nothing to hold" else (5, 3)
+    array = on_disk(shape, np.float32)
+    array[:] = 2
+    assert array.shape == shape and array.dtype == np.float32 and array.sum() == 2 * array.size

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.config import ImagesConfig
-from hmdc_ray.tensors import all_finite
+from hmdc_ray.tensors import all_finite, zeros_on_disk
 
 
 class SyntheticImages:
@@ -26,7 +26,7 @@ class SyntheticImages:
 
     def __init__(self, images_KICHW: Tensor, mean: Sequence[float], std: Sequence[float], config: ImagesConfig) -> None:
         self.images_KICHW = images_KICHW
-        self.momentum_KICHW = torch.zeros_like(self.images_KICHW)
+        self.momentum_KICHW = zeros_on_disk(images_KICHW)
         self.version = 0
         self.config = config
         mean_C11, std_C11 = (torch.tensor(values).to(images_KICHW)[:, None, None] for values in (mean, std))
@@ -47,7 +47,7 @@ class SyntheticImages:
         Returns:
             The classes held back.
         """
-        images_KICHW = torch.empty_like(self.images_KICHW)
+        images_KICHW = zeros_on_disk(self.images_KICHW)
         held = []
         for label, momentum_ICHW in enumerate(direction_KICHW):  # class by class, which the processor's cache may hold
             before_ICHW, after_ICHW = self.images_KICHW[label], images_KICHW[label]

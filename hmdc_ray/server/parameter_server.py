@@ -33,7 +33,7 @@ from hmdc_ray.server.balance import GradientBalance
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.images import SyntheticImages
 from hmdc_ray.server.spikes import SpikeGuard
-from hmdc_ray.tensors import add_all, shared, view, zeros
+from hmdc_ray.tensors import add_all, shared, view, zeros, zeros_on_disk
 
 
 class ParameterServer:
@@ -81,7 +81,7 @@ class ParameterServer:
         self.identity = identity
         self.first = first
         self.agreement: Agreement | None = None
-        self._direction_KICHW = torch.empty_like(self.images.images_KICHW)
+        self._direction_KICHW = zeros_on_disk(self.images.images_KICHW)
         self._collected: set[int] = set()
         self._sums = _Sums()
 
@@ -233,7 +233,7 @@ class ParameterServer:
         missing = len(self._direction_KICHW) - len(self._collected)
         if missing:
             raise RuntimeError(f"step {plan.version} has no gradient for {missing} of {len(self._direction_KICHW)} classes")
-        direction_KICHW, self._direction_KICHW = self._direction_KICHW, torch.empty_like(self._direction_KICHW)
+        direction_KICHW, self._direction_KICHW = self._direction_KICHW, zeros_on_disk(self._direction_KICHW)
         held = self.images.apply(direction_KICHW)
         self._collected.clear()
         return self.snapshot(), tuple(self.first + row for row in held)

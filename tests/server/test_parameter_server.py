@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from own_memory import own_bytes
 from parity.runs import gradients_message, step_plan
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
 from hmdc_ray.matching.sizes import gradient_sizes
+from hmdc_ray.memory import on_disk
 from hmdc_ray.messages import BalanceRecord, Cotangents, Features, Gradients, MemberTaps, Snapshot, State
 from hmdc_ray.models import Tap
 from hmdc_ray.schedule import StepPlan
@@ -394,3 +397,34 @@ def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Pat
     expected = (parts[1] + parts[2]) / 2
     expected[:, :, 1:] = parts[2][:, :, 1:]
     assert np.allclose(consensus, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on a disk cannot be reserved")
+def test_images_and_momentum_are_not_the_servers_own_memory(tmp_path: Path) -> None:
+    of_class = (8, 3, 128, 128)
+
+    def stepped(classes: int) -> ParameterServer:
+        server = ParameterServer(
+            initial_KICHW=on_disk((classes, *of_class), np.float32),
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            images=ImagesConfig(),
+            balance=BalanceConfig(),
+            loss_weights=[1.0],
+            main=0,
+            threads=1,
+            checkpoints=CheckpointFolder(tmp_path),
+            identity={},
+        )
+        server.begin(0, (0,), ())
+        for label in range(classes):
+            gradient = noise(1, *of_class, seed=label).astype(np.float32)
+            server.collect(plan(members=1), gradients_message((label,), gradient, None))
+        server.apply(plan(members=1))
+        return server
+
+    stepped(1)  # what torch keeps for itself
+    before = own_bytes()
+    server = stepped(24)  # 36 MiB of images, and as much momentum
+    assert own_bytes() - before < 2**23
+    assert server.images.version == 1 and server.state().arrays["momentum"].any()
