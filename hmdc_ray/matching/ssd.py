@@ -105,7 +105,10 @@ class Aligner(nn.Module):
         return scores.softmax(dim=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Align features given in tap order: (B, L, T, D). Tokens that the member lacks are 0 (see :func:`token_mask`)."""
+        """Align features given in tap order: (B, L, T, D), in the format of the aligner's weights.
+
+        Tokens that the member lacks are 0 (see :func:`token_mask`).
+        """
         parts = [self._align(*row) for row in zip(features, self.taps, self.affine, strict=True)]
         semantic_BSD = torch.stack([semantic for semantic, _ in parts], dim=1)
         spatial_BSTD = torch.stack([self._tokens(semantic, spatial) for semantic, spatial in parts], dim=1)
@@ -118,19 +121,27 @@ class Aligner(nn.Module):
         return torch.cat([semantic_BSD[:, :, None], spatial_BSTD], dim=2)
 
     def _align(self, feature: Tensor, tap: Tap, affine: nn.Module) -> tuple[Tensor, Tensor | None]:
-        semantic, spatial = decompose(feature, tap)
+        dtype, side = next(affine.parameters()).dtype, self._side(tap)
+        if side:
+            tokens_BTD = affine(average_pool(feature, side).to(dtype).flatten(2).transpose(1, 2))
+            return tokens_BTD.mean(dim=1), tokens_BTD  # what is linear may come before the mean or after it
+        semantic, spatial = decompose(feature.to(dtype), tap)
         if spatial is None:
             return affine(semantic), None
         return affine(semantic), affine(self._resized(spatial).flatten(2).transpose(1, 2))
+
+    def _side(self, tap: Tap) -> int:
+        """Side of the squares that cover a tap's map and become its tokens by averaging; 0 if there are none."""
+        if tap.kind != "map" or self.resize != "adaptive":
+            return 0
+        side = tap.width // self.size.width
+        return side if (tap.height, tap.width) == (side * self.size.height, side * self.size.width) else 0
 
     def _resized(self, spatial_Bchw: Tensor) -> Tensor:
         target = (self.size.height, self.size.width)
         if spatial_Bchw.shape[-2:] == target:
             return spatial_Bchw
         if self.resize == "adaptive":
-            side = spatial_Bchw.shape[-1] // target[1]
-            if spatial_Bchw.shape[-2:] == (side * target[0], side * target[1]):
-                return average_pool(spatial_Bchw, side)
             return F.adaptive_avg_pool2d(spatial_Bchw, target)
         return F.interpolate(spatial_Bchw, size=target, mode="bilinear", align_corners=True)
 

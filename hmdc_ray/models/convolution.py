@@ -57,7 +57,10 @@ class Convolution(nn.Conv2d):
     def as_product(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The kernels times what they see of the images (B, C, H, W) at every pixel, in the format of the weights."""
         assert not isinstance(self.padding, str)
-        # In the images' own format, in which what overlapping kernels see is then also summed for their gradient.
+        if (
+            not images.requires_grad
+        ):  # else in their own format, in which their gradient is then summed over overlapping kernels
+            images = images.to(weight.dtype)
         seen = F.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride).to(weight.dtype)
         kernels = weight.flatten(1)
         if bias is not None:  # times 1

@@ -52,7 +52,7 @@ class Observation:
 
     Attributes:
         logits_BK: class scores before softmax.
-        features: outputs of the taps, in the order of ``Network.taps``, as the modules gave them.
+        features: outputs of the taps, in the order of ``Network.taps``, as the modules gave them, also in their number format.
         embedding_BD: input of the classifier.
     """
 
@@ -75,7 +75,7 @@ class Network(nn.Module):
         classes: number K of logits.
         architecture: what :func:`hmdc_ray.models.registry.build` was asked for; empty for a network made in another way.
         options: likewise.
-        matrix_dtype: format of torch's autocast; None: none. What comes out has the format of the images.
+        matrix_dtype: format of torch's autocast; None: none. Logits and embedding have the format of the images all the same.
 
     Raises:
         InputError: the module does not admit the images, or its taps, classifier or logits are not as declared.
@@ -121,7 +121,7 @@ class Network(nn.Module):
         embedding_BD = inputs[self._classifier].to(images_BCHW.dtype)
         if embedding_BD.ndim > 2:
             embedding_BD = embedding_BD.flatten(1)
-        return Observation(logits_BK, tuple(outputs[tap.module].to(images_BCHW.dtype) for tap in self.taps), embedding_BD)
+        return Observation(logits_BK, tuple(outputs[tap.module] for tap in self.taps), embedding_BD)
 
     def _capture(self, images_BCHW: Tensor, taps: tuple[str, ...]) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
         """Logits, outputs of the modules ``taps``, and input of the classifier; modules not called are missing."""

@@ -128,6 +128,31 @@ def test_one_affine_map_serves_both_parts_of_a_tap(resize: Resize) -> None:
         assert torch.allclose(aligned[:, layer, 1 + 2 * 1 + 0], affine(small[:, :, 1, 0]), atol=1e-6)
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_where_squares_cover_a_map_its_mean_is_that_of_the_squares(side: int) -> None:
+    tap, size = map_tap(5, 2 * side, 4 * side), CommonSize(layers=1, height=2, width=4, channels=3)
+    made = aligner([tap], size).double()
+    x = feature(tap).double().requires_grad_()
+    tokens = F.avg_pool2d(x, side).flatten(2).transpose(1, 2)
+    expected = made.affine[0](torch.cat([x.mean((2, 3))[:, None], tokens], dim=1))
+    aligned = made([x])[:, 0]
+    assert torch.allclose(aligned, expected, rtol=1e-12, atol=1e-12)
+    direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2)).double()
+    found, wanted = (torch.autograd.grad((part * direction).sum(), x, retain_graph=True)[0] for part in (aligned, expected))
+    assert torch.allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("resize", ["adaptive", "bilinear"])
+@pytest.mark.parametrize("tap", [MAP, TOKENS, VECTOR, map_tap(6, 8, 8)], ids=lambda tap: f"{tap.kind} {tap.height}x{tap.width}")
+def test_features_in_bfloat16_are_aligned_in_the_format_of_the_weights(tap: Tap, resize: Resize) -> None:
+    made = aligner([tap], CommonSize(1, 2, 2, 4), resize)
+    rounded = feature(tap).bfloat16()
+    aligned = made([rounded])
+    assert aligned.dtype == torch.float32
+    # What is averaged in bfloat16 is rounded once more, by at most one part in 256.
+    assert torch.allclose(aligned, made([rounded.float()]), rtol=0, atol=0.01)
+
+
 def test_vector_taps_give_no_spatial_token_and_no_weight_in_a_mixture() -> None:
     size = CommonSize(layers=1, height=2, width=2, channels=4)
     assert not aligner([VECTOR], size)([feature(VECTOR)])[:, :, 1:].any()
