@@ -352,7 +352,7 @@ class Coordinator:
         replicas = max(self.config.pool.members[member].replicas for member in plan.members)
         turns = max(self.config.cluster.server_shards, replicas)
         for labels in plan.chunks:
-            self._wait_for_all_but(AHEAD * turns, balances)
+            self._keep_pace(AHEAD * turns, [[balance] for balance in balances])
             consensus, server = None, self.pool.holder(labels)
             if self._distils(plan):
                 consensus = server.consensus(plan, *[worker.features(plan, labels, snapshot) for worker in workers])
@@ -371,21 +371,22 @@ class Coordinator:
             return self._named(plan, [worker.train_on_synthetic(plan, snapshot) for worker in workers])
         if not self._distils(plan):
             return self._named(plan, [worker.train_on_real(plan) for worker in workers])
-        records: list[Part] = []
+        batches: list[list[Reference]] = []
         for batch in range(plan.training_batches):
-            self._wait_for_all_but(AHEAD * len(workers), [part.reference for part in records])
+            self._keep_pace(AHEAD, batches)
             consensus = self.pool.server.consensus(plan, *[worker.training_features(plan, batch) for worker in workers])
-            records += self._named(plan, [worker.training_step(plan, consensus) for worker in workers])
+            batches.append([worker.training_step(plan, consensus) for worker in workers])
         for batch in range(plan.training_batches):
-            self._wait_for_all_but(AHEAD * len(workers), [part.reference for part in records])
+            self._keep_pace(AHEAD, batches)
             consensus = self.pool.server.consensus(plan, *[worker.aligner_features(plan, batch) for worker in workers])
-            records += self._named(plan, [worker.aligner_step(plan, consensus) for worker in workers])
-        return records
+            batches.append([worker.aligner_step(plan, consensus) for worker in workers])
+        return [part for steps in batches for part in self._named(plan, steps)]
 
-    def _wait_for_all_but(self, count: int, results: Sequence[Reference]) -> None:
-        """Wait until of results that come one after the other only the last ``count`` may be missing."""
-        if len(results) > count:
-            self.pool.get([results[-1 - count]])
+    def _keep_pace(self, ahead: int, rounds: Sequence[Sequence[Reference]]) -> None:
+        """Wait for the results of a round of calls before there are more than ``ahead`` rounds after it. Of replicas, which do
+        the same in training, the first one's count."""
+        if len(rounds) > ahead:
+            self.pool.get(rounds[-1 - ahead])
 
     def _drawn(self, plan: StepPlan) -> list[WorkerHandle]:
         return [self.pool.workers[member] for member in plan.members]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,8 +86,8 @@ class FakePool:
         self.classes = classes
         self.faults: list[str] = []
         self.healed: list[Healed] = []
-        self.waits: list[tuple[int, str]] = []
-        """Calls made so far, and what is waited for, where it is the result of a single call."""
+        self.waits: list[tuple[int, list[Any]]] = []
+        """Calls made so far, and what is waited for."""
         self.bad: dict[int, float] = {}
         """Norm of a target's gradient by its column, where it is not finite."""
 
@@ -100,8 +101,7 @@ class FakePool:
     def get(self, references: Sequence[Any]) -> list[Any]:
         if self.faults and any(reference == self.faults[0] for reference in references):
             raise LostProcessError(f"{self.faults.pop(0)} is gone")
-        if len(references) == 1:
-            self.waits.append((len(self.log), references[0]))
+        self.waits.append((len(self.log), list(references)))
         return [self._value(reference) for reference in references]
 
     def _value(self, reference: Any) -> Any:
@@ -111,7 +111,7 @@ class FakePool:
             return Health().state()
         if reference == "applied":
             return ()
-        worker, _, verb = reference.partition(".")
+        worker, _, verb = reference.partition(" ")[0].partition(".")
         if verb == "begin":
             return MemberTaps(worker, (), {"norm": "batch"} if worker == "b" else {})
         if reference.startswith("server.collect"):
@@ -218,25 +218,37 @@ def test_processes_are_given_two_chunks_ahead_of_the_one_that_they_work_on(setti
     members = [{"name": name, "architecture": "convnet", "replicas": settings.get("replicas", 1)} for name in "ab"]
     cluster = settings.get("cluster", {})
     coordinator, pool = run_of(classes=9, matching={"classes_per_call": 1}, pool={"members": members}, cluster=cluster)
-    counted = [f"collect {chunk}" for chunk in range(9)]
-    pool.server.collect = lambda plan, *_: pool.log.append(("server", "collect")) or f"server.collect.2.{counted.pop(0)}"  # type: ignore[func-returns-value, method-assign]
+    number_results(pool, [pool.server], "collect")
     ran(coordinator)
-    waited = [(sum(call[1] == "collect" for call in pool.log[:calls]), name) for calls, name in pool.waits if "collect" in name]
-    assert waited == [(chunk, f"server.collect.2.collect {chunk - ahead - 1}") for chunk in range(ahead + 1, 9)]
+    waited = [(calls.count("collect"), waited) for calls, waited in waits(pool, "server", ".collect")]
+    assert waited == [(chunk, [f"server.collect.2 {chunk - ahead - 1}"]) for chunk in range(ahead + 1, 9)]
 
 
 def test_members_are_given_two_batches_ahead_of_the_one_that_they_train_on() -> None:
     coordinator, pool = run_of(schedule={"steps": 2, "training": "real", "real_images": 20, "batch": 4})
+    number_results(pool, pool.workers, "training_step", "aligner_step")
     ran(coordinator)
-    made = [
-        ([verb for name, verb, *_ in pool.log[:calls] if name == "b" and verb.endswith("_features")], reference)
-        for calls, reference in pool.waits
-        if reference.endswith("_step")
-    ]
-    train, align = ["training_features"] * 5, ["aligner_features"] * 5
-    batches = [*((train[:count], "b.training_step") for count in (3, 4))]
-    batches += [([*train, *align[:count]], "b.training_step") for count in (0, 1, 2)]
-    assert made == [*batches, *(([*train, *align[:count]], "b.aligner_step") for count in (3, 4))]
+    given = [(sum(call.endswith("_step") for call in calls), waited) for calls, waited in waits(pool, "b", "_step ")]
+    steps = [*(f"training_step {batch}" for batch in range(5)), *(f"aligner_step {batch}" for batch in range(5))]
+    assert given == [(batch, [f"a.{steps[batch - 3]}", f"b.{steps[batch - 3]}"]) for batch in range(3, 10)]
+
+
+def number_results(pool: FakePool, handles: Sequence[FakeWorker], *verbs: str) -> None:
+    """Let the results of these calls be told from each other."""
+
+    def numbered(call: Any) -> Any:
+        counter = itertools.count()
+        return lambda *arguments: f"{call(*arguments)} {next(counter)}"
+
+    for handle in handles:
+        for verb in verbs:
+            setattr(handle, verb, numbered(getattr(handle, verb)))
+
+
+def waits(pool: FakePool, name: str, awaited: str) -> list[tuple[list[str], list[str]]]:
+    """The calls to ``name`` before each wait for a round of results named so, and those results."""
+    rounds = [(calls, waited) for calls, waited in pool.waits if 0 < len(waited) < 3 and awaited in waited[0]]
+    return [([verb for called, verb, *_ in pool.log[:calls] if called == name], waited) for calls, waited in rounds]
 
 
 def test_every_step_starts_from_the_images_of_the_one_before_and_every_iteration_from_fresh_networks() -> None:

@@ -48,7 +48,8 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on a disk cannot be reserved")
-def test_what_lies_on_disk_is_not_the_process_own_memory() -> None:
+def test_what_lies_on_disk_is_not_the_process_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmdc_ray.memory.SPARE", 0.0)
     before = own_bytes()
     array = on_disk((2**10, 2**14), np.float32)  # 64 MiB
     assert not array.any()
@@ -59,26 +60,40 @@ def test_what_lies_on_disk_is_not_the_process_own_memory() -> None:
     assert own_bytes() - before > 2**25 and in_memory[0, 0] == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on a disk cannot be reserved")
 def test_nothing_stays_in_the_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("hmdc_ray.memory.SPARE", 0.0)
     array = on_disk((3, 4), np.int64)
     array[1] = 7
     assert list(tmp_path.iterdir()) == []
+    assert isinstance(array.base, np.memmap)
     assert array.dtype == np.int64 and array.tolist() == [[0] * 4, [7] * 4, [0] * 4]
 
 
-@pytest.mark.parametrize("failure", ["full", "no folder", "cannot reserve", "nothing to hold"])
+def test_room_on_the_disk_is_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmdc_ray.memory.SPARE", 0.0)
+    reserved = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda *arguments: reserved.append(arguments[1:]), raising=False)
+    on_disk((3, 4), np.int64)
+    assert reserved == [(0, 96)]
+
+
+@pytest.mark.parametrize("failure", ["full", "nearly full", "no folder", "cannot reserve", "nothing to hold"])
 def test_without_room_on_the_disk_it_lies_in_memory(failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     if failure == "full":
         monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    elif failure == "nearly full":
+        monkeypatch.setattr("hmdc_ray.memory.SPARE", 1.0)
     elif failure == "no folder":
         monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
     elif failure == "cannot reserve":
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     shape = (0, 3) if failure == "nothing to hold" else (5, 3)
     array = on_disk(shape, np.float32)
+    assert array.base is None, "a file stands for it"
     array[:] = 2
     assert array.shape == shape and array.dtype == np.float32 and array.sum() == 2 * array.size

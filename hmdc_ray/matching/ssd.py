@@ -121,21 +121,24 @@ class Aligner(nn.Module):
         return torch.cat([semantic_BSD[:, :, None], spatial_BSTD], dim=2)
 
     def _align(self, feature: Tensor, tap: Tap, affine: nn.Module) -> tuple[Tensor, Tensor | None]:
-        dtype, side = next(affine.parameters()).dtype, self._side(tap)
+        dtype, side = next(affine.parameters()).dtype, self._side(feature) if tap.kind == "map" else 0
         if side:
-            tokens_BTD = affine(average_pool(feature, side).to(dtype).flatten(2).transpose(1, 2))
-            return tokens_BTD.mean(dim=1), tokens_BTD  # what is linear may come before the mean or after it
+            # No pass over the whole map but this one: the mean of its squares' means is its own mean, and affine maps and
+            # means, whose weights sum to 1, may change places.
+            pooled = average_pool(feature, side) if side > 1 else feature
+            tokens_BTD = affine(pooled.to(dtype).flatten(2).transpose(1, 2))
+            return tokens_BTD.mean(dim=1), tokens_BTD
         semantic, spatial = decompose(feature.to(dtype), tap)
         if spatial is None:
             return affine(semantic), None
         return affine(semantic), affine(self._resized(spatial).flatten(2).transpose(1, 2))
 
-    def _side(self, tap: Tap) -> int:
-        """Side of the squares that cover a tap's map and become its tokens by averaging; 0 if there are none."""
-        if tap.kind != "map" or self.resize != "adaptive":
-            return 0
-        side = tap.width // self.size.width
-        return side if (tap.height, tap.width) == (side * self.size.height, side * self.size.width) else 0
+    def _side(self, map_Bchw: Tensor) -> int:
+        """Side of the squares that cover a map and become its tokens by averaging; 0 if there are none."""
+        height, width = map_Bchw.shape[-2:]
+        side = width // self.size.width
+        covered = (height, width) == (side * self.size.height, side * self.size.width)
+        return side if covered and self.resize == "adaptive" else 0
 
     def _resized(self, spatial_Bchw: Tensor) -> Tensor:
         target = (self.size.height, self.size.width)

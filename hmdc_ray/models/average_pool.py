@@ -39,8 +39,6 @@ def average_pool(maps_BCHW: Tensor, side: int) -> Tensor:
     for sides whose square it does not divide 1 by exactly, for wide maps, where the squares do not cover the map, and within
     :func:`hmdc_ray.models.plain.plain_layers`.
     """
-    if side == 1:
-        return maps_BCHW
     height, width = maps_BCHW.shape[-2:]
     power_of_two = side & (side - 1) == 0
     ours = maps_BCHW.device.type == "cpu" and maps_BCHW.dtype in _DTYPES and maps_BCHW.ndim == 4

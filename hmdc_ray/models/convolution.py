@@ -57,9 +57,8 @@ class Convolution(nn.Conv2d):
     def as_product(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The kernels times what they see of the images (B, C, H, W) at every pixel, in the format of the weights."""
         assert not isinstance(self.padding, str)
-        if (
-            not images.requires_grad
-        ):  # else in their own format, in which their gradient is then summed over overlapping kernels
+        # Images with a gradient stay in their own format, in which it is then summed over overlapping kernels.
+        if not images.requires_grad:
             images = images.to(weight.dtype)
         seen = F.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride).to(weight.dtype)
         kernels = weight.flatten(1)

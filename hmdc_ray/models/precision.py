@@ -1,6 +1,6 @@
 """Number formats. ``bfloat16`` is torch's autocast within a network while images are matched: matrix products, convolutions,
-and what follows them up to the next operation that torch keeps in float32. Images, weights, their gradients, aligners and
-losses are in float32, as they are for ``tf32``.
+and what follows them up to the next operation that torch keeps in float32; features are averaged over squares in the format
+that they come in. Images, weights, their gradients, the affine maps of aligners, and losses are in float32, as for ``tf32``.
 """
 
 from __future__ import annotations

@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from hmdc_ray.config import ScheduleConfig
 from hmdc_ray.errors import InputError
@@ -92,11 +95,11 @@ class CheckpointFolder:
         """
         arrays = {f"{owner}/{name}": array for owner, state in states.items() for name, array in state.arrays.items()}
         values = {owner: state.values for owner, state in states.items()}
-        # A single entry: the library writes several in no fixed order, and the same states must give the same bytes.
-        data = safetensors.numpy.save(arrays, metadata={"values": json.dumps(values)})
         stem = _stem(version)
-        manifest = Manifest(version, stem + _TENSORS, hashlib.sha256(data).hexdigest(), identity)
         known = stem + _MANIFEST in self.storage.names()
+        # A single entry: the library writes several in no fixed order, and the same states must give the same bytes.
+        data = _serialised(arrays, {"values": json.dumps(values)})
+        manifest = Manifest(version, stem + _TENSORS, hashlib.sha256(data).hexdigest(), identity)
         self.storage.write(stem + _TENSORS, data)
         try:
             self.storage.write(stem + _MANIFEST, manifest.to_bytes())
@@ -248,6 +251,17 @@ class TolerantSaves:
             return error
         self.failures = 0
         return None
+
+
+def _serialised(arrays: dict[str, NDArray[np.generic]], metadata: dict[str, str]) -> bytes | memoryview:
+    """A file of tensors: on the disk, mapped into memory, or in memory where the folder for temporary files has no room."""
+    try:
+        with NamedTemporaryFile() as file:  # which the mapping keeps
+            safetensors.numpy.save_file(arrays, file.name, metadata=metadata)
+            return np.memmap(file.name, np.uint8, "r").data
+    except (OSError, safetensors.SafetensorError):
+        data: bytes = safetensors.numpy.save(arrays, metadata=metadata)
+        return data
 
 
 def _stem(version: int) -> str:

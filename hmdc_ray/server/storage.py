@@ -29,7 +29,7 @@ class Storage(Protocol):
     def read(self, name: str) -> bytes:
         """Content of a file."""
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a whole file; the folder is made when it is missing."""
 
     def remove(self, name: str) -> None:
@@ -72,7 +72,7 @@ class LocalStorage:
         with _named(self.place(name), "read"):
             return (self.path / name).read_bytes()
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a whole file, or leave what was there."""
         write_atomically(self.path / name, data)
 
@@ -117,7 +117,7 @@ class ArrowStorage:
             data: bytes = stream.read()
         return data
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | memoryview) -> None:
         """Write a whole file; where the file system does not see to it that it is whole, a checksum must."""
         with _named(self.place(name), "written"):
             self.system.create_dir(self.path, recursive=True)

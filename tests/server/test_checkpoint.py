@@ -56,6 +56,14 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path) -> None:
             assert found.dtype == array.dtype and found.shape == array.shape and found.tobytes() == array.tobytes()
 
 
+def test_without_room_for_temporary_files_the_same_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path / "first", 7)
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    saved(tmp_path / "second", 7)
+    first, second = (sorted(files(tmp_path / name).iterdir()) for name in ("first", "second"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second] and len(first) == 2
+
+
 def test_the_manifest_names_what_it_is_of(tmp_path: Path) -> None:
     latest = saved(tmp_path, 3, 12).latest()
     assert latest is not None

@@ -400,7 +400,8 @@ def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Pat
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on a disk cannot be reserved")
-def test_images_and_momentum_are_not_the_servers_own_memory(tmp_path: Path) -> None:
+def test_images_and_momentum_are_not_the_servers_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmdc_ray.memory.SPARE", 0.0)
     of_class = (8, 3, 128, 128)
 
     def stepped(classes: int) -> ParameterServer:
@@ -421,6 +422,7 @@ def test_images_and_momentum_are_not_the_servers_own_memory(tmp_path: Path) -> N
             gradient = noise(1, *of_class, seed=label).astype(np.float32)
             server.collect(plan(members=1), gradients_message((label,), gradient, None))
         server.apply(plan(members=1))
+        server.save(1, ("server",), server.state())
         return server
 
     stepped(1)  # what torch keeps for itself
