@@ -56,17 +56,28 @@ class Convolution(nn.Conv2d):
 
     def as_product(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The kernels times what they see of the images (B, C, H, W) at every pixel, in the format of the weights."""
-        assert not isinstance(self.padding, str)
-        # Images with a gradient stay in their own format, in which it is then summed over overlapping kernels.
-        if not images.requires_grad:
-            images = images.to(weight.dtype)
-        seen = F.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride).to(weight.dtype)
-        kernels = weight.flatten(1)
-        if bias is not None:  # times 1
-            kernels, seen = torch.cat([kernels, bias[:, None]], dim=1), F.pad(seen, (0, 0, 0, 1), value=1.0)
+        kernels = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)
+        seen = self._seen(images, weight.dtype, with_bias=bias is not None)
         # A batch of the same kernels: where one matrix is multiplied by a batch, torch transposes the batch and copies it.
         product = torch.bmm(kernels.expand(len(seen), -1, -1), seen)
         return product.view(len(images), len(weight), *self._sides(images))
+
+    def _seen(self, images: Tensor, dtype: torch.dtype, with_bias: bool) -> Tensor:
+        """What a kernel sees at every pixel, (B, weights, pixels), and with a bias a row of ones, which it is multiplied by."""
+        assert not isinstance(self.padding, str)
+        if images.requires_grad:  # stay in their own format, in which their gradient is summed over overlapping kernels
+            seen = F.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride).to(dtype)
+            return F.pad(seen, (0, 0, 0, 1), value=1.0) if with_bias else seen
+        height, width = self.padding
+        views = F.pad(images.to(dtype), (width, width, height, height))
+        for dim, size, gap, step in zip((2, 3), self.kernel_size, self.dilation, self.stride, strict=True):
+            views = views.unfold(dim, gap * (size - 1) + 1, step)[..., ::gap]
+        views = views.permute(0, 1, 4, 5, 2, 3)  # one copy, several times as fast as torch's unfold and pad
+        weights, pixels = math.prod(views.shape[1:4]), math.prod(views.shape[4:])
+        seen = views.new_empty(len(images), weights + with_bias, pixels)
+        seen[:, :weights].view(views.shape).copy_(views)
+        seen[:, weights:] = 1
+        return seen
 
     def _is_small(self, weights: int, images: Tensor) -> bool:
         """Whether what kernels of so many weights see, and the gradient of the kernels for an image, fits into the output."""

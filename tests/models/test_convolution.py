@@ -72,6 +72,19 @@ def test_all_derivatives_of_the_product_are_torchs(geometry: dict[str, Any]) -> 
         torch.testing.assert_close(mine, expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("geometry", [*GEOMETRIES[:2], {"bias": False}], ids=str)
+def test_the_product_of_images_without_a_gradient_is_torchs(geometry: dict[str, Any]) -> None:
+    torchs, ours = pair(40, **geometry)
+    x = images().detach().contiguous(memory_format=torch.channels_last)
+    outputs = torchs(x), ours.as_product(x, ours.weight, ours.bias)
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-11, atol=1e-11)
+    expected, found = (
+        torch.autograd.grad(output.square().sum(), list(layer.parameters()))
+        for output, layer in zip(outputs, (torchs, ours), strict=True)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
 def test_derivatives_agree_with_finite_differences() -> None:
     layer = Convolution(2, 1, 2, padding=1, dtype=torch.float64)
 
