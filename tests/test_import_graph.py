@@ -17,7 +17,7 @@ from hmdc_ray.data.dataset import open_dataset
 ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for package in ("hmdc_ray", "jobs", "tune_spaces") for path in sorted((ROOT / package).rglob("*.py"))]
 HOMES = {
-    "ray": ("hmdc_ray/actors/", "hmdc_ray/search/", "hmdc_ray/pretrain/", "hmdc_ray/plan.py", "tune_spaces/", "jobs/"),
+    "ray": ("hmdc_ray/actors/", "hmdc_ray/search/", "hmdc_ray/pretrain/", "tune_spaces/", "jobs/"),
     "mlflow": ("hmdc_ray/tracking/",),
     "pyarrow": ("hmdc_ray/data/", "hmdc_ray/condensed.py", "hmdc_ray/server/"),
 }
