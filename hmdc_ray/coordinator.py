@@ -344,8 +344,8 @@ class Coordinator:
         workers = self._drawn(plan)
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
-            for worker in workers:
-                worker.select(plan, selection)
+            # Waited for: a member that could not get it would go on with other images, and nothing would fail.
+            self.pool.get([worker.select(plan, selection) for worker in workers])
         balances: list[Reference] = []
         records: list[Part] = []
         # Replicas and shards take turns: each of them has one in so many chunks.

@@ -115,11 +115,11 @@ class RemoteServer:
         return _call(self.actor.snapshot)
 
     def consensus(self, plan: StepPlan, *features: Ref) -> Ref:
-        added = [_call(self.actor.add_features, plan, *parts) for _, parts in _groups(features)]
+        added = [_call(self.actor.add_features, plan, first, *parts) for first, parts in _groups(features)]
         return _call(self.actor.form_consensus, plan, *added)
 
     def share(self, plan: StepPlan, *cotangents: Ref) -> Ref:
-        added = [_call(self.actor.add_cotangents, plan, *parts) for _, parts in _groups(cotangents)]
+        added = [_call(self.actor.add_cotangents, plan, first, *parts) for first, parts in _groups(cotangents)]
         return _call(self.actor.form_share, plan, *added)
 
     def collect(self, plan: StepPlan, *gradients: Ref) -> Ref:

@@ -109,16 +109,23 @@ class ParameterServer:
         """The images with their version; a shard's are those of its classes, see :meth:`joined`."""
         return Snapshot(self.images.version, shared(self.images.images_KICHW))
 
-    def add_features(self, plan: StepPlan, *features: Features) -> None:
-        """Take the next members' features, in the order of the pool; they are not needed afterwards."""
+    def add_features(self, plan: StepPlan, first: int, *features: Features) -> None:
+        """Take the next members' features, in the order of the pool; they are not needed afterwards.
+
+        Args:
+            plan: the step.
+            first: position of the first of these members among those drawn. The very first begins the sums anew: where a
+                member was lost, those of the exchange before have not been completed.
+            features: what they computed.
+        """
         for part in features:
             check_version("a feature", part.version, plan.version)
         assert self.agreement is not None
-        sums = self._sums
-        sums.consensus = sums.consensus or [RunningConsensus(self.agreement) for _ in features[0].batches]
+        if first == 0:
+            self._sums = _Sums(consensus=[RunningConsensus(self.agreement) for _ in features[0].batches])
         batches = zip(*(part.batches for part in features), strict=True)
         finite = zip(*(part.finite for part in features), strict=True)
-        for running, of_members, are_finite in zip(sums.consensus, batches, finite, strict=True):
+        for running, of_members, are_finite in zip(self._sums.consensus, batches, finite, strict=True):
             running.add([view(batch) for batch in of_members], are_finite)
 
     def form_consensus(self, plan: StepPlan, *_: None) -> Features:
@@ -135,19 +142,21 @@ class ParameterServer:
 
     def consensus(self, plan: StepPlan, *features: Features) -> Features:
         """:meth:`add_features` of all members, then :meth:`form_consensus`."""
-        self.add_features(plan, *features)
+        self.add_features(plan, 0, *features)
         return self.form_consensus(plan)
 
-    def add_cotangents(self, plan: StepPlan, *cotangents: Cotangents) -> None:
-        """Take the next members' cotangents, in the order of the pool; they are not needed afterwards."""
-        sums = self._sums
+    def add_cotangents(self, plan: StepPlan, first: int, *cotangents: Cotangents) -> None:
+        """Take the next members' cotangents, in the order of the pool; they are not needed afterwards.
+
+        The arguments are those of :meth:`add_features`.
+        """
+        if first == 0:
+            empty = [zeros(view(batch)) for batch in cotangents[0].batches]
+            self._sums = _Sums(cotangents=empty, labels=cotangents[0].labels)
         for part in cotangents:
             check_version("a cotangent", part.version, plan.version)
-            _check_labels(part.labels, sums.labels if sums.cotangents else cotangents[0].labels)
-        if not sums.cotangents:
-            sums.labels = cotangents[0].labels
-            sums.cotangents = [zeros(view(batch)) for batch in cotangents[0].batches]
-        for total, *batches in zip(sums.cotangents, *(part.batches for part in cotangents), strict=True):
+            _check_labels(part.labels, self._sums.labels)
+        for total, *batches in zip(self._sums.cotangents, *(part.batches for part in cotangents), strict=True):
             add_all(total, [view(batch) for batch in batches])
 
     def form_share(self, plan: StepPlan, *_: None) -> Cotangents:
@@ -161,7 +170,7 @@ class ParameterServer:
 
     def share(self, plan: StepPlan, *cotangents: Cotangents) -> Cotangents:
         """:meth:`add_cotangents` of all members, then :meth:`form_share`."""
-        self.add_cotangents(plan, *cotangents)
+        self.add_cotangents(plan, 0, *cotangents)
         return self.form_share(plan)
 
     def add_gradients(self, plan: StepPlan, first: int, *parts: Gradients) -> None:
@@ -169,7 +178,7 @@ class ParameterServer:
 
         Args:
             plan: the step.
-            first: position of the first of these members among those drawn; the very first opens a chunk of classes.
+            first: as in :meth:`add_features`; the very first opens a chunk of classes.
             parts: what they computed.
         """
         factors = []

@@ -43,8 +43,5 @@ def test_the_server_takes_a_few_of_many_members_in_each_call_and_all_in_order(me
     ):
         actor.calls.clear()
         call(PLAN, *sent)
-        expected = []
-        for first in range(0, members, size):
-            position = (first,) if call == server.collect else ()
-            expected.append((add, *position, *sent[first : first + size]))
+        expected = [(add, first, *sent[first : first + size]) for first in range(0, members, size)]
         assert actor.calls == [*expected, (form, *(f"{add} {number + 1}" for number in range(len(expected))))]

@@ -151,17 +151,38 @@ def test_members_taken_in_groups_of_any_size_give_the_same_bits(tmp_path: Path) 
         server = made(tmp_path, 3, balance={"mode": "ema"})
         server.begin(0, (0, 1, 2), TAPS)
         for group in groups:
-            server.add_features(plan(members=3), *(features(noise(*FEATURES, seed=seed)) for seed in group))
+            server.add_features(plan(members=3), group[0], *(features(noise(*FEATURES, seed=seed)) for seed in group))
         formed = [server.form_consensus(plan(members=3)).batches[0].tobytes()]
         for group in groups:
             cotangents = (Cotangents(0, (0,), (noise(*FEATURES, seed=seed),)) for seed in group)
-            server.add_cotangents(plan(members=3), *cotangents)
+            server.add_cotangents(plan(members=3), group[0], *cotangents)
         formed.append(server.form_share(plan(members=3)).batches[0].tobytes())
         for group in groups:
             server.add_gradients(plan(members=3), group[0], *(gradients(seed=seed, distil=True) for seed in group))
         formed.append(server.balance_chunk(plan(members=3)).weights_KT.tobytes())
         found.append([*formed, server.apply(plan(members=3))[0].images_KICHW.tobytes()])
     assert found[0] == found[1] == found[2]
+
+
+def test_what_members_sent_before_another_was_lost_is_in_no_later_sum(tmp_path: Path) -> None:
+    """A broken exchange goes on until the driver sees it, and the training after it has batches of another size."""
+    larger, batch = noise(2 * FEATURES[0], *FEATURES[1:], seed=1), noise(*FEATURES, seed=2)
+
+    def results(broken: bool) -> list[bytes]:
+        server = made(tmp_path / str(broken))
+        server.begin(0, (0, 1), TAPS[:2])
+        if broken:
+            server.add_features(plan(), 0, features(larger, larger))
+        found = [server.consensus(plan(), features(batch), features(batch)).batches[0].tobytes()]
+        if broken:
+            server.add_cotangents(plan(), 0, Cotangents(0, (0, 1), (larger, larger)))
+        found.append(server.share(plan(), *[Cotangents(0, (0,), (batch,))] * 2).batches[0].tobytes())
+        if broken:
+            server.add_gradients(plan(), 0, gradients((0, 1), distil=True))
+        server.collect(plan(), gradients(seed=1, distil=True), gradients(seed=2, distil=True))
+        return [*found, server.apply(plan())[0].images_KICHW.tobytes()]
+
+    assert results(broken=True) == results(broken=False)
 
 
 def test_a_step_without_all_classes_is_refused(tmp_path: Path) -> None:
