@@ -1,8 +1,9 @@
 """What a pool of another size would take, predicted from a short measured profile of a small one.
 
 The model: members work at the same time, each on its own GPU, or on CPU cores that they share; replicas divide a member's
-matching, but each does all of its training. The server works in turn with the members, a little for each of them, and all
-that is moved passes its node. What a measured step took beyond that is put down to the calls, which grow with the workers.
+matching, but each does all of its training. The server works in turn with the members, a little for each of them, which its
+processes divide, and all that is moved passes its node. What a measured step took beyond that is put down to the calls, which
+grow with the workers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class MemberProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """One step of a pool, measured.
+    """One step of a pool, measured with one process of the server.
 
     Attributes:
         members: all that took part.
@@ -86,7 +87,7 @@ class Prediction:
         workers: processes of members, replicas included.
         nodes: that hold them.
         worker_peak_bytes: largest memory of a worker, by the measured member's name.
-        server_peak_bytes: of the server, which does not depend on the number of members.
+        server_peak_bytes: of the server, all its processes together; of each it does not depend on the number of members.
         bytes_per_step: of arrays that are received by any process.
         parts: seconds of a step by what takes them: ``members``, ``server``, ``moving``, ``calls``.
         slowest: the member, or ``cores`` where members wait for cores.
@@ -113,7 +114,7 @@ class Prediction:
         return self.slowest if largest == "members" else largest
 
 
-def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> Prediction:
+def predict(profile: Profile, members: int, replicas: int, cluster: Cluster, shards: int = 1) -> Prediction:
     """Predict a step of a pool that repeats the measured members in turn.
 
     Args:
@@ -121,6 +122,7 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> 
         members: drawn for an iteration, at least 1.
         replicas: workers of each, at least 1.
         cluster: where they run; members on CPUs share the cores of one node.
+        shards: processes of the server, no more of which are started than there are classes.
 
     Raises:
         InputError: a member does not fit onto a node, or there are more replicas than classes.
@@ -136,13 +138,13 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> 
     queued = on_cpus * profile.threads / cluster.cores_per_node
     if queued > times[slowest]:
         slowest = "cores"
-    grown = members / len(profile.members)
+    grown, shards = members / len(profile.members), min(shards, profile.classes)
     received = profile.server_received_bytes * grown
     received += sum(member.shared_bytes + replicas * member.each_bytes for member in pool)
     rate = profile.bytes_per_second if nodes == 1 else cluster.network_bytes_per_second
     parts = {
         "members": max(queued, *times.values()),
-        "server": profile.server_seconds * grown,
+        "server": profile.server_seconds * grown / shards,
         "moving": received / rate,
         "calls": profile.calls_seconds * grown * replicas,
     }
@@ -151,7 +153,7 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster) -> 
         workers=members * replicas,
         nodes=nodes,
         worker_peak_bytes={member.name: member.peak_bytes for member in pool},
-        server_peak_bytes=profile.server_peak_bytes,
+        server_peak_bytes=shards * profile.server_peak_bytes,
         bytes_per_step=received,
         parts=parts,
         slowest=slowest,

@@ -185,7 +185,7 @@ class Coordinator:
             train_images=self.train_images,
             version=version,
             absent=[self.names.index(name) for name in self.health.absent],
-            shards=self.config.cluster.server_shards,
+            shards=self.config.server_shards,
         )
 
     def step(self, plan: StepPlan, snapshot: Reference) -> StepRecord:
@@ -350,7 +350,7 @@ class Coordinator:
         records: list[Part] = []
         # Replicas and shards take turns: each of them has one in so many chunks.
         replicas = max(self.config.pool.members[member].replicas for member in plan.members)
-        turns = max(self.config.cluster.server_shards, replicas)
+        turns = max(self.config.server_shards, replicas)
         for labels in plan.chunks:
             self._keep_pace(AHEAD * turns, [[balance] for balance in balances])
             consensus, server = None, self.pool.holder(labels)

@@ -40,9 +40,10 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
                 f"pool.members.{member.name}.replicas is {member.replicas}, but data {info.source!r} has "
                 f"{len(info.class_names)} classes, which replicas share: use at most as many"
             )
-    if config.cluster.server_shards > len(info.class_names):
+    shards = config.cluster.server_shards
+    if shards is not None and shards > len(info.class_names):
         raise InputError(
-            f"cluster.server_shards is {config.cluster.server_shards}, but data {info.source!r} has {len(info.class_names)} "
+            f"cluster.server_shards is {shards}, but data {info.source!r} has {len(info.class_names)} "
             "classes, which shards share: use at most as many"
         )
     if len(info.class_names) < 2:

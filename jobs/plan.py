@@ -37,6 +37,8 @@ def plan(
     config = read_configuration(configuration, assignments)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from hmdc_ray.capacity import Cluster, count_nodes, predict
+    from jobs.bench.check import check as run
+    from jobs.bench.check import repeated
     from jobs.bench.profile import profile
 
     cluster = Cluster(gpus_per_node, cores_per_node, network * GBIT)
@@ -47,12 +49,11 @@ def plan(
 
     measured = profile(config, steps, report)
     small = predict(measured, len(measured.members), 1, cluster)
-    large = predict(measured, members or len(measured.members), replicas, cluster)
+    members = members or len(measured.members)
+    large = predict(measured, members, replicas, cluster, repeated(config, members, replicas).server_shards)
     console.print(_table(small, large))
     if check:
-        from jobs.bench.check import check as run
-
-        checked = run(config, members or len(measured.members), replicas, steps, report)
+        checked = run(config, members, replicas, steps, report)
         peaks = ", ".join(f"{name} {_megabytes(count)}" for name, count in checked.worker_peak_bytes.items())
         console.print(
             f"run here: {checked.seconds_per_step:.3f} seconds, MB of a worker: {peaks}; of the server: "

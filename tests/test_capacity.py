@@ -56,6 +56,13 @@ def test_members_repeat_in_turn_and_server_and_bytes_grow_with_them() -> None:
     assert found.bottleneck == "moving"
 
 
+def test_processes_of_the_server_divide_its_work_and_each_takes_memory() -> None:
+    alone, two, many = (predict(PROFILE, 64, 1, CLUSTER, shards) for shards in (1, 2, 100))
+    assert alone.parts["server"] == 16.0
+    assert (two.parts["server"], two.server_peak_bytes) == (8.0, 100)
+    assert (many.parts["server"], many.server_peak_bytes) == (1.6, 500)  # one for each of ten classes
+
+
 def test_members_on_cpus_wait_for_cores() -> None:
     on_cpus = replace(PROFILE, members=(replace(SLOW, num_gpus=0), replace(FAST, num_gpus=0)))
     alone, many = predict(on_cpus, 2, 1, CLUSTER), predict(on_cpus, 8, 1, CLUSTER)

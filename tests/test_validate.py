@@ -14,6 +14,7 @@ from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.models import ImageShape, Network, build
+from hmdc_ray.schedule import class_parts
 from hmdc_ray.seeding import Key
 from hmdc_ray.validate import validate, validate_students
 
@@ -84,6 +85,13 @@ def test_the_networks_of_the_pool_come_back_in_order(info: DatasetInfo) -> None:
 )
 def test_what_does_not_fit_is_named_with_its_field(info: DatasetInfo, sections: dict[str, Any], message: str) -> None:
     assert message in refusal(info, **sections)
+
+
+def test_more_processes_of_the_server_than_classes_are_refused_only_where_asked_for(info: DatasetInfo) -> None:
+    crowd = [{**MLP, "name": f"mlp{number}"} for number in range(100)]
+    config = parse_config({"pool": {"members": crowd}, "evaluation": {"students": [MLP]}}, "test")
+    assert config.server_shards == 4 > len(class_parts(3, config.server_shards))
+    assert len(validate(config, info)) == 100
 
 
 def test_mutual_distillation_needs_taps(info: DatasetInfo) -> None:

@@ -147,7 +147,7 @@ class Grouped:
 
 def _server_cpus(config: RunConfig) -> float:
     """Logical CPUs of all processes of the parameter server."""
-    return config.cluster.server_shards * config.cluster.server_cpus
+    return config.server_shards * config.cluster.server_cpus
 
 
 def _actors(config: RunConfig) -> list[MemberConfig]:

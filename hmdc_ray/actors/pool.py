@@ -111,7 +111,7 @@ class RayPool:
         self._placement = placement
         self._members = [index for index, member in enumerate(config.pool.members) for _ in range(member.replicas)]
         self._actors: list[Any] = []
-        self._parts = class_parts(len(info.class_names), config.cluster.server_shards)
+        self._parts = class_parts(len(info.class_names), config.server_shards)
         self._server_actors: list[Any] = []
         self._absent: set[int] = set()
         self._initial: Ref | None = None

@@ -76,7 +76,7 @@ def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, no
     """
     if fits(needed, copies, nodes):
         return
-    names = ["the trial's driver (with cluster.server_cpus of each of cluster.server_shards and evaluation.num_gpus)"]
+    names = ["the trial's driver (with cluster.server_cpus of each process of the server and evaluation.num_gpus)"]
     names += [f"pool member {member.name!r}" for member in config.pool.members for _ in range(member.replicas)]
     for name, bundle in zip(names, needed, strict=True):
         if not fits([bundle], 1, nodes):

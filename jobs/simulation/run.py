@@ -103,7 +103,7 @@ def simulate(
             "checkpoints": CheckpointFolder(Path(folder)),
             "identity": {},
         }
-        simulated = SimulatedPool(members, HOSTS, sizes, taps, class_parts(classes, config.cluster.server_shards))
+        simulated = SimulatedPool(members, HOSTS, sizes, taps, class_parts(classes, config.server_shards))
         try:
             simulated.open(server, np.zeros((classes, *sizes.images), np.float32))
             before = server_use(simulated, Path(folder))

@@ -76,6 +76,18 @@ def test_two_networks_of_one_name_are_refused() -> None:
         PoolConfig.model_validate({"members": ["vit", "vit"]})
 
 
+@pytest.mark.parametrize(
+    ("members", "active", "given", "shards"),
+    [(1, None, None, 1), (32, None, None, 1), (33, None, None, 2), (65, None, None, 3), (65, 32, None, 1), (65, None, 1, 1)],
+)
+def test_the_server_has_a_process_for_every_32_members_drawn(
+    members: int, active: int | None, given: int | None, shards: int
+) -> None:
+    pool = {"members": [{"architecture": "mlp", "name": f"m{number}"} for number in range(members)], "active": active}
+    config = RunConfig.model_validate({"pool": pool, "cluster": {"server_shards": given}})
+    assert config.server_shards == shards
+
+
 @pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, object(), b"bytes"])
 def test_options_hold_only_what_can_be_written_down(value: Any) -> None:
     with pytest.raises(ValidationError, match=r"options\.width"):
