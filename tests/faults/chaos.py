@@ -291,7 +291,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="hmdc-"))
     kinds = [arguments.kinds[index % len(arguments.kinds)] for index in range(arguments.kills)]
     random.Random(arguments.seed).shuffle(kinds)  # chaos, not secrets
-    steps = 4 + arguments.kills
+    steps = 4 + 3 * arguments.kills  # a kill comes about every second step, later where it waits for a cut or a save
     members = [
         {"architecture": "convnet", "options": {"width": 8, "depth": 2}, "replicas": arguments.replicas},
         {"architecture": "lenet"},
