@@ -69,7 +69,7 @@ class WorkerHandle(Protocol):
 
 
 class ChunkHandle(Protocol):
-    """The calls to the parameter server that are of one chunk of classes."""
+    """The calls to the parameter server that are of one chunk of classes, or of one batch of training."""
 
     def consensus(self, plan: StepPlan, *features: Reference) -> Reference: ...
     def share(self, plan: StepPlan, *cotangents: Reference) -> Reference: ...
@@ -82,7 +82,6 @@ class ServerHandle(Protocol):
     def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[Any]) -> Reference: ...
     def renewed(self, position: int) -> Reference: ...
     def snapshot(self) -> Reference: ...
-    def consensus(self, plan: StepPlan, *features: Reference) -> Reference: ...
     def apply(self, plan: StepPlan) -> tuple[Reference, Reference]: ...
     def save(self, version: int, names: tuple[str, ...], *states: Reference) -> Reference: ...
     def saved(self, version: int, name: str) -> Reference: ...
@@ -374,11 +373,13 @@ class Coordinator:
         batches: list[list[Reference]] = []
         for batch in range(plan.training_batches):
             self._keep_pace(AHEAD, batches)
-            consensus = self.pool.server.consensus(plan, *[worker.training_features(plan, batch) for worker in workers])
+            features = [worker.training_features(plan, batch) for worker in workers]
+            consensus = self._whose_turn(plan, batch).consensus(plan, *features)
             batches.append([worker.training_step(plan, consensus) for worker in workers])
         for batch in range(plan.training_batches):
             self._keep_pace(AHEAD, batches)
-            consensus = self.pool.server.consensus(plan, *[worker.aligner_features(plan, batch) for worker in workers])
+            features = [worker.aligner_features(plan, batch) for worker in workers]
+            consensus = self._whose_turn(plan, batch).consensus(plan, *features)
             batches.append([worker.aligner_step(plan, consensus) for worker in workers])
         return [part for steps in batches for part in self._named(plan, steps)]
 
@@ -390,6 +391,10 @@ class Coordinator:
 
     def _drawn(self, plan: StepPlan) -> list[WorkerHandle]:
         return [self.pool.workers[member] for member in plan.members]
+
+    def _whose_turn(self, plan: StepPlan, batch: int) -> ChunkHandle:
+        """The process of the server that forms the consensus of a training batch: they take turns as for chunks of classes."""
+        return self.pool.holder(plan.chunks[batch % len(plan.chunks)])
 
     def _distils(self, plan: StepPlan) -> bool:
         return self.config.matching.mutual_distillation and len(plan.members) > 1

@@ -37,9 +37,6 @@ class Shards:
     def snapshot(self) -> Ref:
         return self._all(lambda server: server.snapshot())
 
-    def consensus(self, plan: StepPlan, *features: Ref) -> Ref:
-        return self.servers[0].consensus(plan, *features)
-
     def apply(self, plan: StepPlan) -> tuple[Ref, Ref]:
         applied = [server.apply(plan) for server in self.servers]
         return self._joined([snapshot for snapshot, _ in applied]), self._joined([held for _, held in applied])
