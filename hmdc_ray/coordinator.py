@@ -53,6 +53,7 @@ class WorkerHandle(Protocol):
     def align(self, iteration: int, drawn: Sequence[Any]) -> Reference: ...
     def choose(self, plan: StepPlan) -> Reference: ...
     def select(self, plan: StepPlan, selection: Reference) -> Reference: ...
+    def selection(self, plan: StepPlan) -> Reference: ...
     def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Reference) -> Reference: ...
     def match(
         self, plan: StepPlan, labels: tuple[int, ...], snapshot: Reference, consensus: Reference | None
@@ -223,10 +224,12 @@ class Coordinator:
         self._broken_since = self._broken_since or time.perf_counter()
         healed = self.pool.heal()
         self._restarted += healed.restarted
-        for member, reason in healed.lost.items():
-            self._tell("left_out", step, member=self.names[member], reason=reason)
-        if healed.lost:
-            self._leave([self.names[member] for member in healed.lost])
+        lost = {self.names[member]: reason for member, reason in healed.lost.items()}
+        new = [name for name in lost if name not in self.health.absent]
+        for name in new:
+            self._tell("left_out", step, member=name, reason=lost[name])
+        if new:
+            self._leave(new)
 
     def _go_back(self, start: int, reached: int) -> tuple[int, Reference]:
         """Go to the last cut, or to where the run starts; returns the version and the images."""
@@ -257,14 +260,20 @@ class Coordinator:
         return cut
 
     def _restore(self, cut: Cut) -> Reference:
-        """Take everyone to a cut. Members that take part only because others have left are fresh."""
+        """Take everyone to a cut. Members that take part only because others have left are fresh, but for the real images that
+        the others use."""
         self.health = cut.health
         plan = self.plan(cut.version)
         if plan.step:
             self._begin(plan)
         same = set(plan.members) == set(cut.members)
         calls = [self.pool.server.restore(cut.server, same)]
-        calls += [self.pool.workers[member].restore(cut.members[member]) for member in plan.members if member in cut.members]
+        staying = [member for member in plan.members if member in cut.members]
+        calls += [self.pool.workers[member].restore(cut.members[member]) for member in staying]
+        fresh = [member for member in plan.members if member not in cut.members]
+        if staying and fresh:
+            selection = self.pool.workers[staying[0]].selection(plan)
+            calls += [self.pool.workers[member].select(plan, selection) for member in fresh]
         self.pool.get(calls)
         return self.pool.server.snapshot()
 
@@ -383,6 +392,10 @@ class Coordinator:
             batches.append([worker.aligner_step(plan, consensus) for worker in workers])
         return [part for steps in batches for part in self._named(plan, steps)]
 
+    def _whose_turn(self, plan: StepPlan, batch: int) -> ChunkHandle:
+        """The process of the server that forms the consensus of a training batch: they take turns as for chunks of classes."""
+        return self.pool.holder(plan.chunks[batch % len(plan.chunks)])
+
     def _keep_pace(self, ahead: int, rounds: Sequence[Sequence[Reference]]) -> None:
         """Wait for the results of a round of calls before there are more than ``ahead`` rounds after it. Of replicas, which do
         the same in training, the first one's count."""
@@ -391,10 +404,6 @@ class Coordinator:
 
     def _drawn(self, plan: StepPlan) -> list[WorkerHandle]:
         return [self.pool.workers[member] for member in plan.members]
-
-    def _whose_turn(self, plan: StepPlan, batch: int) -> ChunkHandle:
-        """The process of the server that forms the consensus of a training batch: they take turns as for chunks of classes."""
-        return self.pool.holder(plan.chunks[batch % len(plan.chunks)])
 
     def _distils(self, plan: StepPlan) -> bool:
         return self.config.matching.mutual_distillation and len(plan.members) > 1

@@ -78,7 +78,7 @@ class Healed:
 
     Attributes:
         restarted: names of those replaced: members, and ``server``.
-        lost: by position, members that could not be started again, with the reason.
+        lost: by position, members that could not be started again, now or at a fault before, with the reason.
     """
 
     restarted: tuple[str, ...]

@@ -280,6 +280,43 @@ def test_whose_turn_it_is_chooses_real_images_for_all() -> None:
     first, second = ([(who, "choose"), *[(name, "select", f"{who}.choose") for name in "ab"]] for who in "ab")
     assert choice == [*first, *second]
     assert pool.log.index(("a", "choose")) < pool.log.index(("a", "features", "images0"))
+    for who, images in ("a", "images0"), ("b", "images2"):  # nothing is matched before all have them
+        begun = pool.log.index(("a", "features", images))
+        assert (begun, ["a.select", "b.select"]) in pool.waits and (who, "choose") in pool.log[:begun]
+
+
+def test_a_member_that_begins_in_the_middle_uses_the_real_images_of_the_others() -> None:
+    sections: dict[str, Any] = {"matching": {"sampler": "kmeans", "sampler_period": 5}, "pool": {"active": 2, "bad_steps": 1}}
+    coordinator, pool = run_of(("a", "b", "c"), distil=False, schedule={"steps": 7}, **sections)
+    events = told(coordinator)
+    first = coordinator.plan(0).members
+    staying, leaving, new = ("abc"[member] for member in (*first, *({0, 1, 2} - set(first))))
+    pool.bad = {1: float("nan")}
+
+    def after_step(record: StepRecord) -> None:
+        if record.plan.members != first:
+            pool.bad = {}
+
+    coordinator.run(0, after_step)
+    assert ("quarantined", 2) in events and leaving in coordinator.health.absent
+    selected = [(name, given) for name, verb, *given in pool.log if verb == "select"]
+    assert [name for name, _ in selected[:3]] == [staying, leaving, new]
+    assert selected[2] == (new, [f"{staying}.selection"])
+
+
+def test_batches_of_training_go_round_the_processes_of_the_server() -> None:
+    training = {"steps": 2, "training": "real", "real_images": 20, "batch": 4}
+    coordinator, pool = run_of(classes=3, schedule=training, cluster={"server_shards": 2})
+    held: list[tuple[int, ...]] = []
+
+    def holder(labels: tuple[int, ...]) -> FakeServer:
+        held.append(labels)
+        return pool.server
+
+    pool.holder = holder
+    ran(coordinator)
+    matching, turns = [(0, 1), (2,)], [(0, 1), (2,), (0, 1), (2,), (0, 1)]
+    assert held == [*matching, *turns, *turns, *matching]
 
 
 def test_training_on_real_data_takes_one_exchange_a_batch_then_trains_aligners() -> None:
@@ -504,11 +541,11 @@ def test_the_images_of_the_last_step_are_worth_going_back_for() -> None:
 def test_a_member_that_cannot_be_started_again_leaves_the_pool() -> None:
     coordinator, pool = run_of(("a", "b", "c"), distil=False, schedule={"iterations": 2, "steps": 3})
     events = told(coordinator)
-    pool.healed, pool.faults = [Healed((), {1: "no resources"})], ["applied"]
+    pool.healed, pool.faults = [Healed((), {1: "no resources"})] * 2, ["applied"] * 2
     records = ran(coordinator)
     assert [record.plan.members for record in records] == [(0, 2)] * 6
     assert coordinator.health.absent == {"b"}
-    assert events[:2] == [("fault", 0), ("left_out", 0)]
+    assert events == [("fault", 0), ("left_out", 0), *events[2:]] and events.count(("left_out", 0)) == 1
 
 
 # Gradients that are not finite

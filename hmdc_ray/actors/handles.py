@@ -88,6 +88,9 @@ class RemoteWorker:
     def renew(self, iteration: int) -> Ref:
         return _call(self.actor.renew, iteration)
 
+    def selection(self, plan: StepPlan) -> Ref:
+        return _call(self.actor.selection, plan)
+
     def state(self) -> Ref:
         return _call(self.actor.state)
 

@@ -113,7 +113,8 @@ class RayPool:
         self._actors: list[Any] = []
         self._parts = class_parts(len(info.class_names), config.server_shards)
         self._server_actors: list[Any] = []
-        self._absent: set[int] = set()
+        self._lost: dict[int, str] = {}
+        self._others: list[Ref] = []
         self._initial: Ref | None = None
         self.descriptions: list[MemberDescription] = []
 
@@ -143,7 +144,7 @@ class RayPool:
         of_member: list[list[RemoteWorker]] = [[] for _ in self._config.pool.members]
         for member, actor in zip(self._members, self._actors, strict=True):
             of_member[member].append(RemoteWorker(actor))
-        return [Replicas(workers) for workers in of_member]
+        return [Replicas(workers, self._others) for workers in of_member]
 
     @property
     def server(self) -> Shards:
@@ -164,7 +165,9 @@ class RayPool:
             wait(references, self._config.cluster.call_timeout, self._check, "the pool")
         except TimeoutError as error:
             raise LostProcessError(f"{error}: raise cluster.call_timeout if calls may take longer") from error
-        return fetch(references)
+        results = fetch(references)
+        self._look_at_others()
+        return results
 
     def keep(self, references: Sequence[Ref]) -> None:
         """Wait for results and bring a copy of each to this node, where it outlives the process and node that made it.
@@ -186,24 +189,23 @@ class RayPool:
             InputError: a member cannot be built any more, such as when data have changed.
         """
         actors = {**dict(enumerate(self._actors)), **{-1 - shard: actor for shard, actor in enumerate(self._server_actors)}}
-        gone = [slot for slot in self._unanswered(actors) if slot < 0 or self._members[slot] not in self._absent]
+        gone = [slot for slot in self._unanswered(actors) if slot < 0 or self._members[slot] not in self._lost]
+        self._others.clear()
         for slot in gone:
             with suppress(RayError):
                 ray.kill(actors[slot])
-        lost: dict[int, str] = {}
         workers = [slot for slot in gone if slot >= 0]
         for slot in workers:
             self._actors[slot] = self._new_worker(slot, again=True)
         if workers:
-            lost = self._restarted(workers)
-            self._absent |= lost.keys()
+            self._await_restarted(workers)
         shards = [-1 - slot for slot in gone if slot < 0]
         if shards:
             for shard in shards:
                 self._server_actors[shard] = self._new_server()
             self._open_servers(shards)
-        names = [self._name(slot) for slot in workers if self._members[slot] not in lost] + ["server"] * len(shards)
-        return Healed(tuple(names), lost)
+        names = [self._name(slot) for slot in workers if self._members[slot] not in self._lost] + ["server"] * len(shards)
+        return Healed(tuple(names), dict(self._lost))
 
     def close(self) -> None:
         """Stop all actors."""
@@ -227,7 +229,14 @@ class RayPool:
         ready, _ = ray.wait(list(calls.values()), num_returns=len(calls), timeout=0, fetch_local=False)
         return [slot for slot, call in calls.items() if call not in ready or not _is_value(call)]
 
-    def _restarted(self, slots: Sequence[int]) -> dict[int, str]:
+    def _look_at_others(self) -> None:
+        """Raise what a call to another replica than the first has ended with. A result that came of what it computes later is
+        not there before."""
+        if self._others:
+            done, self._others[:] = ray.wait(self._others, num_returns=len(self._others), timeout=0, fetch_local=False)
+            fetch(done)
+
+    def _await_restarted(self, slots: Sequence[int]) -> None:
         """Wait until new workers are ready; those that get no resources are given up as the configuration says."""
         calls = [RemoteWorker(self._actors[slot]).describe() for slot in slots]
         policy = self._config.cluster.when_lost
@@ -240,9 +249,15 @@ class RayPool:
             for slot, member in enumerate(self._members):
                 if member in absent:  # other replicas of it too
                     ray.kill(self._actors[slot])
-            return dict.fromkeys(absent, reason)
-        self._require_same_data([self._members[slot] for slot in slots], fetch(calls))
-        return {}
+            self._lost |= dict.fromkeys(absent, reason)
+        ready = {slot: call for slot, call in zip(slots, calls, strict=True) if self._members[slot] not in self._lost}
+        try:
+            descriptions = fetch(list(ready.values()))
+        except LostProcessError:
+            for slot in ready:
+                ray.kill(self._actors[slot])  # that it answers must not make it pass for one that is built
+            raise
+        self._require_same_data([self._members[slot] for slot in ready], descriptions)
 
     def _missing(self, calls: Sequence[Ref], timeout: float | None = None) -> list[int]:
         """Positions of workers that were not ready in time."""

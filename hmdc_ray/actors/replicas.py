@@ -1,7 +1,8 @@
 """Several actors that host the same member: they share the classes of a step, and train alike.
 
 Every replica computes the same training steps from the same draws, so that all hold the same network; results that all of
-them have are taken from the first.
+them have are taken from the first. What the others end with is kept for the pool to look at: one that fails alone would go on
+with another network.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ class Replicas:
 
     Args:
         workers: at least one.
+        others: is given the results of the others, where they are not as large as features.
     """
 
-    def __init__(self, workers: Sequence[RemoteWorker]) -> None:
+    def __init__(self, workers: Sequence[RemoteWorker], others: list[Ref]) -> None:
         self.workers = list(workers)
+        self._others = others
 
     def initial_images(self) -> Ref:
         return self.workers[0].initial_images()
@@ -58,16 +61,21 @@ class Replicas:
         return self._all(lambda worker: worker.train_on_real(plan))
 
     def training_features(self, plan: StepPlan, batch: int) -> Ref:
-        return self._all(lambda worker: worker.training_features(plan, batch))
+        first, *_ = [worker.training_features(plan, batch) for worker in self.workers]
+        return first
 
     def training_step(self, plan: StepPlan, consensus: Ref) -> Ref:
         return self._all(lambda worker: worker.training_step(plan, consensus))
 
     def aligner_features(self, plan: StepPlan, batch: int) -> Ref:
-        return self._all(lambda worker: worker.aligner_features(plan, batch))
+        first, *_ = [worker.aligner_features(plan, batch) for worker in self.workers]
+        return first
 
     def aligner_step(self, plan: StepPlan, consensus: Ref) -> Ref:
         return self._all(lambda worker: worker.aligner_step(plan, consensus))
+
+    def selection(self, plan: StepPlan) -> Ref:
+        return self.workers[0].selection(plan)
 
     def state(self) -> Ref:
         return self.workers[0].state()
@@ -80,6 +88,7 @@ class Replicas:
         return self.workers[plan.chunks.index(labels) % len(self.workers)]
 
     def _all(self, call: Callable[[RemoteWorker], Ref]) -> Ref:
-        """Call every replica; the first one's result. A later call to another shows whether that one failed."""
-        results = [call(worker) for worker in self.workers]
-        return results[0]
+        """Call every replica; the first one's result."""
+        first, *others = [call(worker) for worker in self.workers]
+        self._others += others
+        return first

@@ -97,6 +97,10 @@ class PoolWorker:
         """See :meth:`Member.select`."""
         self.member.select(plan, selection)
 
+    def selection(self, plan: StepPlan) -> Selection:
+        """See :meth:`Member.current_selection`."""
+        return self.member.current_selection(plan)
+
     def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> Features:
         """See :meth:`Matcher.features`."""
         return self.matcher.features(plan, labels, snapshot)

@@ -116,9 +116,13 @@ class Member:
         return Selection(plan.version, tuple(rows))
 
     def select(self, plan: StepPlan, selection: Selection) -> None:
-        """Use these real images from this step on."""
+        """Use these real images from this step on; none: other ones in every step."""
         check_version("a selection of real images", selection.version, plan.version)
-        self.selection = selection.rows
+        self.selection = selection.rows or None
+
+    def current_selection(self, plan: StepPlan) -> Selection:
+        """The real images that this member uses, for one that begins in this step."""
+        return Selection(plan.version, self.selection or ())
 
     # State
 

@@ -161,6 +161,17 @@ def test_a_selection_for_another_version_is_refused(three_digits: ImageDataset) 
         member.select(step_plan(3), Selection(4, ()))
 
 
+def test_a_member_that_begins_later_can_use_what_another_uses(three_digits: ImageDataset) -> None:
+    member, other = (one_member(three_digits, "shallow") for _ in range(2))
+    member.select(step_plan(), member.choose(step_plan()))
+    assert member.selection is not None
+    other.select(step_plan(3), member.current_selection(step_plan(3)))
+    assert other.selection is not None and all(map(np.array_equal, other.selection, member.selection))
+    member.begin(0)
+    other.select(step_plan(3), member.current_selection(step_plan(3)))
+    assert other.selection is None
+
+
 # State
 
 
