@@ -230,8 +230,8 @@ class RayPool:
         return [slot for slot, call in calls.items() if call not in ready or not _is_value(call)]
 
     def _look_at_others(self) -> None:
-        """Raise what a call to another replica than the first has ended with. A result that came of what it computes later is
-        not there before."""
+        """Raise what calls to replicas beside the first have ended with: a failure is there before the results of what that
+        replica computes later."""
         if self._others:
             done, self._others[:] = ray.wait(self._others, num_returns=len(self._others), timeout=0, fetch_local=False)
             fetch(done)
