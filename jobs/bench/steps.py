@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from hmdc_ray.config import RunConfig
-from hmdc_ray.coordinator import Coordinator, Pool
+from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.protocols import Pool
 from hmdc_ray.records import StepRecord
 from jobs.bench.process import ProcessUse
 
