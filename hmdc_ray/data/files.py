@@ -2,79 +2,118 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from hmdc_ray.data.schema import SPLITS, Split
+from hmdc_ray.data.split_names import hidden_keyword, split_of
 from hmdc_ray.errors import InputError
 
-_SPLIT_NAME = re.compile(r"(train|valid|validation|val|test)(?![a-z])", re.IGNORECASE)
+_ENDING = ".parquet"
+_RENAME = "train-*.parquet, validation-*.parquet or test-*.parquet"
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A Parquet file of the source and the split that its name says."""
+    """A Parquet file of the source and the split that its name, or that of a folder around it, says."""
 
     path: Path
     split: Split
 
 
-def split_of(name: str) -> Split | None:
-    """The split that the name of a file or folder begins with (``train-00000-of-00002.parquet``, ``val``), if any."""
-    match = _SPLIT_NAME.match(name)
-    if match is None:
-        return None
-    word = match[1].lower()
-    return "train" if word == "train" else "test" if word == "test" else "validation"
-
-
 def find_files(source: str) -> tuple[SourceFile, ...]:
-    """The Parquet files of ``source``: a file, or a folder with files, or with subfolders named after splits.
+    """The Parquet files of ``source``: a file, or a folder with files in any depth, as a Hugging Face repository has them.
 
-    Names begin with ``train``, ``validation`` (``valid``, ``val``) or ``test``, as Hugging Face writes them; when no name
-    does, every file belongs to the training split. Hidden files are ignored.
+    The split is a keyword (:mod:`hmdc_ray.data.split_names`) in the file's name or in that of a folder between it and the
+    source; when no file has one, all belong to the training split. Other folders around the files name a configuration of the
+    data set, of which there may be one. Hidden files and folders are ignored.
 
     Returns:
-        Files in the order of their splits and names, absolute.
+        Files in the order of their splits and paths, absolute.
 
     Raises:
-        InputError: the source does not exist, holds no Parquet file, or a file that belongs to no split beside others that do.
+        InputError: the source does not exist, or holds no Parquet file, no training file, or several configurations; a file
+            of no split beside others that have one; a name with two splits, or with a keyword inside of another word.
     """
     path = Path(source).expanduser().absolute()
     if path.is_file():
         return (SourceFile(path, "train"),)
     if not path.is_dir():
         raise InputError(f"data.source {source!r} does not exist; give a Parquet file, a folder of them, or 'digits'")
-    named = [(found, split_of(found.name)) for found in _parquet_files(path)]
-    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        split = split_of(folder.name)
-        if split is not None:
-            named += [(found, split) for found in _parquet_files(folder)]
-    if not named:
-        raise InputError(
-            f"data.source {source!r} holds no Parquet file, such as train-*.parquet; for a folder of"
-            f" images: hmdc prepare {source} OUT, then --data OUT"
-        )
-    if all(split is None for _, split in named):
-        return tuple(SourceFile(found, "train") for found, _ in named)
-    return _by_split(source, named)
+    found = sorted(PurePath(file).relative_to(path) for file in _visible_files(path) if file.lower().endswith(_ENDING))
+    if not found:
+        raise InputError(f"data.source {source!r} holds no Parquet file, such as train-*.parquet{_remedy(source, path)}")
+    splits = {file: _split(source, file) for file in found}
+    _require_one_configuration(source, found)
+    if all(split is None for split in splits.values()):
+        return tuple(SourceFile(path / file, "train") for file in found)
+    return _by_split(source, path, splits)
 
 
-def _by_split(source: str, named: Iterable[tuple[Path, Split | None]]) -> tuple[SourceFile, ...]:
+def _split(source: str, file: PurePath) -> Split | None:
+    try:
+        split = split_of(file.parts)
+    except InputError as error:
+        raise InputError(f"data.source {source!r}: {error}, such as {_RENAME}") from error
+    if split is None:
+        for part in file.parts:
+            keyword = hidden_keyword(part)
+            if keyword is not None:
+                raise InputError(
+                    f"data.source {source!r}: {str(file)!r} contains {keyword!r}, but not as a word of its own, so its split is"
+                    f" not known; rename it to {_RENAME}, or give the file itself as --data if it is the whole data set"
+                )
+    return split
+
+
+def _by_split(source: str, path: Path, splits: dict[PurePath, Split | None]) -> tuple[SourceFile, ...]:
     files = []
-    for path, split in named:
+    for file, split in splits.items():
         if split is None:
             raise InputError(
-                f"data.source {source!r}: {path.name!r} belongs to no split; rename it to train-*.parquet,"
-                " validation-*.parquet or test-*.parquet, or move it away"
+                f"data.source {source!r}: {str(file)!r} belongs to no split, but other files do; rename it to {_RENAME},"
+                " or move it away"
             )
-        files.append(SourceFile(path, split))
+        files.append(SourceFile(path / file, split))
     if not any(file.split == "train" for file in files):
         raise InputError(f"data.source {source!r} has no training files: expected names such as train-*.parquet")
     return tuple(sorted(files, key=lambda file: SPLITS.index(file.split)))
 
 
-def _parquet_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.parquet") if path.is_file() and not path.name.startswith("."))
+def _require_one_configuration(source: str, files: list[PurePath]) -> None:
+    """Refuse several data sets side by side: folders around the files that name no split differ."""
+    configurations = {PurePath(*(part for part in file.parent.parts if split_of([part]) is None)) for file in files}
+    if len(configurations) > 1:
+        names = sorted(str(each) if each.parts else "(the folder itself)" for each in configurations)
+        shown = ", ".join(names[:5]) + (", .." if len(names) > 5 else "")
+        raise InputError(
+            f"data.source {source!r} holds {len(names)} data sets side by side: {shown}; give the folder of one, such as"
+            f" --data {shlex.quote(str(Path(source, next(str(each) for each in sorted(configurations) if each.parts))))}"
+        )
+
+
+def _visible_files(folder: Path) -> Iterator[str]:
+    """Paths of all files below a folder, links followed (a Hugging Face cache consists of them), hidden ones left out."""
+    entered: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        entered.add(os.path.realpath(parent))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in entered  # links in a circle
+        ]
+        yield from (str(Path(parent, name)) for name in files if not name.startswith(".") and Path(parent, name).is_file())
+
+
+def _remedy(source: str, folder: Path) -> str:
+    """What to do with a folder without Parquet files, by what it holds."""
+    endings = Counter(Path(file).suffix.lower() or "without ending" for file in _visible_files(folder))
+    if not endings:
+        return ": it is empty"
+    held = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items(), key=lambda entry: (-entry[1], entry[0])))
+    command = f"hmdc prepare {shlex.quote(source)} OUT"
+    return f"; it holds files {held}. For images in a folder per class: {command}, then --data OUT"

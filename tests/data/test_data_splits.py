@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmdc_ray.data.files import find_files, split_of
-from hmdc_ray.data.schema import SPLITS
 from hmdc_ray.data.splits import assign_splits
 
 TRAIN, VALIDATION, TEST = range(3)
@@ -39,45 +34,3 @@ def test_given_splits_are_kept() -> None:
 def test_validation_fraction_zero_keeps_all_training_images() -> None:
     splits = assign_splits(np.zeros(10, np.int64), np.zeros(10, np.uint8), 0.2, 0.0)
     assert np.bincount(splits, minlength=3).tolist() == [8, 0, 2]
-
-
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
-        ("train-00000-of-00002.parquet", "train"),
-        ("train.parquet", "train"),
-        ("TEST_0.parquet", "test"),
-        ("valid-0.parquet", "validation"),
-        ("val", "validation"),
-        ("validation-00000-of-00001.parquet", "validation"),
-        ("training.parquet", None),
-        ("testament.parquet", None),
-        ("0000.parquet", None),
-    ],
-)
-def test_split_of_a_name(name: str, split: str | None) -> None:
-    assert split_of(name) == split
-
-
-def test_files_of_a_folder(tmp_path: Path) -> None:
-    names = ["test/0.parquet", "train/1.parquet", "train/0.parquet", "val/x.parquet", ".hidden.parquet", "train/.0.parquet"]
-    for name in [*names, "other/9.parquet", "train/readme.txt"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [(str(file.path.relative_to(tmp_path)), file.split) for file in find_files(str(tmp_path))]
-    assert found == [
-        ("train/0.parquet", "train"),
-        ("train/1.parquet", "train"),
-        ("val/x.parquet", "validation"),
-        ("test/0.parquet", "test"),
-    ]
-    assert [split for _, split in found] == sorted((split for _, split in found), key=SPLITS.index)
-
-
-def test_nameless_files_all_train(tmp_path: Path) -> None:
-    for name in ("b.parquet", "a.parquet"):
-        (tmp_path / name).touch()
-    assert [(file.path.name, file.split) for file in find_files(str(tmp_path))] == [
-        ("a.parquet", "train"),
-        ("b.parquet", "train"),
-    ]
