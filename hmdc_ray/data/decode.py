@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from hmdc_ray.data.schema import Pixels
 from hmdc_ray.errors import InputError
@@ -20,10 +22,34 @@ MAX_PIXELS = 64 * 10**6
 MAX_ENCODED_BYTES = 4 * MAX_PIXELS
 """Files with more bytes are no images that could be read."""
 
-# Others are left out on purpose: some of Pillow's decoders start programs or read further files.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+# What Pillow tells by the first bytes. Others are left out on purpose: some of its decoders start programs or read other files.
+_FORMATS = (
+    *("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000"),
+    *("ICO", "PCX", "SGI", "SUN", "QOI"),
+)
 _GREY_MODES = frozenset({"1", "L", "LA", "La"})
-_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_SIXTEEN_BITS = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+_DEEP_MODES = _SIXTEEN_BITS | {"I", "F"}
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes the orientation of an EXIF tag, by the tag's value."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+
+
+@cache
+def image_endings() -> frozenset[str]:
+    """Endings, in lower case and with their dot, of the image files that are read; MPO files are JPEG files of several."""
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS or kind == "MPO")
 
 
 @dataclass(frozen=True)
@@ -43,7 +69,7 @@ class PixelRule:
     @classmethod
     def following(cls, first: Image.Image, image_size: tuple[int, int] | None, channels: int | None) -> PixelRule:
         """The rule set by the first image where the configuration leaves ``image_size`` or ``channels`` open."""
-        height, width = image_size or (first.height, first.width)
+        height, width = image_size or _upright_size(first)
         shape = ImageShape(channels=channels or (1 if first.mode in _GREY_MODES else 3), height=height, width=width)
         return cls(shape, resizes=image_size is not None, converts=channels is not None)
 
@@ -69,18 +95,43 @@ def read_encoded(path: Path) -> bytes:
 def open_encoded(data: bytes) -> Image.Image:
     """Read the header of an encoded image; pixels are decoded when they are first used.
 
+    A PNG file whose texts, profiles or other metadata are damaged is read without them.
+
     Raises:
         InputError: not an image in a known format, or larger than :data:`MAX_PIXELS`.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = _open(data)
     except Image.DecompressionBombError as error:
         raise InputError(f"image is too large ({error}); at most {MAX_PIXELS} pixels are read") from error
     except Exception as error:  # Pillow's readers raise many kinds of error on broken bytes
-        raise InputError(f"image cannot be decoded: its {len(data)} bytes are no PNG, JPEG, BMP, GIF or WebP") from error
+        kinds = ", ".join(_FORMATS[:-1])
+        raise InputError(f"image cannot be decoded: its {len(data)} bytes are none of {kinds} or {_FORMATS[-1]}") from error
     if image.width * image.height > MAX_PIXELS:
         raise InputError(f"image is {image.width} x {image.height}, too large; at most {MAX_PIXELS} pixels are read")
     return image
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise
+    except Exception:
+        if not data.startswith(_PNG_SIGNATURE):
+            raise
+        return Image.open(io.BytesIO(_png_pixels(data)), formats=("PNG",))
+
+
+def _png_pixels(data: bytes) -> bytes:
+    """A PNG file without the chunks that are not needed for its pixels."""
+    kept, start = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    while start + 12 <= len(data):  # a chunk: length, kind, content, checksum
+        length, kind = struct.unpack_from(">I4s", data, start)
+        if kind in _PNG_PIXELS:
+            kept.append(data[start : start + 12 + length])
+        start += 12 + length
+    return b"".join(kept)
 
 
 def image_from_array(array: npt.NDArray[np.generic]) -> Image.Image:
@@ -107,27 +158,73 @@ def image_from_array(array: npt.NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array, dtype=np.uint8))
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Whether grey values have more than 8 bits."""
+    return image.mode in _DEEP_MODES
+
+
+def from_sixteen_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded.
+
+    Raises:
+        InputError: an image of another kind, such as of 32 bits or floating point; broken pixels.
+    """
+    if image.mode not in _SIXTEEN_BITS and not (image.mode == "I" and image.format == "PPM"):
+        raise InputError(f"image has mode {image.mode!r}, which is not grey of 16 bits; store it as 8-bit grey or colour")
+    try:
+        values_HW = np.asarray(image).astype(np.uint32)
+    except Exception as error:  # Pillow's decoders raise many kinds of error on broken bytes
+        raise InputError(f"image cannot be decoded: {error}") from error
+    return Image.fromarray(((values_HW + 128) // 257).astype(np.uint8))
+
+
+def decode(image: Image.Image, mode: str | None = None) -> Image.Image:
+    """Decode all pixels and turn them upright as the rotation tag says; transparency is dropped.
+
+    Args:
+        image: opened, of 8 bits a channel.
+        mode: ``L`` or ``RGB`` to convert to; None: as the image is, grey or colour.
+
+    Raises:
+        InputError: broken pixels, or more than 8 bits a channel.
+    """
+    if is_deep(image):
+        raise InputError(f"image has mode {image.mode!r} with more than 8 bits a channel; store it as 8-bit grey or colour")
+    mode = mode or ("L" if image.mode in _GREY_MODES else "RGB")
+    try:
+        turn = _UPRIGHT.get(_orientation(image))
+        image.load()
+        image = image if image.mode == mode else image.convert(mode)
+        return image if turn is None else image.transpose(turn)
+    except Exception as error:  # Pillow's decoders raise many kinds of error on broken bytes
+        raise InputError(f"image cannot be decoded: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The rotation tag; 1, which is upright, where the image has none or its metadata are damaged."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # the reader of EXIF raises many kinds of error on broken bytes; the pixels may be whole
+        return 1
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width after the turn that the rotation tag asks for."""
+    return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
+
+
 def to_pixels(image: Image.Image, rule: PixelRule) -> Pixels:
-    """Decode an image to (channels, height, width) as ``rule`` says; transparency is dropped, rotation tags are applied.
+    """Decode an image to (channels, height, width) as ``rule`` says; see :func:`decode`.
 
     Raises:
         InputError: broken pixels, more than 8 bits a channel, or a size or colour that the rule does not allow.
     """
-    if image.mode in _DEEP_MODES:
-        raise InputError(f"image has mode {image.mode!r} with more than 8 bits a channel; store it as 8-bit grey or colour")
-    shape = rule.shape
-    if shape.channels == 1 and not rule.converts and image.mode not in _GREY_MODES:
+    shape, grey = rule.shape, image.mode in _GREY_MODES
+    if shape.channels == 1 and not rule.converts and not grey and not is_deep(image):
         raise InputError(
             f"image is colour (mode {image.mode!r}) but the first one is grey; set data.channels: 3 for colour, 1 for grey"
         )
-    try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        mode = "L" if shape.channels == 1 else "RGB"
-        image.load()
-        image = image if image.mode == mode else image.convert(mode)
-    except Exception as error:  # Pillow's decoders raise many kinds of error on broken bytes
-        raise InputError(f"image cannot be decoded: {error}") from error
+    image = decode(image, "L" if shape.channels == 1 else "RGB")
     if (image.height, image.width) != (shape.height, shape.width):
         if not rule.resizes:
             raise InputError(
