@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.text import Text
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import flow
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.data.schema import SPLITS, DatasetInfo
+from hmdc_ray.data.description import describe
 from hmdc_ray.models import Network
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.validate import validate
@@ -30,7 +29,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     distils = f"mutual distillation {matching.peer_gradient}" if matching.mutual_distillation else "no mutual distillation"
     students = ", ".join(student.name for student in evaluation.students) or "no student"
     rows = [
-        *_data(info),
+        *describe(info),
         ("images", f"{images.ipc} per class, formation {images.formation}, from {images.initialise}"),
         (
             "steps",
@@ -48,21 +47,6 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     for name, value in rows:
         table.add_row(name, Text(value))
     console.print(table)
-
-
-def _data(info: DatasetInfo) -> list[tuple[str, str]]:
-    sizes = ", ".join(f"{info.sizes[split]:,} {split}" for split in SPLITS)
-    return [
-        ("data", f"{info.source} (fingerprint {info.fingerprint})"),
-        ("", f"{len(info.class_names)} classes of {_span(info.class_sizes)} training images each"),
-        ("", f"{sizes} images"),
-        ("", f"{info.shape} (channels x height x width)"),
-    ]
-
-
-def _span(sizes: Sequence[int]) -> str:
-    smallest, largest = min(sizes), max(sizes)
-    return f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
 
 
 def _member(member: MemberConfig, network: Network) -> tuple[str, str]:

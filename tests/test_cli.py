@@ -134,7 +134,7 @@ def test_images_of_ones_own_are_prepared_and_planned(hmdc: CommandLine, tmp_path
             image = Image.fromarray(draw.integers(0, 256, (16, 20, 3), dtype=np.uint8))
             image.save(tmp_path / "photos" / name / f"{index}.png")
     prepared = hmdc.succeeds("prepare", "photos", "data")
-    assert "18 train" in prepared and "hmdc condense PRESET --data data" in prepared
+    assert "18 images, 6 (cat) to 12 (dog) of a class" in prepared and "hmdc condense PRESET --data data" in prepared
     refused = hmdc("prepare", "photos", "data")
     assert refused.code == 2 and "exists already" in refused.err and "--overwrite" in refused.err
     hmdc.succeeds("prepare", "photos", "data", "--overwrite")

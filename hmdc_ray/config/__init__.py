@@ -2,14 +2,13 @@
 
 from hmdc_ray.config.base import NetworkSection, Options, Section, default_name
 from hmdc_ray.config.condensation import BalanceConfig, Family, ImagesConfig, MatchingConfig, Precision, ScheduleConfig
-from hmdc_ray.config.data import STATISTICS, DataConfig
+from hmdc_ray.config.data import DataConfig
 from hmdc_ray.config.evaluation import DistillationConfig, EvaluationConfig, StudentConfig
 from hmdc_ray.config.pool import RESERVED_NAMES, MemberConfig, PoolConfig
 from hmdc_ray.config.run import ClusterConfig, RunConfig, TrackingConfig
 
 __all__ = [
     "RESERVED_NAMES",
-    "STATISTICS",
     "BalanceConfig",
     "ClusterConfig",
     "DataConfig",

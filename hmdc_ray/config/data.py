@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, field_validator
+from pydantic import Field, Strict, StrictInt, StrictStr, field_validator
 
 from hmdc_ray.config.base import Section
-from hmdc_ray.errors import closest
+from hmdc_ray.config.statistics import KNOWN, parse_statistics
 
 Side = Annotated[int, Field(ge=1, le=1024)]
-STATISTICS = ("cifar10", "cifar100", "mnist", "fashionmnist", "svhn")
-"""Data sets whose mean and standard deviation are known (see :mod:`hmdc_ray.data.statistics`)."""
+ClassName = Annotated[StrictStr | StrictInt, Field(union_mode="left_to_right")]
 
 
 class DataConfig(Section):
@@ -20,6 +19,12 @@ class DataConfig(Section):
     source: str = Field("digits", min_length=1, description="'digits' (built in), a Parquet file, or a folder of them.")
     image_column: str | None = Field(None, description="Column with the images; null: found by its name or type.")
     label_column: str | None = Field(None, description="Column with the class labels; null: found by its name.")
+    split_column: str | None = Field(
+        None, description="Column that names each row's split (train, validation, test); null: 'split' where there is one."
+    )
+    classes: (
+        Annotated[tuple[Annotated[StrictStr | StrictInt, Field(union_mode="left_to_right")], ...], Strict(False)] | None
+    ) = Field(None, min_length=1, description="Names or numbers of the classes to use, in the order that they get; null: all.")
     image_size: Annotated[tuple[Side, Side], Strict(False)] | None = Field(
         None, description="[height, width] in pixels, 1 to 1024, to which images are resized (bilinear); null: as stored."
     )
@@ -37,8 +42,8 @@ class DataConfig(Section):
     )
     statistics: str | None = Field(
         None,
-        description=f"Known mean and standard deviation to normalise with ({', '.join(STATISTICS)});"
-        " null: computed from the training split.",
+        description=f"Mean and standard deviation to normalise with: a name ({', '.join(KNOWN)}), or numbers per channel"
+        " of pixels 0 to 1, MEAN,..:STD,.. or {mean: [..], std: [..]}; null: computed from the training split.",
     )
     cache: str | None = Field(
         None,
@@ -46,11 +51,22 @@ class DataConfig(Section):
         " folder.",
     )
 
+    @field_validator("statistics", mode="before")
+    @classmethod
+    def _statistics_may_be_a_mapping(cls, value: Any) -> Any:
+        if isinstance(value, dict) and set(value) == {"mean", "std"}:
+            columns = [each if isinstance(each, list | tuple) else [each] for each in (value["mean"], value["std"])]
+            return ":".join(",".join(map(str, column)) for column in columns)
+        return value
+
     @field_validator("statistics")
     @classmethod
-    def _statistics_are_known(cls, value: str | None) -> str | None:
-        if value is not None and value not in STATISTICS:
-            raise ValueError(f"statistics is {value!r}, which is not known; {closest(value, STATISTICS)}")
+    def _statistics_can_be_read(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_statistics(value)
+            except ValueError as error:
+                raise ValueError(f"statistics is {error}") from error
         return value
 
     @field_validator("channels", mode="before")

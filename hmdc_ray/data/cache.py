@@ -16,7 +16,10 @@ from hmdc_ray.data.files import SourceFile
 from hmdc_ray.data.schema import LabelledImages
 from hmdc_ray.errors import InputError
 
-_DECODING_FIELDS = {"image_column", "label_column", "image_size", "channels", "validation_fraction", "test_fraction"}
+_DECODING_FIELDS = {
+    *("image_column", "label_column", "split_column", "classes", "image_size", "channels"),
+    *("validation_fraction", "test_fraction"),
+}
 
 
 def cache_folder(configured: str | None = None) -> Path:

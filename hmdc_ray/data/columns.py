@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from hmdc_ray.errors import InputError, closest
 
 IMAGE_NAMES = ("image", "images", "img", "picture", "pixels")
-"""Names of image columns, the likeliest first."""
-LABEL_NAMES = ("label", "labels", "fine_label", "coarse_label", "class", "target", "y")
-"""Names of label columns, the likeliest first."""
+"""Names of image columns, in any case, the likeliest first."""
+LABEL_NAMES = (
+    *("label", "labels", "fine_label", "coarse_label", "class", "class_label", "category"),
+    *("target", "targets", "y"),
+)
+"""Names of label columns, in any case, the likeliest first."""
+SPLIT_NAME = "split"
+"""Name, in any case, of a column that says each row's split."""
 
 
 def image_column(schema: pa.Schema, named: str | None, file: Path) -> str:
@@ -24,7 +29,7 @@ def image_column(schema: pa.Schema, named: str | None, file: Path) -> str:
     Raises:
         InputError: no such column, several without a usual name, or one of another type.
     """
-    column = named or _find(schema, IMAGE_NAMES, _may_hold_images, "image", file)
+    column = named or _find_images(schema, file)
     field = _field(schema, column, "image", file)
     if not _may_hold_images(field.type):
         raise InputError(
@@ -38,39 +43,64 @@ def image_column(schema: pa.Schema, named: str | None, file: Path) -> str:
 
 
 def label_column(schema: pa.Schema, named: str | None, file: Path) -> str:
-    """The column with the labels: ``named``, else a usual name, else the only integer column.
+    """The column with the labels: ``named``, else a usual name, else the one that the Hugging Face metadata call a ClassLabel.
+
+    Never another one: numbers of rows, visits or patients are integers too.
 
     Raises:
-        InputError: no such column, several without a usual name, or one that holds neither integers nor strings.
+        InputError: no such column, or one that holds neither integers nor strings. Lists the columns.
     """
-    column = named or _find(schema, LABEL_NAMES, pa.types.is_integer, "label", file)
+    column = named or _usual(schema, LABEL_NAMES) or _find_class_label(schema, file)
     field = _field(schema, column, "label", file)
     if not (pa.types.is_integer(field.type) or is_text(field.type)):
         raise InputError(f"{file}: column {column!r} (data.label_column) holds {field.type}; labels are integers or strings")
     return column
 
 
-def class_names(schema: pa.Schema, label: str, file: Path) -> tuple[str, ...] | None:
-    """Names that the Hugging Face metadata gives to the classes in column ``label``; None where it gives none.
+def other_label_columns(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """Columns beside ``column`` that are called as label columns are."""
+    return tuple(name for name in schema.names if name.lower() in LABEL_NAMES and name != column)
+
+
+def split_column(schema: pa.Schema, named: str | None, file: Path) -> str | None:
+    """The column with each row's split: ``named``, else one called ``split``; None where there is none.
+
+    Raises:
+        InputError: no such column.
+    """
+    column = named or _usual(schema, (SPLIT_NAME,))
+    if column is not None:
+        _field(schema, column, "split", file)
+    return column
+
+
+def class_names(schema: pa.Schema, column: str, file: Path) -> tuple[str, ...] | None:
+    """Names that the Hugging Face metadata give to the values of a column; None where they give none.
 
     Raises:
         InputError: the metadata cannot be read, or the names are not a list of different strings.
     """
-    metadata = (schema.metadata or {}).get(b"huggingface")
-    if metadata is None:
-        return None
-    try:
-        feature = json.loads(metadata)["info"]["features"][label]
-        names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
-    except KeyError:
-        return None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file}: the 'huggingface' schema metadata cannot be read: {error}") from error
+    feature = _features(schema, file).get(column)
+    names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(f"{file}: class names in the 'huggingface' schema metadata must be a list of different strings")
     return tuple(names)
+
+
+def _features(schema: pa.Schema, file: Path) -> dict[str, Any]:
+    """What the Hugging Face metadata say of each column; empty where there are none."""
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    if metadata is None:
+        return {}
+    try:
+        features = json.loads(metadata)["info"]["features"]
+        return dict(features)
+    except KeyError:
+        return {}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{file}: the 'huggingface' schema metadata cannot be read: {error}") from error
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -111,15 +141,34 @@ def _may_hold_images(kind: pa.DataType) -> bool:
     return is_binary(kind) or nested_value_type(kind) is not None
 
 
-def _find(schema: pa.Schema, names: tuple[str, ...], fits: Callable[[pa.DataType], bool], role: str, file: Path) -> str:
-    usual = [name for name in names if name in schema.names]
-    if usual:
-        return usual[0]
-    fitting = [field.name for field in schema if fits(field.type)]
+def _usual(schema: pa.Schema, names: tuple[str, ...]) -> str | None:
+    """The first of the names that a column has, in this or another case."""
+    for name in names:
+        found = [column for column in schema.names if column.lower() == name]
+        if found:
+            return name if name in found else str(found[0])
+    return None
+
+
+def _find_images(schema: pa.Schema, file: Path) -> str:
+    usual = _usual(schema, IMAGE_NAMES)
+    if usual is not None:
+        return usual
+    fitting = [field.name for field in schema if _may_hold_images(field.type)]
     if len(fitting) == 1:
         return str(fitting[0])
     found = f"{len(fitting)} columns may be it ({', '.join(fitting)})" if fitting else f"it has {', '.join(schema.names)}"
-    raise InputError(f"{file}: no {role} column found: {found}; set data.{role}_column")
+    raise InputError(f"{file}: no image column found: {found}; set data.image_column")
+
+
+def _find_class_label(schema: pa.Schema, file: Path) -> str:
+    labels = [name for name in schema.names if class_names(schema, name, file) is not None]
+    if len(labels) == 1:
+        return str(labels[0])
+    raise InputError(
+        f"{file}: no label column found: none is called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; it has"
+        f" {', '.join(schema.names)}; set data.label_column to the one with the classes"
+    )
 
 
 def _field(schema: pa.Schema, column: str, role: str, file: Path) -> pa.Field:

@@ -163,13 +163,18 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode in _DEEP_MODES
 
 
+def is_sixteen_bits(image: Image.Image) -> bool:
+    """Whether grey values have 16 bits, of which a wider format may be the carrier (PGM files)."""
+    return image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PPM")
+
+
 def from_sixteen_bits(image: Image.Image) -> Image.Image:
     """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded.
 
     Raises:
         InputError: an image of another kind, such as of 32 bits or floating point; broken pixels.
     """
-    if image.mode not in _SIXTEEN_BITS and not (image.mode == "I" and image.format == "PPM"):
+    if not is_sixteen_bits(image):
         raise InputError(f"image has mode {image.mode!r}, which is not grey of 16 bits; store it as 8-bit grey or colour")
     try:
         values_HW = np.asarray(image).astype(np.uint32)

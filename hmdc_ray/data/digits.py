@@ -7,6 +7,7 @@ from PIL import Image
 
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.decode import PixelRule, to_pixels
+from hmdc_ray.data.labels import select_classes
 from hmdc_ray.data.schema import LabelledImages
 from hmdc_ray.data.splits import assign_splits
 
@@ -29,7 +30,9 @@ def read_digits(config: DataConfig) -> LabelledImages:
     digits = load_digits()
     images = [Image.fromarray(np.rint(digits.images[row] * (255 / 16)).astype(np.uint8)) for row in range(len(digits.images))]
     rule = PixelRule.following(images[0], config.image_size or _SIZE, config.channels)
-    labels = digits.target.astype(np.int64)
-    splits = assign_splits(labels, np.zeros(len(labels), np.uint8), _TEST_FRACTION, _VALIDATION_FRACTION)
     names = tuple(str(name) for name in digits.target_names)
-    return LabelledImages(NAME, names, labels, splits, (to_pixels(image, rule) for image in images))
+    labels, names, kept = select_classes(digits.target.astype(np.int64), names, config.classes)
+    labels = labels[kept]
+    splits = assign_splits(labels, np.zeros(len(labels), np.uint8), _TEST_FRACTION, _VALIDATION_FRACTION)
+    chosen = (to_pixels(images[row], rule) for row in np.flatnonzero(kept))
+    return LabelledImages(NAME, names, labels, splits, chosen)

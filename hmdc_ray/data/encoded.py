@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from hmdc_ray.data.findings import Findings
 from hmdc_ray.data.schema import Labels, Split
 
 _GROUP_ROWS = 1000
 _GROUP_BYTES = 16 << 20
+
+_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+PREPARED_KEY = "hmdc_ray_prepared"
+"""Key of the file's metadata under which ``hmdc prepare`` keeps what it found."""
 
 NamedImage = tuple[str, bytes]
 """Name of an image, for messages, and its encoded bytes."""
@@ -27,11 +35,11 @@ class EncodedSplit:
 
     Attributes:
         labels: (n,) class index of each image.
-        images: n named images in the order of the labels; can be iterated over once.
+        images: n named images in the order of the labels, None for one that is skipped; can be iterated over once.
     """
 
     labels: Labels
-    images: Iterable[NamedImage]
+    images: Iterable[NamedImage | None]
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,12 @@ class EncodedImages:
     Attributes:
         class_names: one name per label, in label order.
         splits: the splits that the source has.
+        findings: what was left out and taken for granted; complete when all images have been iterated over.
     """
 
     class_names: tuple[str, ...]
     splits: dict[Split, EncodedSplit]
+    findings: Findings = field(default_factory=Findings)
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -54,44 +64,77 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def write_split(folder: Path, data: EncodedImages, split: Split, wrote: Callable[[int], None]) -> None:
-    """Write one split as ``<split>-00000-of-00001.parquet``, a group of rows in memory at a time.
+def open_writer(folder: Path, data: EncodedImages, split: Split) -> pq.ParquetWriter:
+    """Begin ``<split>-00000-of-00001.parquet`` with columns ``image`` struct<bytes, path> and ``label`` int64.
 
-    Columns are ``image`` struct<bytes, path> and ``label`` int64; class names are in the schema metadata under ``huggingface``.
+    Class names are in the schema metadata under ``huggingface``.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    feature = {"_type": "ClassLabel", "names": list(data.class_names)}
+    metadata = {"info": {"features": {"image": {"_type": "Image"}, "label": feature}}}
+    schema = pa.schema([("image", _IMAGE_TYPE), ("label", pa.int64())], metadata={"huggingface": json.dumps(metadata)})
+    return pq.ParquetWriter(folder / f"{split}-00000-of-00001.parquet", schema)
+
+
+def write_split(
+    writer: pq.ParquetWriter, data: EncodedImages, split: Split, wrote: Callable[[int], None]
+) -> npt.NDArray[np.int64]:
+    """Write the images of one split, a group of rows in memory at a time.
 
     Args:
-        folder: where to write.
-        data: the data set.
-        split: which of its splits.
-        wrote: called with the number of images in each group written.
+        writer: the split's, of :func:`open_writer`.
+        data: the data set; images that are None are not written.
+        split: one of its splits.
+        wrote: called with the number of images dealt with since the last call.
+
+    Returns:
+        (K,) number of images written of each class.
 
     Raises:
         InputError: from the images.
         OSError: the disk is full or fails.
     """
-    feature = {"_type": "ClassLabel", "names": list(data.class_names)}
-    metadata = {"info": {"features": {"image": {"_type": "Image"}, "label": feature}}}
-    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("image", image_type), ("label", pa.int64())], metadata={"huggingface": json.dumps(metadata)})
-    part, start = data.splits[split], 0
-    with pq.ParquetWriter(folder / f"{split}-00000-of-00001.parquet", schema) as writer:
-        for group in _groups(part.images):
-            images = pa.array([{"bytes": encoded, "path": name} for name, encoded in group], image_type)
-            labels = pa.array(part.labels[start : start + len(group)])
-            writer.write_batch(pa.record_batch([images, labels], schema=schema))
-            start += len(group)
-            wrote(len(group))
-    assert start == len(part.labels), f"{start} images for {len(part.labels)} labels"
+    part, counts = data.splits[split], np.zeros(len(data.class_names), np.int64)
+    for group, read in _groups(zip(part.labels.tolist(), part.images, strict=True)):
+        images = pa.array([{"bytes": encoded, "path": name} for _, (name, encoded) in group], _IMAGE_TYPE)
+        labels = np.array([label for label, _ in group], np.int64)
+        writer.write_batch(pa.record_batch([images, pa.array(labels)], schema=writer.schema))
+        counts += np.bincount(labels, minlength=len(counts))
+        wrote(read)
+    return counts
 
 
-def _groups(images: Iterable[NamedImage]) -> Iterator[list[NamedImage]]:
-    group: list[NamedImage] = []
-    size = 0
-    for name, encoded in images:
-        group.append((name, encoded))
-        size += len(encoded)
-        if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+def write_findings(writer: pq.ParquetWriter, data: EncodedImages, source: str) -> None:
+    """Keep in the file's metadata, as JSON under :data:`PREPARED_KEY`, its ``source``, what was found (``notes``), and the
+    names of the ``broken`` images that were left out."""
+    found = data.findings
+    writer.add_key_value_metadata(
+        {PREPARED_KEY: json.dumps({"source": source, "notes": found.lines(), "broken": found.broken})}
+    )
+
+
+def prepared_notes(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
+    """The notes of :func:`write_findings` in a file's metadata; none where another program wrote the file."""
+    try:
+        notes = json.loads((metadata or {})[PREPARED_KEY.encode()])["notes"]
+        return tuple(str(note) for note in notes)
+    except (KeyError, ValueError, TypeError, RecursionError):  # of a stranger's file: nothing that a run depends on
+        return ()
+
+
+def _groups(pairs: Iterable[tuple[int, NamedImage | None]]) -> Iterator[tuple[list[tuple[int, NamedImage]], int]]:
+    """Groups of labels and images to be written at once, and the number of images dealt with, skipped ones included."""
+    group: list[tuple[int, NamedImage]] = []
+    size = read = 0
+    for label, image in pairs:
+        read += 1
+        if image is not None:
+            group.append((label, image))
+            size += len(image[1])
+        if read == _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield group, read
+            group, size, read = [], 0, 0
+    if read:
+        yield group, read

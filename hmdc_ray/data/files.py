@@ -19,10 +19,17 @@ _RENAME = "train-*.parquet, validation-*.parquet or test-*.parquet"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A Parquet file of the source and the split that its name, or that of a folder around it, says."""
+    """A Parquet file of the source.
+
+    Attributes:
+        path: absolute.
+        split: the one that its name, or that of a folder around it, says; training where none says any.
+        is_named: whether a name says it.
+    """
 
     path: Path
     split: Split
+    is_named: bool = True
 
 
 def find_files(source: str) -> tuple[SourceFile, ...]:
@@ -41,7 +48,7 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
     """
     path = Path(source).expanduser().absolute()
     if path.is_file():
-        return (SourceFile(path, "train"),)
+        return (SourceFile(path, "train", is_named=False),)
     if not path.is_dir():
         raise InputError(f"data.source {source!r} does not exist; give a Parquet file, a folder of them, or 'digits'")
     found = sorted(PurePath(file).relative_to(path) for file in _visible_files(path) if file.lower().endswith(_ENDING))
@@ -50,7 +57,7 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
     splits = {file: _split(source, file) for file in found}
     _require_one_configuration(source, found)
     if all(split is None for split in splits.values()):
-        return tuple(SourceFile(path / file, "train") for file in found)
+        return tuple(SourceFile(path / file, "train", is_named=False) for file in found)
     return _by_split(source, path, splits)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hmdc_ray.data.columns import is_text
 from hmdc_ray.data.schema import Labels
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, closest
 
 _MOST_CLASSES = 1_000_000
 
@@ -40,6 +42,44 @@ def index_labels(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, 
             f"{columns[texts.index(True)][0]}: labels are strings, but integers in {columns[texts.index(False)][0]}"
         )
     return _from_integers(columns, names)
+
+
+def select_classes(
+    labels: Labels, names: tuple[str, ...], chosen: Sequence[str | int] | None
+) -> tuple[Labels, tuple[str, ...], npt.NDArray[np.bool_]]:
+    """Keep a choice of the classes, numbered anew in its order.
+
+    Args:
+        labels: (n,) class index per row.
+        names: one name per class.
+        chosen: names, or class indices; None: all classes.
+
+    Returns:
+        (n,) new class index per row, -1 for rows of other classes; the names kept; (n,) whether a row is kept.
+
+    Raises:
+        InputError: an unknown class, or one that is named twice.
+    """
+    if chosen is None:
+        return labels, names, np.ones(len(labels), np.bool_)
+    places = [_place(entry, names) for entry in chosen]
+    doubled = next((entry for entry, place in zip(chosen, places, strict=True) if places.count(place) > 1), None)
+    if doubled is not None:
+        raise InputError(f"data.classes names class {doubled!r} more than once")
+    numbers = np.full(len(names), -1, np.int64)
+    numbers[places] = np.arange(len(places))
+    selected = numbers[labels]
+    return selected, tuple(names[place] for place in places), selected >= 0
+
+
+def _place(entry: str | int, names: tuple[str, ...]) -> int:
+    if isinstance(entry, int):
+        if not 0 <= entry < len(names):
+            raise InputError(f"data.classes has class {entry}, which does not exist; classes are 0 to {len(names) - 1}")
+        return entry
+    if entry not in names:
+        raise InputError(f"data.classes has {entry!r}, which is no class; {closest(entry, names)}")
+    return names.index(entry)
 
 
 def _from_texts(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, ...] | None) -> tuple[Labels, tuple[str, ...]]:

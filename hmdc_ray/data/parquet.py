@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hmdc_ray.config import DataConfig
-from hmdc_ray.data.columns import class_names, image_column, is_list, label_column
+from hmdc_ray.data.columns import class_names, image_column, is_list, label_column, other_label_columns, split_column
 from hmdc_ray.data.decode import PixelRule, image_from_array, open_encoded, to_pixels
+from hmdc_ray.data.encoded import prepared_notes
 from hmdc_ray.data.files import SourceFile
-from hmdc_ray.data.labels import index_labels
+from hmdc_ray.data.labels import index_labels, select_classes
 from hmdc_ray.data.limits import check_parquet
-from hmdc_ray.data.schema import SPLITS, LabelledImages, Pixels
+from hmdc_ray.data.schema import SPLITS, LabelledImages, Origin, Pixels
+from hmdc_ray.data.split_column import splits_of_rows
 from hmdc_ray.data.splits import assign_splits, check_splits
 from hmdc_ray.errors import InputError
 
@@ -36,11 +38,27 @@ RawImage: TypeAlias = bytes | pa.Scalar | None
 
 @dataclass(frozen=True)
 class _Table:
-    """A Parquet file of the source with its image column and the number of its labels."""
+    """What is read of a Parquet file before its images.
+
+    Attributes:
+        path: of the file.
+        image_column: holds the images.
+        label_column: holds the labels.
+        split_column: says each row's split; None: the file has none.
+        labels: (rows,) as they are in the file.
+        class_names: of the labels, from the file's metadata; None where it has none.
+        splits: (rows,) position in ``SPLITS`` of each row's split.
+        notes: what other columns may have been meant, and what ``hmdc prepare`` noted.
+    """
 
     path: Path
     image_column: str
-    rows: int
+    label_column: str
+    split_column: str | None
+    labels: pa.ChunkedArray
+    class_names: tuple[str, ...] | None
+    splits: Pixels
+    notes: tuple[str, ...]
 
 
 def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledImages:
@@ -51,28 +69,67 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
     Raises:
         InputError: with the file, and the row counted from 0 where one is to blame; also later, while images are read.
     """
-    tables, columns, names, given = [], [], None, []
-    for file in files:
-        with _reading(file.path), pq.ParquetFile(file.path) as parquet:
-            check_parquet(file.path, parquet)
-            schema = parquet.schema_arrow
-            image = image_column(schema, config.image_column, file.path)
-            column = label_column(schema, config.label_column, file.path)
-            labels = parquet.read(columns=[column]).column(column)
-            named = class_names(schema, column, file.path)
-        tables.append(_Table(file.path, image, len(labels)))
-        columns.append((file.path, labels))
-        given.append(np.full(len(labels), SPLITS.index(file.split), np.uint8))
-        if len(columns) > 1 and named != names:
-            raise InputError(f"{file.path}: class names in the schema metadata differ from those of {files[0].path}")
-        names = named
-    splits = np.concatenate(given)
+    tables = [_read_table(file, config) for file in files]
+    first = tables[0]
+    for table in tables[1:]:
+        if table.class_names != first.class_names:
+            raise InputError(f"{table.path}: class names in the schema metadata differ from those of {first.path}")
+        if (table.split_column is None) != (first.split_column is None):
+            has, lacks = (table, first) if first.split_column is None else (first, table)
+            raise InputError(f"{lacks.path}: no column {has.split_column!r}, which says each row's split in {has.path}")
+    splits = np.concatenate([table.splits for table in tables])
     if not len(splits):
         raise InputError(f"data.source {config.source}: the files hold no rows; at least one image per class is needed")
-    indices, names = index_labels(columns, names)
-    splits = assign_splits(indices, splits, config.test_fraction, config.validation_fraction)
-    check_splits(config.source, indices, splits, names)
-    return LabelledImages(config.source, names, indices, splits, _images(tables, config))
+    labels, names = index_labels([(table.path, table.labels) for table in tables], first.class_names)
+    labels, names, kept = select_classes(labels, names, config.classes)
+    splits = assign_splits(labels[kept], splits[kept], config.test_fraction, config.validation_fraction)
+    check_splits(config.source, labels[kept], splits, names)
+    origin = Origin(
+        files={split: sum(file.split == split for file in files) for split in SPLITS},
+        image_column=first.image_column,
+        label_column=first.label_column,
+        split_column=first.split_column or "",
+        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+    )
+    return LabelledImages(config.source, names, labels[kept], splits, _images(tables, kept, config), origin)
+
+
+def _read_table(file: SourceFile, config: DataConfig) -> _Table:
+    path = file.path
+    with _reading(path), pq.ParquetFile(path) as parquet:
+        check_parquet(path, parquet)
+        schema = parquet.schema_arrow
+        image = image_column(schema, config.image_column, path)
+        label = label_column(schema, config.label_column, path)
+        split = split_column(schema, config.split_column, path)
+        table = parquet.read(columns=[label] + ([] if split is None else [split]))
+        others = other_label_columns(schema, label)
+        notes = (f"labels are from column {label!r}, not from {' or '.join(map(repr, others))}",) if others else ()
+        return _Table(
+            path=path,
+            image_column=image,
+            label_column=label,
+            split_column=split,
+            labels=table.column(label),
+            class_names=class_names(schema, label, path),
+            splits=_splits(file, table, split, schema),
+            notes=notes + prepared_notes(parquet.metadata.metadata),
+        )
+
+
+def _splits(file: SourceFile, table: pa.Table, column: str | None, schema: pa.Schema) -> Pixels:
+    """The split of each row: that of the file, with which a column must agree where a name says the file's."""
+    named = np.full(len(table), SPLITS.index(file.split), np.uint8)
+    if column is None:
+        return named
+    splits = splits_of_rows(table.column(column), column, class_names(schema, column, file.path), file.path)
+    wrong = np.flatnonzero(splits != named)
+    if file.is_named and len(wrong):
+        raise InputError(
+            f"{file.path}, row {wrong[0]}: column {column!r} says {SPLITS[splits[wrong[0]]]}, but the file's name says"
+            f" {file.split}; rename the file or the column"
+        )
+    return splits
 
 
 @contextmanager
@@ -86,38 +143,52 @@ def _reading(file: Path) -> Iterator[None]:
         raise InputError(f"{file}: cannot be read as a Parquet file: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One image of a file: its row, counted from 0, its content, and the name that the file gives it, if any."""
+
+    number: int
+    image: RawImage
+    name: Any
+
+
 @contextmanager
-def _at(file: Path, row: int) -> Iterator[None]:
+def _at(file: Path, row: _Row) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{file}, row {row}: {error}") from error
+        name = f" ({row.name})" if isinstance(row.name, str) and row.name else ""
+        raise InputError(f"{file}, row {row.number}{name}: {error}") from error
 
 
-def _images(tables: list[_Table], config: DataConfig) -> Iterator[Pixels]:
-    """Decode in groups, a few at a time (Pillow frees the interpreter while it decodes), in the order of the rows."""
+def _images(tables: list[_Table], kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[Pixels]:
+    """Decode in groups, a few at a time (Pillow frees the interpreter while it decodes), in the order of the rows kept."""
     rule: PixelRule | None = None
+    offset = 0
     waiting: deque[Future[list[Pixels]]] = deque()
     with ThreadPoolExecutor(_DECODING_THREADS) as pool:
         for table in tables:
-            for start, raw in _raw_images(table):
-                if rule is None:
-                    with _at(table.path, 0):
-                        rule = PixelRule.following(_open(raw[0]), config.image_size, config.channels)
-                step = max(1, _DECODED_BYTES // rule.bytes_per_image)
-                for first in range(0, len(raw), step):
-                    waiting.append(pool.submit(_decode, table.path, rule, start + first, raw[first : first + step]))
+            for raw in _raw_images(table):
+                rows = [row for row in raw if kept[offset + row.number]]
+                if rule is None and rows:
+                    with _at(table.path, rows[0]):
+                        rule = PixelRule.following(_open(rows[0].image), config.image_size, config.channels)
+                step = 1 if rule is None else max(1, _DECODED_BYTES // rule.bytes_per_image)
+                for first in range(0, len(rows), step):
+                    assert rule is not None
+                    waiting.append(pool.submit(_decode, table.path, rule, rows[first : first + step]))
                     if len(waiting) > _DECODING_THREADS:
                         yield from waiting.popleft().result()
+            offset += len(table.labels)
         while waiting:
             yield from waiting.popleft().result()
 
 
-def _decode(file: Path, rule: PixelRule, start: int, group: list[RawImage]) -> list[Pixels]:
+def _decode(file: Path, rule: PixelRule, rows: list[_Row]) -> list[Pixels]:
     decoded = []
-    for row, raw in enumerate(group, start):
+    for row in rows:
         with _at(file, row):
-            decoded.append(to_pixels(_open(raw), rule))
+            decoded.append(to_pixels(_open(row.image), rule))
     return decoded
 
 
@@ -127,8 +198,8 @@ def _open(raw: RawImage) -> Image.Image:
     return open_encoded(raw) if isinstance(raw, bytes) else image_from_array(_array(raw))
 
 
-def _raw_images(table: _Table) -> Iterator[tuple[int, list[RawImage]]]:
-    """Groups of rows: the first one's number, and their images."""
+def _raw_images(table: _Table) -> Iterator[list[_Row]]:
+    """The rows of the file, a few at a time."""
     start = 0
     # pre_buffer off and a read buffer on: pages are read one by one, never a whole row group.
     with _reading(table.path), pq.ParquetFile(table.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
@@ -136,13 +207,17 @@ def _raw_images(table: _Table) -> Iterator[tuple[int, list[RawImage]]]:
             column = batch.column(0)
             if isinstance(column, pa.ExtensionArray):
                 column = column.storage
+            names: list[Any] = [None] * len(column)
             if pa.types.is_struct(column.type):
+                if column.type.get_field_index("path") >= 0:
+                    names = pc.struct_field(column, "path").to_pylist()
                 column = pc.struct_field(column, "bytes")
             nested = is_list(column.type)  # kept as Arrow values: Python lists of integers would be slow
-            yield start, [value if value.is_valid else None for value in column] if nested else column.to_pylist()
+            images = [value if value.is_valid else None for value in column] if nested else column.to_pylist()
+            yield [_Row(start + place, *each) for place, each in enumerate(zip(images, names, strict=True))]
             start += batch.num_rows
-    if start != table.rows:
-        raise InputError(f"{table.path}: it has {table.rows} labels, but {start} images: it is damaged")
+    if start != len(table.labels):
+        raise InputError(f"{table.path}: it has {len(table.labels)} labels, but {start} images: it is damaged")
 
 
 def _array(scalar: pa.Scalar) -> npt.NDArray[np.generic]:

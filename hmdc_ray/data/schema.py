@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,6 +23,25 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What the data were read from, and what was taken for what: for people to check.
+
+    Attributes:
+        files: number of files of each split; 0 where it was cut from the training images.
+        image_column: the column taken for the images; empty where there are no columns.
+        label_column: likewise for the labels.
+        split_column: the column that says each row's split; empty: there is none.
+        notes: what was left out and why, and what was taken for granted; a line each.
+    """
+
+    files: dict[Split, int] = field(default_factory=dict)
+    image_column: str = ""
+    label_column: str = ""
+    split_column: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DatasetInfo:
     """Facts about a decoded data set.
 
@@ -36,6 +55,7 @@ class DatasetInfo:
         source: what the user called the data set.
         sizes: number of images per split.
         class_sizes: number of training images per label.
+        origin: see :class:`Origin`.
     """
 
     class_names: tuple[str, ...]
@@ -46,6 +66,7 @@ class DatasetInfo:
     source: str
     sizes: dict[Split, int]
     class_sizes: tuple[int, ...]
+    origin: Origin = field(default_factory=Origin)
 
     def to_json(self) -> str:
         """The facts as JSON; floats survive exactly."""
@@ -64,6 +85,7 @@ class DatasetInfo:
             source=fields["source"],
             sizes=fields["sizes"],
             class_sizes=tuple(fields["class_sizes"]),
+            origin=Origin(**{**fields["origin"], "notes": tuple(fields["origin"]["notes"])}),
         )
 
 
@@ -94,6 +116,7 @@ class LabelledImages:
         labels: (n,) class index of each image.
         splits: (n,) position in :data:`SPLITS` of each image's split.
         images: n images, (channels, height, width), all of one shape; can be iterated over once.
+        origin: see :class:`Origin`.
     """
 
     source: str
@@ -101,3 +124,4 @@ class LabelledImages:
     labels: Labels
     splits: Pixels
     images: Iterable[Pixels]
+    origin: Origin = field(default_factory=Origin)

@@ -4,41 +4,72 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from hmdc_ray.data.arrays import TORCHVISION, read_npz, read_torchvision
 from hmdc_ray.data.arrow_file import Progress
 from hmdc_ray.data.cache import cache_folder
-from hmdc_ray.data.encoded import EncodedImages, write_split
-from hmdc_ray.data.image_folder import read_image_folder
+from hmdc_ray.data.encoded import EncodedImages, open_writer, write_findings, write_split
+from hmdc_ray.data.image_folder import ReadingRules, read_image_folder
 from hmdc_ray.data.schema import Split
 from hmdc_ray.errors import InputError
 
 _PREFIX = "torchvision:"
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What was written.
+
+    Attributes:
+        class_names: one name per label, in label order.
+        counts: number of images of each class, (K,), by split.
+        notes: what was left out and why, and what was taken for granted; a line each.
+    """
+
+    class_names: tuple[str, ...]
+    counts: dict[Split, tuple[int, ...]]
+    notes: tuple[str, ...]
+
+    @property
+    def sizes(self) -> dict[Split, int]:
+        """Number of images by split."""
+        return {split: sum(counts) for split, counts in self.counts.items()}
+
+
 def prepare(
-    source: str, out: Path, *, root: Path | None = None, overwrite: bool = False, progress: Progress | None = None
-) -> dict[Split, int]:
+    source: str,
+    out: Path,
+    *,
+    root: Path | None = None,
+    rules: ReadingRules | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
     """Write ``source`` as Parquet files, one per split, into the folder ``out``, which appears when it is complete.
 
+    Every image is decoded once, so that a run finds none that is broken.
+
     Args:
-        source: an image folder (a folder per class; or ``train``, ``validation``, ``test`` with a folder per class each), an
-            ``.npz`` file, or ``torchvision:NAME``.
+        source: an image folder (a folder per class; or folders named after splits, with a folder per class each), an ``.npz``
+            file, or ``torchvision:NAME``.
         out: folder to write; its parents are made.
         root: folder of torchvision's raw files; None: in the user's cache folder. Other sources have no use for it.
+        rules: what to do with images of a folder that cannot be taken as they are.
         overwrite: replace ``out`` if it holds nothing but Parquet files.
         progress: called with (images done, images in all).
 
-    Returns:
-        The number of images written per split.
-
     Raises:
-        InputError: bad source, ``out`` exists, or the disk is full or cannot be written.
+        InputError: bad source, ``out`` exists, or the disk is full or cannot be written; a class of which every training
+            image was skipped.
     """
     out = out.expanduser().absolute()
     _check_out(out, overwrite)
-    data = _read(source, root or cache_folder() / "torchvision")
+    data = _read(source, root, rules)
     total, done = sum(len(part.labels) for part in data.splits.values()), 0
 
     def wrote(images: int) -> None:
@@ -51,8 +82,12 @@ def prepare(
     aside = partial.with_suffix(".old")
     try:
         partial.mkdir(parents=True)
-        for split in data.splits:
-            write_split(partial, data, split, wrote)
+        with ExitStack() as files:
+            writers = {split: files.enter_context(open_writer(partial, data, split)) for split in data.splits}
+            counts = {split: write_split(writer, data, split, wrote) for split, writer in writers.items()}
+            for writer in writers.values():
+                write_findings(writer, data, source)
+        _require_every_class(source, data, counts["train"].tolist())
         if out.exists():  # moved aside first, so that the old files are there until the new ones are
             out.rename(aside)
         partial.rename(out)
@@ -61,7 +96,14 @@ def prepare(
         raise InputError(f"cannot write {out}: {error}; choose a folder that can be written and has room") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return {split: len(part.labels) for split, part in data.splits.items()}
+    return Prepared(data.class_names, {split: tuple(each.tolist()) for split, each in counts.items()}, data.findings.lines())
+
+
+def _require_every_class(source: str, data: EncodedImages, counts: list[int]) -> None:
+    asked = np.bincount(data.splits["train"].labels, minlength=len(counts))
+    for name, count, were in zip(data.class_names, counts, asked.tolist(), strict=True):
+        if were and not count:
+            raise InputError(f"{source}: class {name!r} has no whole training image, all {were} are broken; remove its folder")
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
@@ -73,13 +115,18 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} is not a folder of nothing but Parquet files and is not overwritten; choose another folder")
 
 
-def _read(source: str, root: Path) -> EncodedImages:
+def _read(source: str, root: Path | None, rules: ReadingRules | None) -> EncodedImages:
     if source.startswith(_PREFIX):
-        return read_torchvision(source.removeprefix(_PREFIX), root)
+        return read_torchvision(source.removeprefix(_PREFIX), root or cache_folder() / "torchvision")
     path = Path(source).expanduser()
     if path.is_dir():
-        return read_image_folder(path)
-    if path.is_file() and path.suffix == ".npz":
+        try:
+            return read_image_folder(path, rules)
+        except InputError as error:
+            if next(path.rglob("*.parquet"), None) is None:
+                raise
+            raise InputError(f"{error}. For Parquet files: runs read them as they are, with --data {source}") from error
+    if path.is_file() and path.suffix.lower() == ".npz":
         return read_npz(path)
     problem = "is of no known kind" if path.exists() else "does not exist"
     known = ", ".join(_PREFIX + name for name in TORCHVISION)

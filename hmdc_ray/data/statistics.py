@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hmdc_ray.config.statistics import Statistics
 from hmdc_ray.data.schema import Pixels
-
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation per channel."""
-
-KNOWN: dict[str, Statistics] = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "mnist": ((0.1307,), (0.3081,)),
-    "fashionmnist": ((0.2861,), (0.3530,)),
-    "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
-}
-"""The constants of the code of Zhao et al., "Dataset Condensation with Gradient Matching", utils.py, get_dataset. Those
-of CIFAR's deviations are means of the images' own deviations, smaller than the deviation over all pixels."""
 
 
 class PixelHistogram:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.data.statistics import KNOWN, Statistics
+from hmdc_ray.config.statistics import KNOWN, Statistics
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.labels import integers, read_labels
 from hmdc_ray.interchange.stated import Found, Stated

@@ -51,7 +51,7 @@ def read(path: Path, stated: Stated) -> Found:
     if set(data.splits) != {"train"}:
         raise InputError(f"{path} has splits {', '.join(sorted(data.splits))}: give the folder of one, with a folder per class")
     split = data.splits["train"]
-    images = _decode(path, split.images)
+    images = _decode(path, (image for image in split.images if image is not None))
     return Found(images, torch.from_numpy(split.labels), scale="pixel", formation=1, class_names=data.class_names)
 
 

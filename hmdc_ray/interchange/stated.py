@@ -10,7 +10,8 @@ from typing import Literal
 from torch import Tensor
 
 from hmdc_ray.condensed import Metadata
-from hmdc_ray.data.statistics import KNOWN, Statistics
+from hmdc_ray.config import statistics as config_statistics
+from hmdc_ray.config.statistics import Statistics
 from hmdc_ray.errors import InputError, closest
 
 Scale = Literal["normalised", "pixel"]
@@ -78,20 +79,12 @@ class Found:
 
 
 def parse_statistics(text: str) -> Statistics:
-    """Read ``cifar10`` or another known name, or ``MEAN,..:STD,..`` with a number for each channel, of pixels 0 to 1.
+    """What the option ``--statistics`` says; see :func:`hmdc_ray.config.statistics.parse_statistics`.
 
     Raises:
-        InputError: neither of them.
+        InputError: neither a known name nor numbers.
     """
-    if text in KNOWN:
-        return KNOWN[text]
-    if ":" not in text:
-        raise InputError(f"--statistics is {text!r}, which is not known: {closest(text, KNOWN)} Or give MEAN,..:STD,..")
-    parts = text.split(":")
     try:
-        mean, std = (tuple(float(number) for number in part.split(",")) for part in parts)
-    except ValueError:
-        raise InputError(f"--statistics is {text!r}, must be numbers MEAN,..:STD,.., such as 0.1307:0.3081") from None
-    if len(mean) != len(std):
-        raise InputError(f"--statistics is {text!r}: {len(mean)} means, but {len(std)} deviations; must be one each a channel")
-    return mean, std
+        return config_statistics.parse_statistics(text)
+    except ValueError as error:
+        raise InputError(f"--statistics is {error}") from error

@@ -16,9 +16,8 @@ from dataset_files import IMAGE_STRUCT, encode, random_images, structs, write
 from PIL import Image
 from pydantic import ValidationError
 
-from hmdc_ray.config import STATISTICS, DataConfig
+from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.data.statistics import KNOWN
 from hmdc_ray.errors import InputError
 
 
@@ -71,7 +70,7 @@ def test_bad_image_is_named_by_file_and_row(tmp_path: Path, case: str, row: int)
     encoded, expected = BAD_ROW[case]
     path = write(tmp_path / "bad.parquet", bytes_column(*[GOOD] * row, encoded, GOOD), [0] * (row + 2))
     message = refusal(tmp_path, path)
-    for text in (f"{path}, row {row}: ", *expected):
+    for text in (f"{path}, row {row} (a.png): ", *expected):
         assert text in message
 
 
@@ -125,7 +124,7 @@ def test_class_with_test_images_only(tmp_path: Path) -> None:
 def test_bad_row_is_counted_within_its_file(tmp_path: Path) -> None:
     write(tmp_path / "train-0.parquet", bytes_column(GOOD, GOOD, GOOD), [0, 0, 0])
     second = write(tmp_path / "train-1.parquet", bytes_column(GOOD, b"x"), [0, 0])
-    assert f"{second}, row 1: " in refusal(tmp_path, tmp_path)
+    assert f"{second}, row 1 (a.png): " in refusal(tmp_path, tmp_path)
 
 
 def test_bad_sources(tmp_path: Path) -> None:
@@ -163,8 +162,9 @@ def test_bad_columns(tmp_path: Path) -> None:
     assert "'image' (data.image_column) holds string" in refusal(tmp_path, links)
     no_label = write(tmp_path / "unlabelled.parquet", images, [0.5, 0.5], label="score")
     assert "no label column found" in refusal(tmp_path, no_label)
-    pq.write_table(pa.table({"image": images, "a": [0, 0], "b": [0, 0]}), tmp_path / "two.parquet")
-    assert "2 columns may be it (a, b); set data.label_column" in refusal(tmp_path, tmp_path / "two.parquet")
+    pq.write_table(pa.table({"image": images, "a": [0, 0]}), tmp_path / "number.parquet")
+    message = refusal(tmp_path, tmp_path / "number.parquet")
+    assert "it has image, a; set data.label_column" in message
 
 
 def test_files_that_do_not_fit_together(tmp_path: Path) -> None:
@@ -183,10 +183,20 @@ def test_unreadable_metadata(tmp_path: Path) -> None:
     assert "'huggingface' schema metadata cannot be read" in refusal(tmp_path, tmp_path / "data.parquet")
 
 
-def test_known_statistics_are_those_the_configuration_admits() -> None:
-    assert set(KNOWN) == set(STATISTICS)
-    with pytest.raises(ValidationError, match="did you mean 'cifar10'"):
-        DataConfig(statistics="cifar01")
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("cifar01", "did you mean 'cifar10'"),
+        ("0.5,0.4:1", "2 means, but 1 deviations"),
+        ("0.5:0", "the deviations above 0"),
+        ("a:b", "must be numbers MEAN,..:STD,.."),
+        ({"mean": [0.5], "std": ["x"]}, "must be numbers"),
+        (0.5, "valid string"),
+    ],
+)
+def test_bad_statistics(value: Any, expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        DataConfig(statistics=value)
 
 
 def test_all_formats_decode(tmp_path: Path) -> None:

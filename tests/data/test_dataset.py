@@ -73,7 +73,8 @@ def test_every_layout_gives_the_stored_pixels(tmp_path: Path, layout: str) -> No
     ("columns", "labels", "names"),
     [
         ({"image": "img", "label": "fine_label"}, [0, 1, 0, 1], ("0", "1")),
-        ({"image": "photo", "label": "kind"}, [0, 1, 0, 1], ("0", "1")),
+        ({"image": "photo", "label": "Class"}, [0, 1, 0, 1], ("0", "1")),
+        ({"image": "IMAGE", "label": "LABELS"}, [1, 0, 1, 0], ("0", "1")),
         ({"label": "y"}, ["cat", "ant", "cat", "ant"], ("ant", "cat")),
         ({}, pa.array(["b", "a", "b", "a"]).dictionary_encode(), ("a", "b")),
         ({}, pa.array([0, 0, 0, 0], pa.uint8()), ("0",)),

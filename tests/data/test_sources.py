@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import logging
 import pickle
 import struct
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 from urllib.error import URLError
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import scipy.io
-from dataset_files import encode, random_images
+from dataset_files import random_images
+from image_folders import write_classes
 from torchvision import datasets
 
 from hmdc_ray.config import DataConfig
@@ -24,48 +23,6 @@ from hmdc_ray.errors import InputError
 
 def opened(tmp_path: Path, source: Path) -> ImageDataset:
     return open_dataset(DataConfig(source=str(source), cache=str(tmp_path / "cache"), validation_fraction=0))
-
-
-def write_classes(folder: Path, count: int = 3, seed: int = 0) -> Path:
-    for label, name in enumerate(("cat", "ant")):
-        (folder / name / "deeper").mkdir(parents=True)
-        for row, image in enumerate(random_images(count, 4, 5, 3, seed=seed + label)):
-            (folder / name / ("deeper" if row else "") / f"{row}.PNG").write_bytes(encode(image))
-    return folder
-
-
-def test_image_folder_keeps_bytes_and_reads_back(tmp_path: Path) -> None:
-    source = write_classes(tmp_path / "in")
-    (source / "cat" / ".DS_Store.png").write_text("hidden")
-    (source / "cat" / "notes.txt").write_text("no image")
-    calls: list[tuple[int, int]] = []
-    assert prepare(str(source), tmp_path / "out", progress=lambda done, total: calls.append((done, total))) == {"train": 6}
-    assert calls == [(6, 6)]
-    table = pq.read_table(tmp_path / "out" / "train-00000-of-00001.parquet")
-    assert table["label"].to_pylist() == [0, 0, 0, 1, 1, 1]
-    first = table["image"][0].as_py()
-    assert first == {"path": "ant/0.PNG", "bytes": (source / "ant" / "0.PNG").read_bytes()}
-    info = opened(tmp_path, tmp_path / "out").info
-    assert (info.class_names, info.sizes["train"], info.sizes["test"]) == (("ant", "cat"), 4, 2)
-
-
-def test_image_folder_with_splits(tmp_path: Path) -> None:
-    for split, count in (("train", 4), ("val", 1), ("test", 2)):
-        write_classes(tmp_path / "in" / split, count)
-    sizes = prepare(str(tmp_path / "in"), tmp_path / "deep" / "out")
-    assert sizes == {"train": 8, "validation": 2, "test": 4}
-    assert opened(tmp_path, tmp_path / "deep" / "out").info.sizes == sizes
-
-
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = write_classes(tmp_path / "in")
-    outside = write_classes(tmp_path / "outside")
-    (source / "cat" / "link.png").symlink_to(outside / "cat" / "0.PNG")
-    (source / "cat" / "folder").symlink_to(outside / "cat")
-    (source / "linked-class").symlink_to(outside / "cat")
-    with caplog.at_level(logging.WARNING):
-        assert prepare(str(source), tmp_path / "out") == {"train": 6}
-    assert "link.png is a link out of the folder" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["plain", "keras", "medmnist"])
@@ -81,7 +38,7 @@ def test_npz(tmp_path: Path, layout: str) -> None:
         },
     }
     np.savez(tmp_path / "in.npz", **arrays[layout])
-    sizes = prepare(str(tmp_path / "in.npz"), tmp_path / "out")
+    sizes = prepare(str(tmp_path / "in.npz"), tmp_path / "out").sizes
     assert (
         sizes
         == {
@@ -174,7 +131,7 @@ def test_torchvision_mnist(tmp_path: Path) -> None:
     images = {"train": random_images(20, 28, 28), "test": random_images(10, 28, 28, seed=1)}
     labels = {"train": np.arange(20) % 10, "test": np.arange(10)[::-1]}
     write_mnist(tmp_path / "root", images, labels)
-    assert prepare("torchvision:mnist", tmp_path / "out", root=tmp_path / "root") == {"train": 20, "test": 10}
+    assert prepare("torchvision:mnist", tmp_path / "out", root=tmp_path / "root").sizes == {"train": 20, "test": 10}
     dataset = opened(tmp_path, tmp_path / "out")
     assert dataset.info.class_names == tuple("0123456789")
     assert np.array_equal(dataset.pixels("test", range(10)).numpy()[:, 0], images["test"])
@@ -197,7 +154,7 @@ def test_torchvision_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [write("test_batch", parts[5])])
     meta = write("batches.meta", {"label_names": names})
     monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
-    assert prepare("torchvision:cifar10", tmp_path / "out", root=tmp_path / "root") == {"train": 50, "test": 10}
+    assert prepare("torchvision:cifar10", tmp_path / "out", root=tmp_path / "root").sizes == {"train": 50, "test": 10}
     dataset = opened(tmp_path, tmp_path / "out")
     assert dataset.info.class_names == tuple(names)
     assert np.array_equal(dataset.pixels("train", range(50)).numpy(), images[:50])

@@ -7,9 +7,9 @@ import torch
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, EvaluationConfig, StudentConfig
+from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.cutmix import Mixed, cutmix
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
-from hmdc_ray.data.statistics import KNOWN
 from hmdc_ray.errors import InputError, RunError
 from hmdc_ray.evaluation import training
 from hmdc_ray.evaluation.baselines import baseline_rows
