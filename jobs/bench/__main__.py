@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,6 @@ from rich.console import Console
 
 from jobs.bench.configuration import bench_config, tracked_config
 from jobs.console import run_alone
-
-PLAIN_WIDTH = 140
-"""Columns of the output where there is no terminal."""
 
 PAIRS = 7
 """Iterations measured with tracking, and as many without."""
@@ -37,7 +33,7 @@ def bench(
 ) -> None:
     """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; the step
     against the floor of its arithmetic; the time to the first step; and what tracking with a slow server costs."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = Console()
     config = bench_config(data, steps, set_ or [])
     if trace is not None:
         from jobs.bench.trace import check_trace
@@ -50,7 +46,7 @@ def bench(
     from jobs.bench.tracking import measure_tracking
 
     def report(line: str) -> None:
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     measured = measure(config, steps, report)
     print_bench(measured, console)
