@@ -78,6 +78,7 @@ def pretrain(
     use = result.assignments(folder.absolute(), config.pool.members)
     if use:
         again = ["hmdc", "condense", configuration, *(["--data", data] if data is not None else [])]
+        again += [word for assignment in set_ or [] for word in ("--set", assignment)]  # the networks that the weights fit
         say(f"next        {shlex.join(again)} {use}")
 
 

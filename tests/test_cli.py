@@ -125,7 +125,7 @@ def test_images_given_as_a_configuration_are_shown_their_place(hmdc: CommandLine
     write_images(tmp_path / "shapes" / "train.parquet", [0, 1])
     for words in (("shapes",), ("shapes/train.parquet",)):
         refused = hmdc("condense", *words)
-        assert refused.code == 2 and f"hmdc condense digits --data {words[0]}" in refused.err
+        assert refused.code == 2 and f"hmdc condense dc --data {words[0]}" in refused.err
 
 
 def test_help_is_fast_because_it_imports_little() -> None:

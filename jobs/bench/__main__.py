@@ -22,9 +22,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def bench(
-    data: Annotated[str, typer.Option(help="CIFAR-10 as a Parquet file or a folder of them, or 'digits'.")] = (
-        "../shared/data/cifar10"
-    ),
+    data: Annotated[
+        str | None,
+        typer.Option(help="CIFAR-10 as a Parquet file or a folder of them; without it, the built-in digits in its shape."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 3,
     trace: Annotated[
         Path | None, typer.Option(help="File (.json, .json.gz) for a trace of one process' first step, for Perfetto or Chrome.")
@@ -35,6 +36,12 @@ def bench(
     against the floor of its arithmetic; the time to the first step; and what tracking with a slow server costs."""
     console = Console()
     config = bench_config(data, steps, set_ or [])
+    if data is None:
+        console.print(
+            "on the built-in digits as 32x32 in colour, the shape of CIFAR-10; give --data for CIFAR-10 itself",
+            highlight=False,
+            soft_wrap=True,
+        )
     if trace is not None:
         from jobs.bench.trace import check_trace
 
