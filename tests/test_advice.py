@@ -23,11 +23,16 @@ from hmdc_ray.data.arrays import TORCHVISION
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import RunFolder
+from hmdc_ray.models import build
+from hmdc_ray.models.weights import save_weights
+from hmdc_ray.pretrain import Pretrained
 from hmdc_ray.pretrain.plan import make_plan
+from hmdc_ray.pretrain.report import TrainedNetwork
 from hmdc_ray.resume import require_unused
 from hmdc_ray.run_tracking import check_tracking
 from hmdc_ray.search.settings import SearchSettings
 from hmdc_ray.search.spaces import open_space
+from hmdc_ray.seeding import Key
 from jobs.bench.configuration import STAND_IN, bench_config
 from jobs.bench.trace import check_trace
 
@@ -433,6 +438,25 @@ def test_networks_to_pretrain(finished: Path) -> None:
     (field,) = advised(r"set a larger ([\w.]+)$", str(caught.value))
     more = apply_overrides(none, [f"{field}=0.2"])
     assert make_plan(more, open_dataset(more.data).info, "mlp", "validation", 60.0)
+
+
+def test_what_comes_after_a_pretraining(hmdc: CommandLine, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that is printed at the end has the options with which the weights fit; the training itself needs Ray."""
+
+    def pretrained(config: RunConfig, folder: Path, **_: object) -> Pretrained:
+        info, (member, *_others) = open_dataset(config.data).info, config.pool.members
+        network = build(member.architecture, member.options, info.shape, len(info.class_names), Key(0, "network"))
+        folder.mkdir(parents=True)
+        save_weights(network, folder / f"{member.name}.safetensors")
+        trained = TrainedNetwork(member.name, member.architecture, member.options, "scratch", 1, 1, 0.1, 0.5)
+        fields = {"split": "validation", "seed": 0, "workers": 1, "data_source": "", "data_fingerprint": "", "version": "0"}
+        return Pretrained(networks=(trained,), **fields)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hmdc_ray.pretrain.pretrain", pretrained)
+    wider = ("--set", "pool.members.convnet.options.width=12")
+    shown = hmdc.succeeds("pretrain", "tiny.yaml", "--output", "my weights", *wider)
+    (command,) = advised(r"next +(hmdc condense .*)\n", shown)
+    assert "member convnet" in follow(hmdc, command, "--dry-run")
 
 
 @pytest.mark.parametrize(
