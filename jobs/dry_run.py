@@ -15,6 +15,7 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import SPLITS, DatasetInfo
 from hmdc_ray.models import Network
 from hmdc_ray.schedule import total_steps
+from hmdc_ray.tables import print_table
 from hmdc_ray.validate import validate
 
 
@@ -44,10 +45,10 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     ]
     table = Table.grid(padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column()
     for name, value in rows:
         table.add_row(name, Text(value))
-    console.print(table)
+    print_table(console, table)
 
 
 def _data(info: DatasetInfo) -> list[tuple[str, str]]:

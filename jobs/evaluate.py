@@ -67,7 +67,7 @@ def evaluate(
         with progress:
             result = run(condensed, config, address=address, progress=progress)
     except Interrupted as stopped:
-        errors.print(f"{stopped} {progress.position}", highlight=False)
+        errors.print(f"{stopped} {progress.position}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(128 + stopped.signal_number) from None
     if output is not None:
         result.write(output)

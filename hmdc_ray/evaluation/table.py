@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from hmdc_ray.evaluation.report import Evaluation, Row, SetComparison
@@ -15,9 +15,12 @@ ABSENT = "–"
 Column = tuple[str, Callable[[Row], Summary | None]]
 
 
-def table(evaluation: Evaluation) -> Group:
-    """The table of accuracies and, for several condensed sets, one that tells which architectures differ significantly."""
-    return Group(_accuracies(evaluation), *map(_differences, evaluation.comparison))
+def tables(evaluation: Evaluation) -> list[Table]:
+    """The table of accuracies and, for several condensed sets, those that tell which architectures differ significantly.
+
+    They are to be printed by :func:`hmdc_ray.tables.print_table`, which cuts nothing.
+    """
+    return [_accuracies(evaluation), *map(_differences, evaluation.comparison)]
 
 
 def _accuracies(evaluation: Evaluation) -> Table:
@@ -27,17 +30,17 @@ def _accuracies(evaluation: Evaluation) -> Table:
     """
     images = f"{evaluation.ipc} stored image{'s' if evaluation.ipc > 1 else ''} per class"
     if len({entry.ipc for entry in evaluation.sets}) > 1:
-        images += f" ({evaluation.sets[0].name})"
+        images += f" ({escape(evaluation.sets[0].name)})"
     built = Table(title=f"Accuracy on the {evaluation.split} split in %, {images}", caption=_caption(evaluation))
     built.add_column("architecture", no_wrap=True)
-    built.add_column("in pool", justify="center")
+    built.add_column("in pool", justify="center", no_wrap=True)
     columns = _columns(evaluation)
     for name, _ in columns:
-        built.add_column(name, justify="right", no_wrap=True)
+        built.add_column(escape(name), justify="right", no_wrap=True)
     built.add_column("gain", justify="right", no_wrap=True)
     for row in evaluation.rows:
         in_pool = "?" if row.in_pool is None else "yes" if row.in_pool else "no"
-        built.add_row(row.architecture, in_pool, *(_cell(of(row)) for _, of in columns), _gain([row]))
+        built.add_row(escape(row.architecture), in_pool, *(_cell(of(row)) for _, of in columns), _gain([row]))
     if len(evaluation.rows) > 1:
         built.add_section()
         means = (_mean_cell([of(row) for row in evaluation.rows]) for _, of in columns)
@@ -67,14 +70,14 @@ def _caption(evaluation: Evaluation) -> str:
     if evaluation.formation > 1 and any(row.random_count or row.kmeans_count for row in evaluation.rows):
         parts.append(f"×{evaluation.formation**2}: as many real images as training images are decoded")
     if any(row.random for row in evaluation.rows):
-        of = f" of {evaluation.sets[0].name}" if len(evaluation.sets) > 1 else ""
+        of = f" of {escape(evaluation.sets[0].name)}" if len(evaluation.sets) > 1 else ""
         parts.append(f"gain{of} in points over random real images")
     return "; ".join(parts)
 
 
 def _differences(comparison: SetComparison) -> Table:
     built = Table(
-        title=f"{comparison.second} against {comparison.first}: difference in points",
+        title=f"{escape(comparison.second)} against {escape(comparison.first)}: difference in points",
         caption="students paired by seed; intervals of 95 % and p corrected for the number of architectures",
     )
     built.add_column("architecture", no_wrap=True)
@@ -82,7 +85,7 @@ def _differences(comparison: SetComparison) -> Table:
         built.add_column(name, justify="right", no_wrap=True)
     for each in comparison.architectures:
         built.add_row(
-            each.architecture,
+            escape(each.architecture),
             f"{100 * each.difference:+.1f}",
             f"{100 * each.low:+.1f} to {100 * each.high:+.1f}",
             f"{each.p_corrected:.3f}" if each.p_corrected >= 0.001 else "< 0.001",

@@ -36,7 +36,7 @@ def require_validation(config: EvaluationConfig, info: DatasetInfo) -> None:
     if config.distillation is not None and len(config.distillation.temperatures) > 1 and not info.sizes["validation"]:
         raise InputError(
             f"evaluation.distillation.temperatures is {list(config.distillation.temperatures)}, to be chosen on validation "
-            f"images, but data {info.source!r} has none: give one temperature, or set data.validation_fraction"
+            f"images, but data {info.source!r} has none: give one temperature, or set a larger data.validation_fraction"
         )
 
 

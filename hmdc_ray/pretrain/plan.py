@@ -91,7 +91,7 @@ def make_plan(
             raise InputError(f"network {network.name!r}: {error}") from error
     if not info.sizes[split]:
         raise InputError(
-            f"--split is {split!r}, which has no images in data {info.source!r}: set data.{split}_fraction above 0"
+            f"--split is {split!r}, which has no images in data {info.source!r}: set a larger data.{split}_fraction"
         )
     return Plan(
         data=config.data,

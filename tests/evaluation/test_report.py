@@ -17,8 +17,9 @@ from hmdc_ray.evaluation.images import Kind
 from hmdc_ray.evaluation.plan import plan
 from hmdc_ray.evaluation.report import Evaluation, summarise
 from hmdc_ray.evaluation.sets import Sets, named_sets
-from hmdc_ray.evaluation.table import table
+from hmdc_ray.evaluation.table import tables
 from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.tables import print_table
 
 RESULTS: dict[Kind, float] = {
     "condensed": 0.6,
@@ -175,7 +176,8 @@ def test_a_failed_write_keeps_the_old_file(digits: ImageDataset, digit_means: Co
 
 def shown(made: Evaluation) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(table(made))
+    for table in tables(made):
+        print_table(console, table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
