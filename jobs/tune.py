@@ -42,13 +42,15 @@ def tune(
 ) -> None:
     """Search for the configuration of the highest accuracy on validation data; each trial is a run with its own actors."""
     config = read_configuration(configuration, [*(set_ or [])] + ([] if data is None else [f"data.source={data}"]))
+    from hmdc_ray.evaluation.request import repetition
     from hmdc_ray.evaluation.table import table
     from hmdc_ray.interrupt import Interrupted
-    from hmdc_ray.search.course import BEST_FILE, TRIALS_FILE
+    from hmdc_ray.search.course import BEST_FILE, TRIALS_FILE, TRIALS_FOLDER
     from hmdc_ray.search.course import search as run
     from hmdc_ray.search.settings import SearchSettings
     from hmdc_ray.search.table import trials_table
     from hmdc_ray.search.terminal import TerminalSearch
+    from jobs.failed import end_if_students_failed
 
     chosen: Any = {"scheduler": scheduler, "search": search}  # checked with the other settings
     settings = SearchSettings(space=space, trials=trials, concurrent=concurrent, multi_objective=multi_objective, **chosen)
@@ -75,6 +77,10 @@ def tune(
     say(f"run it      hmdc condense {shlex.quote(shown(summary.folder / BEST_FILE))}")
     for label, line in zip(("MLflow", ""), summary.tracking.splitlines(), strict=False):
         say(f"{label:<12}{line}")
+    file = summary.folder / "evaluation.json"
+    again = repetition(summary.config, Path(shown(summary.folder / TRIALS_FOLDER / summary.best.name)))
+    again += ["--set", "evaluation.split=test", "--output", shown(file)]
+    end_if_students_failed(summary.evaluation, again, file)
 
 
 def main() -> None:

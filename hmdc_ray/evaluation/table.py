@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from hmdc_ray.evaluation.report import Evaluation, Row, SetComparison
 from hmdc_ray.evaluation.statistics import Summary
@@ -16,8 +17,10 @@ Column = tuple[str, Callable[[Row], Summary | None]]
 
 
 def table(evaluation: Evaluation) -> Group:
-    """The table of accuracies and, for several condensed sets, one that tells which architectures differ significantly."""
-    return Group(_accuracies(evaluation), *map(_differences, evaluation.comparison))
+    """The table of accuracies, for several condensed sets one that tells which architectures differ significantly, and why
+    accuracies are missing."""
+    problems = [Text(row.problem, style="yellow") for row in evaluation.rows if row.problem]
+    return Group(_accuracies(evaluation), *map(_differences, evaluation.comparison), *problems)
 
 
 def _accuracies(evaluation: Evaluation) -> Table:
@@ -55,7 +58,7 @@ def _columns(evaluation: Evaluation) -> list[Column]:
     if len(evaluation.sets) < 2:
         return [*columns, ("condensed", lambda row: row.condensed)]
 
-    def of(summaries: dict[str, Summary]) -> Callable[[Row], Summary | None]:
+    def of(summaries: Mapping[str, Summary | None]) -> Callable[[Row], Summary | None]:
         return lambda row: summaries[row.architecture]
 
     return [*columns, *((entry.name, of(entry.summaries)) for entry in evaluation.sets)]
@@ -104,7 +107,7 @@ def _mean_cell(summaries: Sequence[Summary | None]) -> str:
 
 
 def _gain(rows: Sequence[Row]) -> str:
-    gains = [100 * (row.condensed.mean - row.random.mean) for row in rows if row.random is not None]
+    gains = [100 * (row.condensed.mean - row.random.mean) for row in rows if row.condensed and row.random]
     if not gains:
         return ABSENT
     mean = sum(gains) / len(gains)
