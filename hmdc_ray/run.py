@@ -22,6 +22,7 @@ from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
@@ -50,7 +51,7 @@ class RunSummary:
     Attributes:
         folder: the run's folder.
         condensed: the condensed images.
-        evaluation: accuracies of students trained on them, and on real images of the same number.
+        evaluation: accuracies of students trained on them, and on real images of the same number, or why there are none.
         tracking: how to look at the run in MLflow; empty when it was not tracked.
     """
 
@@ -106,8 +107,11 @@ def evaluate(
     *,
     address: str | None = None,
     progress: Progress | None = None,
+    earlier: Earlier | None = None,
 ) -> Evaluation:
     """Judge condensed images by the students that are trained on them.
+
+    A student that fails does not end the others; see :attr:`Evaluation.failed`.
 
     Args:
         condensed: one set, see :func:`hmdc_ray.condensed.load_condensed`, or several, as a sequence or as a mapping from
@@ -115,10 +119,11 @@ def evaluate(
         config: its sections ``data`` and ``evaluation``, its seed and its threads are used.
         address: of a Ray cluster; a local one is started if there is none.
         progress: is told the course.
+        earlier: the same evaluation, of which only what failed is done again.
 
     Raises:
-        InputError: configuration, data or images are not usable, or do not fit together.
-        RunError: a student's training diverged, or a process died.
+        InputError: configuration, data or images are not usable, or do not fit together; or ``earlier`` is another evaluation.
+        RunError: a process died.
         Interrupted: SIGINT or SIGTERM came.
     """
     progress = progress or Silent()
@@ -137,6 +142,7 @@ def evaluate(
                 pool=_pool_members(next(iter(sets.values()))),
                 progress=progress.trial,
                 check=stop.raise_if_requested,
+                earlier=earlier,
             )
     progress.result(evaluation)
     return evaluation

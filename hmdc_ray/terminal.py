@@ -12,8 +12,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from hmdc_ray.tables import print_table
-
 if TYPE_CHECKING:
     from hmdc_ray.evaluation.report import Evaluation
 
@@ -119,12 +117,11 @@ class TerminalProgress:
 
     def result(self, evaluation: Evaluation) -> None:
         """Show the table of accuracies."""
-        from hmdc_ray.evaluation.table import tables  # torch is imported with it, which takes seconds
+        from hmdc_ray.evaluation.table import print_evaluation  # torch is imported with it, which takes seconds
 
         self._end()
         self._bar.stop()
-        for table in tables(evaluation):
-            print_table(self._console, table)
+        print_evaluation(self._console, evaluation)
 
     def _begin(self, phase: str) -> None:
         self._phase = phase

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hmdc_ray.evaluation.report import Evaluation, Row, SetComparison
 from hmdc_ray.evaluation.statistics import Summary
+from hmdc_ray.tables import print_table
 
 ABSENT = "–"
 
 Column = tuple[str, Callable[[Row], Summary | None]]
+
+
+def print_evaluation(console: Console, evaluation: Evaluation) -> None:
+    """Print the tables of :func:`tables`, and why accuracies are missing."""
+    for each in tables(evaluation):
+        print_table(console, each)
+    for row in evaluation.rows:
+        if row.problem:
+            console.print(Text(row.problem, style="yellow"), soft_wrap=True)
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
@@ -58,7 +70,7 @@ def _columns(evaluation: Evaluation) -> list[Column]:
     if len(evaluation.sets) < 2:
         return [*columns, ("condensed", lambda row: row.condensed)]
 
-    def of(summaries: dict[str, Summary]) -> Callable[[Row], Summary | None]:
+    def of(summaries: Mapping[str, Summary | None]) -> Callable[[Row], Summary | None]:
         return lambda row: summaries[row.architecture]
 
     return [*columns, *((entry.name, of(entry.summaries)) for entry in evaluation.sets)]
@@ -107,7 +119,7 @@ def _mean_cell(summaries: Sequence[Summary | None]) -> str:
 
 
 def _gain(rows: Sequence[Row]) -> str:
-    gains = [100 * (row.condensed.mean - row.random.mean) for row in rows if row.random is not None]
+    gains = [100 * (row.condensed.mean - row.random.mean) for row in rows if row.condensed and row.random]
     if not gains:
         return ABSENT
     mean = sum(gains) / len(gains)

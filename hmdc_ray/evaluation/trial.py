@@ -21,6 +21,8 @@ from hmdc_ray.models.registry import build
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.seeding import Key
 
+Role = Literal["student", "teacher"]
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -43,6 +45,10 @@ class Trial:
     set_index: int = 0
     switched: bool = False
     temperature: float | None = None
+
+    def described(self, run_seed: int, role: Role = "student") -> str:
+        """The trial in words that an error begins with."""
+        return f"{role} {self.student.name!r} on {self.kind} images, seed {self.seed_index} of run seed {run_seed}"
 
 
 def trial_recipe(trial: Trial, config: EvaluationConfig) -> Recipe:
@@ -118,7 +124,7 @@ class Classroom:
         trial: Trial,
         rows: np.ndarray | None,
         teacher: Teacher | None = None,
-        role: Literal["student", "teacher"] = "student",
+        role: Role = "student",
     ) -> None:
         """Train the network of the trial's student in place.
 
@@ -141,9 +147,8 @@ class Classroom:
         try:
             train_student(network, images, labels_N, chosen, key, teacher)
         except FloatingPointError as error:
-            name = trial.student.name
-            field = f"evaluation.students.{name}" if role == "student" else "evaluation.distillation.teacher"
+            field = f"evaluation.students.{trial.student.name}" if role == "student" else "evaluation.distillation.teacher"
             raise DivergedError(
-                f"{role} {name!r} on {trial.kind} images, seed {trial.seed_index} of run seed {self.run_seed}: {error}; "
+                f"{trial.described(self.run_seed, role)}: {error}; "
                 f"training diverges at learning rate {chosen.learning_rate:g}, set {field}.learning_rate to a smaller one"
             ) from error

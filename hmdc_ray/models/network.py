@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, first_line
 from hmdc_ray.models.fast_layers import use_fast_layers
 from hmdc_ray.models.probe import evaluating, keep_output, zeros
 from hmdc_ray.models.shape import ImageShape
@@ -145,17 +145,16 @@ class Network(nn.Module):
             with evaluating(self):
                 logits_BK, outputs, inputs = self._capture(images_BCHW, tuple(spec.module for spec in specs))
         except (RuntimeError, ValueError, AssertionError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"images are {shape}, the network fails on them ({reason}): "
+                f"images are {shape}, the network fails on them ({first_line(error)}): "
                 "its Architecture must name input_size and input_channels if they differ from the images'"
             ) from error
         if not isinstance(logits_BK, Tensor) or logits_BK.shape != (_DRY_BATCH, self.classes):
             expected = (_DRY_BATCH, self.classes)
-            raise InputError(f"the network returns {_describe(logits_BK)}, must return logits of shape {expected}")
+            raise InputError(f"the network returns {describe(logits_BK)}, must return logits of shape {expected}")
         embedding_BD = inputs.get(self._classifier)
         if not _is_vector(embedding_BD):
-            found = _describe(embedding_BD)
+            found = describe(embedding_BD)
             raise InputError(f"classifier {self._classifier!r} is given {found}, must be given (images, features)")
         return tuple(resolve(spec, outputs.get(spec.module), _DRY_BATCH) for spec in specs)
 
@@ -173,7 +172,8 @@ def _is_vector(embedding: object) -> bool:
     return all(size == 1 for size in embedding.shape[2:])
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """What a module returned, in words."""
     if value is None:
         return "nothing"
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

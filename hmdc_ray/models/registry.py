@@ -14,6 +14,7 @@ from hmdc_ray.errors import InputError, closest
 from hmdc_ray.models.external import LIBRARIES, make_external
 from hmdc_ray.models.factories import Factory, check_options, import_factory, option_parameters
 from hmdc_ray.models.network import Architecture, Network
+from hmdc_ray.models.parameters import require_initialised, require_plain
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.weights import CHECKPOINT, load_weights
 from hmdc_ray.seeding import Key, forked
@@ -85,13 +86,16 @@ def build(
             normalised space also for a network that was pretrained with another mean and standard deviation.
 
     Raises:
-        InputError: unknown architecture or option; a network that does not fit the images or its own declaration; weights
-            that cannot be had or do not fit.
+        InputError: unknown architecture or option; a network that does not fit the images or its own declaration, or has
+            parameters that are not plain (see :mod:`hmdc_ray.models.parameters`); weights that cannot be had or do not fit.
     """
     assert weights in ("scratch", "pretrained") or weights.startswith(CHECKPOINT), weights
     try:
         with forked(key):
-            network = Network(_make(architecture, options, shape, classes, weights == "pretrained"), shape, classes)
+            made = _make(architecture, options, shape, classes, weights == "pretrained")
+            require_plain(made.module)
+            network = Network(made, shape, classes)
+            require_initialised(network.module)
         network.architecture, network.options = architecture, dict(options)
         if weights.startswith(CHECKPOINT):
             load_weights(network, Path(weights.removeprefix(CHECKPOINT)))

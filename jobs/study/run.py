@@ -11,8 +11,8 @@ import ray
 from hmdc_ray.actors.session import fetch, ray_session, remote
 from hmdc_ray.config import DistillationConfig, RunConfig
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.errors import DivergedError
-from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.errors import StudentError
+from hmdc_ray.evaluation.report import Evaluation, measured_summaries
 from hmdc_ray.files import write_atomically
 from hmdc_ray.located import located
 from hmdc_ray.run import evaluate
@@ -117,7 +117,7 @@ class Study:
         """Accuracy on validation data of one student of each architecture; all 0 if one cannot learn from the images."""
         try:
             return self._judge([place], 1, "validation")[place]
-        except DivergedError as error:
+        except StudentError as error:
             self.say(f"{self._name(place)} is out: {error}")
             return dict.fromkeys((student.name for student in self._config(place).evaluation.students), 0.0)
 
@@ -133,8 +133,9 @@ class Study:
         file = folder / f"accuracies-{split}{'' if temperature is None else '-distilled'}.json"
         evaluation: Evaluation = evaluate([self.outcomes[place].condensed for place in places], config)
         evaluation.write(file)
+        evaluation.require_complete()
         return {
-            place: {name: summary.mean for name, summary in judged.summaries.items()}
+            place: {name: summary.mean for name, summary in measured_summaries(judged.summaries).items()}
             for place, judged in zip(places, evaluation.sets, strict=True)
         }
 
