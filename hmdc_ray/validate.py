@@ -75,11 +75,20 @@ class _Networks:
 
     def build(self, field: str, section: NetworkSection, options: Mapping[str, Any]) -> Network:
         """The section's network with ``options``; an error names ``field``."""
-        identity = json.dumps([section.architecture, options, section.weights], sort_keys=True)
+        identity = json.dumps([section.architecture, options, section.weights, section.statistics], sort_keys=True)
         if identity not in self._built:
             shape, classes = self._info.shape, len(self._info.class_names)
             try:
-                network = build(section.architecture, options, shape, classes, Key(0, "network"), section.weights)
+                network = build(
+                    section.architecture,
+                    options,
+                    shape,
+                    classes,
+                    Key(0, "network"),
+                    section.weights,
+                    statistics=section.statistics,
+                    space=self._info.normalisation,
+                )
             except InputError as error:
                 raise InputError(f"{field}: {error}") from error
             self._built[identity] = network

@@ -68,7 +68,8 @@ def _span(sizes: Sequence[int]) -> str:
 def _member(member: MemberConfig, network: Network) -> tuple[str, str]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     what = member.architecture + (f" {flow(member.options)}" if member.options else "")
-    return f"member {member.name}", f"{what}, {parameters:,} parameters, {_counted(len(network.taps), 'tap')}"
+    own = f", normalised by its own {network.own}" if network.renormalises else ""
+    return f"member {member.name}", f"{what}, {parameters:,} parameters, {_counted(len(network.taps), 'tap')}{own}"
 
 
 def _counted(number: int, noun: str) -> str:

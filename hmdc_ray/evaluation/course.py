@@ -61,7 +61,7 @@ def conduct(
     if settings.whole_data is not None:
         require_stored(Path(settings.whole_data).expanduser(), info.fingerprint)
     if settings.distillation is not None:
-        make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"))
+        make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"), first.normalisation)
     trials = plan(settings, formation=first.formation, sets=len(sets))
     tried = candidates(settings, trials)
     course = _Course(sets, config, info, executor, progress, len(tried) + len(trials))

@@ -54,7 +54,7 @@ def stored_accuracy(
     Args:
         student: whose weights ``NAME.safetensors`` holds.
         folder: of ``hmdc pretrain``.
-        dataset: normalised with its own mean and deviation, as the network learned it.
+        dataset: normalised with its own mean and deviation; the network sees it as it learned it.
         split: to test on.
         threads: torch threads, at least 1; put back afterwards.
         device: ``cpu`` or ``cuda``.
@@ -65,7 +65,13 @@ def stored_accuracy(
     info, file = dataset.info, folder / f"{student.name}.safetensors"
     try:
         network = build(
-            student.architecture, student.options, info.shape, len(info.class_names), Key(0, "student"), f"checkpoint:{file}"
+            student.architecture,
+            student.options,
+            info.shape,
+            len(info.class_names),
+            Key(0, "student"),
+            f"checkpoint:{file}",
+            space=info.normalisation,
         )
     except InputError as error:
         raise InputError(f"evaluation.whole_data, student {student.name!r}: {error}") from error
