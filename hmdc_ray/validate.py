@@ -13,6 +13,7 @@ from hmdc_ray.data.packing import check_formation
 from hmdc_ray.data.schema import DatasetInfo, check_class_sizes
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.temperature import require_validation
+from hmdc_ray.initial_set import read_initial_set
 from hmdc_ray.matching.gradients import classification_gradient
 from hmdc_ray.models.batchnorm import freeze_batchnorm
 from hmdc_ray.models.network import Network
@@ -32,7 +33,7 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
         InputError: a network does not exist or does not admit the images, or its weights cannot be had; a member has no
             second derivative, or declares no taps but mutual distillation needs them; the formation factor does not divide
             the image; fewer than two classes, or fewer than replicas or shards; a class with fewer images than the synthetic
-            ones start from.
+            ones start from, or a condensed set that they cannot start from.
     """
     for member in config.pool.members:
         if member.replicas > len(info.class_names):
@@ -50,6 +51,7 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
         raise InputError(f"data {info.source!r} has {len(info.class_names)} class, condensation needs at least 2")
     check_formation(config.images.formation, info.shape.height, info.shape.width)
     check_class_sizes(config.images, info)
+    read_initial_set(config.images, info)
     networks = _Networks(info)
     members = [_check_member(config, member, networks) for member in config.pool.members]
     _check_students(config, info, networks)

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.config import ImagesConfig, MemberConfig, RunConfig
 from hmdc_ray.config.io import flow
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import SPLITS, DatasetInfo
+from hmdc_ray.initial_set import describe, read_initial_set, require_apart
 from hmdc_ray.models import Network
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.validate import validate
@@ -26,12 +27,14 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     """
     info = open_dataset(config.data).info
     networks = validate(config, info)
+    require_apart(config.images, folder)
     schedule, images, matching, evaluation = config.schedule, config.images, config.matching, config.evaluation
     distils = f"mutual distillation {matching.peer_gradient}" if matching.mutual_distillation else "no mutual distillation"
     students = ", ".join(student.name for student in evaluation.students) or "no student"
     rows = [
         *_data(info),
         ("images", f"{images.ipc} per class, formation {images.formation}, from {images.initialise}"),
+        *_initial_set(images, info),
         (
             "steps",
             f"{total_steps(schedule)} ({schedule.iterations} iterations x {schedule.steps}), training on {schedule.training}",
@@ -58,6 +61,11 @@ def _data(info: DatasetInfo) -> list[tuple[str, str]]:
         ("", f"{sizes} images"),
         ("", f"{info.shape} (channels x height x width)"),
     ]
+
+
+def _initial_set(images: ImagesConfig, info: DatasetInfo) -> list[tuple[str, str]]:
+    found = read_initial_set(images, info)
+    return [] if found is None or found.before is None else [("", describe(found.before, info))]
 
 
 def _span(sizes: Sequence[int]) -> str:
