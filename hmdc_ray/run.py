@@ -28,6 +28,7 @@ from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
 from hmdc_ray.events import TROUBLE, EventLog, Kind, read_events, tags
 from hmdc_ray.files import LineLog, RunFolder, write_atomically
+from hmdc_ray.initial_set import require_apart
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
 from hmdc_ray.located import located
 from hmdc_ray.pictures import grid_array, image_grid
@@ -90,6 +91,7 @@ def condense(
     with stop_on_signals() as stop:
         info = read_info(config, progress, stop)
         validate(config, info)
+        require_apart(config.images, path)
         folder = RunFolder.claim(path, overwrite=overwrite, resume=resume)
         try:
             start = resumable_version(path, config, info) if resume else None

@@ -12,6 +12,7 @@ from hmdc_ray.data.packing import check_formation
 from hmdc_ray.data.schema import DatasetInfo, check_class_sizes
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.temperature import require_validation
+from hmdc_ray.initial_set import read_initial_set
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.registry import build
 from hmdc_ray.rehearsal import rehearse_matching, rehearse_training
@@ -30,7 +31,8 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
         InputError: a network does not exist or does not admit the images, or its weights cannot be had; it cannot be trained
             as it will be, or is another one in training mode; a member has no second derivative, or declares no taps but
             mutual distillation needs them; the formation factor does not divide the image; fewer than two classes, or fewer
-            than replicas or shards; a class with fewer images than the synthetic ones start from.
+            than replicas or shards; a class with fewer images than the synthetic ones start from, or a condensed set that
+            they cannot start from.
     """
     for member in config.pool.members:
         if member.replicas > len(info.class_names):
@@ -48,6 +50,7 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
         raise InputError(f"data {info.source!r} has {len(info.class_names)} class, condensation needs at least 2")
     check_formation(config.images.formation, info.shape.height, info.shape.width)
     check_class_sizes(config.images, info)
+    read_initial_set(config.images, info)
     networks = _Networks(info)
     members = [_check_member(config, member, networks, info) for member in config.pool.members]
     _check_students(config, info, networks)
@@ -74,11 +77,20 @@ class _Networks:
 
     def build(self, field: str, section: NetworkSection, options: Mapping[str, Any]) -> Network:
         """The section's network with ``options``; an error names ``field``."""
-        identity = json.dumps([section.architecture, options, section.weights], sort_keys=True)
+        identity = json.dumps([section.architecture, options, section.weights, section.statistics], sort_keys=True)
         if identity not in self._built:
             shape, classes = self._info.shape, len(self._info.class_names)
             try:
-                network = build(section.architecture, options, shape, classes, Key(0, "network"), section.weights)
+                network = build(
+                    section.architecture,
+                    options,
+                    shape,
+                    classes,
+                    Key(0, "network"),
+                    section.weights,
+                    statistics=section.statistics,
+                    space=self._info.normalisation,
+                )
             except InputError as error:
                 raise InputError(f"{field}: {error}") from error
             self._built[identity] = network

@@ -185,9 +185,9 @@ def test_students_need_images_to_be_judged_on(info: DatasetInfo) -> None:
 def test_random_options_may_hold_every_convnet_of_the_model_pool(info: DatasetInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
 
-    def counted(architecture: str, options: dict[str, Any], *rest: Any) -> Network:
+    def counted(architecture: str, options: dict[str, Any], *rest: Any, **named: Any) -> Network:
         made.append(options)
-        return build(architecture, options, *rest)
+        return build(architecture, options, *rest, **named)
 
     monkeypatch.setattr("hmdc_ray.validate.build", counted)
     choices = {
@@ -206,9 +206,9 @@ def test_random_options_may_hold_every_convnet_of_the_model_pool(info: DatasetIn
 def test_equal_networks_are_built_once(info: DatasetInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def counted(architecture: str, *rest: Any) -> Network:
+    def counted(architecture: str, *rest: Any, **named: Any) -> Network:
         made.append(architecture)
-        return build(architecture, *rest)
+        return build(architecture, *rest, **named)
 
     monkeypatch.setattr("hmdc_ray.validate.build", counted)
     members = [MLP, {**MLP, "name": "again"}, {**MLP, "name": "wider", "options": {"width": 5}}]

@@ -122,6 +122,7 @@ def _network(section: NetworkSection) -> dict[str, Any] | None:
         "architecture": section.architecture,
         "options": section.options,
         "weights": origin,
+        "statistics": section.statistics,
         "library": version(library) if library in LIBRARIES else None,
     }
 

@@ -69,7 +69,7 @@ def conduct(
         for student in settings.students:
             stored_network(student, folder, info)
     if settings.distillation is not None:
-        make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"))
+        make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"), first.normalisation)
     planned = plan(settings, formation=first.formation, sets=len(sets))
 
     def made_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:

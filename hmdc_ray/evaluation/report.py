@@ -42,6 +42,8 @@ class Row:
         kmeans: on as many k-means real images as are stored; None where left out.
         options: of the architecture.
         weights: what the network started from: ``scratch``, ``pretrained``, or ``checkpoint:PATH``.
+        statistics: mean and std with which images came to it: ``own``, those that its weights were trained with where they say
+            so, or ``data``, the set's.
         learning_rate: at the start; None when unknown.
         random_count: on as many random real images as training images are decoded from the stored ones; the same as ``random``
             with formation 1; None where left out.
@@ -63,6 +65,7 @@ class Row:
     kmeans: Summary | None
     options: Options
     weights: str = "scratch"
+    statistics: str = "own"
     learning_rate: float | None = None
     random_count: Summary | None = None
     kmeans_count: Summary | None = None
@@ -325,6 +328,7 @@ class _Measured:
             kmeans=of("kmeans"),
             options=student.options,
             weights=student.weights,
+            statistics=student.statistics,
             learning_rate=recipe(self._config).for_student(student).learning_rate,
             random_count=random if same else of("random_count"),
             kmeans_count=of("kmeans") if same else of("kmeans_count"),

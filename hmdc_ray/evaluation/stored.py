@@ -53,9 +53,9 @@ def stored_network(student: StudentConfig, folder: Path, info: DatasetInfo) -> N
     Raises:
         InputError: the file is missing, or is another network's.
     """
-    weights, key = f"checkpoint:{folder / student.name}.safetensors", Key(0, "student")
+    weights, key, space = f"checkpoint:{folder / student.name}.safetensors", Key(0, "student"), info.normalisation
     try:
-        return build(student.architecture, student.options, info.shape, len(info.class_names), key, weights)
+        return build(student.architecture, student.options, info.shape, len(info.class_names), key, weights, space=space)
     except InputError as error:
         raise InputError(f"evaluation.whole_data, student {student.name!r}: {error}") from error
 
@@ -68,7 +68,7 @@ def stored_accuracy(
     Args:
         student: whose weights ``NAME.safetensors`` holds.
         folder: of ``hmdc pretrain``.
-        dataset: normalised with its own mean and deviation, as the network learned it.
+        dataset: normalised with its own mean and deviation; the network sees it as it learned it.
         split: to test on.
         threads: torch threads, at least 1; put back afterwards.
         device: ``cpu`` or ``cuda``.

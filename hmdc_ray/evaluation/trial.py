@@ -17,6 +17,7 @@ from hmdc_ray.evaluation.images import Kind, training_images
 from hmdc_ray.evaluation.protocol import Recipe, recipe
 from hmdc_ray.evaluation.training import train_student
 from hmdc_ray.models.network import Network
+from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.registry import build
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.seeding import Key
@@ -60,8 +61,8 @@ def trial_recipe(trial: Trial, config: EvaluationConfig) -> Recipe:
     return chosen
 
 
-def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key: Key) -> Network:
-    """The fresh network of the teacher that the configuration asks for.
+def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key: Key, space: Normalisation) -> Network:
+    """The fresh network of the teacher that the configuration asks for, for images that are normalised in this way.
 
     Raises:
         InputError: it does not exist or does not admit the images.
@@ -69,9 +70,22 @@ def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key:
     assert config.distillation is not None
     teacher = config.distillation.teacher
     try:
-        return build(teacher.architecture, teacher.options, shape, classes, key, weights=teacher.weights)
+        return _build(teacher, shape, classes, key, space)
     except InputError as error:
         raise InputError(f"evaluation.distillation.teacher: {error}") from error
+
+
+def _build(section: StudentConfig, shape: ImageShape, classes: int, key: Key, space: Normalisation) -> Network:
+    return build(
+        section.architecture,
+        section.options,
+        shape,
+        classes,
+        key,
+        section.weights,
+        statistics=section.statistics,
+        space=space,
+    )
 
 
 @dataclass(frozen=True)
@@ -105,8 +119,7 @@ class Classroom:
             InputError: it does not exist or does not admit the images.
         """
         classes, key = len(self.condensed.class_names), self.key(student, seed_index)
-        shape = self.dataset.info.shape
-        return build(student.architecture, student.options, shape, classes, key, weights=student.weights).to(self.device)
+        return _build(student, self.dataset.info.shape, classes, key, self.condensed.normalisation).to(self.device)
 
     def teacher(self, seed_index: int) -> Network:
         """The teacher at its start, in its place.
@@ -116,7 +129,8 @@ class Classroom:
         """
         assert self.config.distillation is not None
         key = self.key(self.config.distillation.teacher, seed_index)
-        return make_teacher(self.config, self.dataset.info.shape, len(self.condensed.class_names), key).to(self.device)
+        classes, space = len(self.condensed.class_names), self.condensed.normalisation
+        return make_teacher(self.config, self.dataset.info.shape, classes, key, space).to(self.device)
 
     def train(
         self,

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from hmdc_ray.config import DataConfig, MemberConfig, RunConfig, StudentConfig
+from hmdc_ray.config import DataConfig, MemberConfig, NetworkSection, RunConfig, StudentConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.protocol import Recipe, recipe
@@ -88,7 +88,16 @@ def make_plan(
     for network in networks:
         shape, classes, key = info.shape, len(info.class_names), Key(0, "network")
         try:
-            built = build(network.architecture, network.options, shape, classes, key, network.weights)
+            built = build(
+                network.architecture,
+                network.options,
+                shape,
+                classes,
+                key,
+                network.weights,
+                statistics=network.statistics,
+                space=info.normalisation,
+            )
         except InputError as error:
             raise InputError(f"network {network.name!r}: {error}") from error
         try:
@@ -147,5 +156,5 @@ def _network(name: str, members: dict[str, MemberConfig], students: dict[str, St
             f"pool.members.{name} redraws its options {', '.join(member.random_options)} for every iteration, so that no "
             "weights fit it: leave it out, or give it fixed 'options'"
         )
-    network = StudentConfig(name=name, architecture=member.architecture, options=member.options, weights=member.weights)
+    network = StudentConfig.model_validate({field: getattr(member, field) for field in NetworkSection.model_fields})
     return student if student is not None and student.model_copy(update={"learning_rate": None}) == network else network
