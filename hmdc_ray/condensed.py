@@ -28,6 +28,7 @@ from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import check_formation, decode
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import atomic_path
+from hmdc_ray.models.normalisation import Normalisation
 
 FILE_NAME = "condensed.parquet"
 METADATA_KEY = b"hmdc_ray"
@@ -96,6 +97,13 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
     def decoded(self) -> tuple[Tensor, Tensor]:
         """All training images, float32 (N f f, C, H, W), normalised, and their labels, int64 (N f f,)."""
         return decode(self.images, self.formation), self.labels.repeat(self.formation**2)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How the images are normalised, of pixels on the scale [0, 1]."""
+        low, high = self.value_range
+        mean = tuple((value - low) / (high - low) for value in self.mean)
+        return Normalisation(mean, tuple(value / (high - low) for value in self.std))
 
     def normalise(self, images_BCHW: Tensor) -> Tensor:
         """Bring 8-bit pixels of real images, uint8 (B, C, H, W), into the space of the condensed ones, float32."""

@@ -32,6 +32,15 @@ class DivergedError(RunError):
     """A training whose loss does not stay finite: with these images, this network and this learning rate."""
 
 
+class StudentError(RunError):
+    """A student whose training failed, so that its accuracy is missing."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: the closest known one, or the whole list when nothing is close.
 

@@ -23,8 +23,12 @@ def located(config: RunConfig) -> RunConfig:
     if distillation is not None:
         (teacher,) = _weights_located((distillation.teacher,))
         evaluation["distillation"] = distillation.model_copy(update={"teacher": teacher})
+    images = config.images
+    if images.initial_set is not None and not images.initial_set.startswith("~"):
+        images = images.model_copy(update={"initialise": f"set:{Path(images.initial_set).absolute()}"})
     return config.model_copy(
         update={
+            "images": images,
             "data": config.data.model_copy(update=located),
             "pool": config.pool.model_copy(update={"members": _weights_located(config.pool.members)}),
             "evaluation": config.evaluation.model_copy(update=evaluation),

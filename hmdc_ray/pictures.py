@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hmdc_ray.files import atomic_path
+from hmdc_ray.fonts import fonts_for, one_line, runs
 
 BACKGROUND = (255, 255, 255)
 TEXT = (40, 40, 46)
@@ -61,8 +62,34 @@ class _Layout:
         return width, self.rows * self.pitch + 2 * MARGIN
 
 
+class _Pen:
+    """Writes names, each character with the first font that has it.
+
+    Args:
+        fonts: see :func:`hmdc_ray.fonts.fonts_for`.
+        size: in pixels.
+    """
+
+    def __init__(self, fonts: Sequence[Path], size: int) -> None:
+        self.size = size
+        self._files = fonts
+        self._fonts = {file: ImageFont.truetype(file, size) for file in fonts}
+
+    def length(self, text: str) -> float:
+        return sum(self._fonts[file].getlength(run) for run, file in runs(text, self._files))
+
+    def write(self, draw: ImageDraw.ImageDraw, right: float, middle: float, text: str) -> None:
+        ascent, descent = self._fonts[self._files[0]].getmetrics()
+        left = right - self.length(text)
+        for run, file in runs(text, self._files):
+            draw.text((left, middle + (ascent - descent) / 2), run, fill=TEXT, font=self._fonts[file], anchor="ls")
+            left += self._fonts[file].getlength(run)
+
+
 def grid_array(images_NCHW: Tensor, labels_N: Tensor, class_names: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw the grid; the same images give the same pixels.
+    """Draw the grid; the same images give the same pixels where the same fonts are installed.
+
+    Names are written with :mod:`hmdc_ray.fonts`.
 
     Args:
         images_NCHW: in [0, 1], with 1 or 3 channels; at least one.
@@ -76,7 +103,7 @@ def grid_array(images_NCHW: Tensor, labels_N: Tensor, class_names: Sequence[str]
     by_class = {label: (labels_N == label).nonzero().flatten().tolist() for label in labels_N.unique().tolist()}
     names = [_shorten(class_names[label]) for label in by_class]
     columns = max(map(len, by_class.values()))
-    scale, font, layout = _fit(names, columns, images_NCHW.shape[2], images_NCHW.shape[3])
+    scale, pen, layout = _fit(names, columns, images_NCHW.shape[2], images_NCHW.shape[3])
     page = Image.new("RGB", layout.size, BACKGROUND)
     draw = ImageDraw.Draw(page)
     tiles_NHWC = _enlarge(images_NCHW, scale)
@@ -86,7 +113,7 @@ def grid_array(images_NCHW: Tensor, labels_N: Tensor, class_names: Sequence[str]
         top = MARGIN + row * layout.pitch
         middle = top + layout.pitch // 2
         images_left = left + layout.name_width
-        draw.text((images_left - 8, middle), name, fill=TEXT, font=font, anchor="rm")
+        pen.write(draw, images_left - 8, middle, name)
         for column, index in enumerate(rows):
             tile = Image.fromarray(tiles_NHWC[index])
             page.paste(tile, (images_left + column * (layout.tile_width + GAP), middle - layout.tile_height // 2))
@@ -105,23 +132,24 @@ def image_grid(images_NCHW: Tensor, labels_N: Tensor, class_names: Sequence[str]
 
 
 def _shorten(name: str) -> str:
-    line = " ".join(name.split())
+    line = one_line(name)
     return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
 
 
-def _fit(names: Sequence[str], columns: int, height: int, width: int) -> tuple[int, ImageFont.FreeTypeFont, _Layout]:
+def _fit(names: Sequence[str], columns: int, height: int, width: int) -> tuple[int, _Pen, _Layout]:
     """The largest whole enlargement with which the page stays within LONG_SIDE, in the best-looking number of blocks."""
+    fonts = fonts_for(names)
     best = None
     for scale in range(max(1, LARGEST_TILE // max(height, width)), 0, -1):
-        font = _font(min(20, max(10, scale * height // 3)))
-        name_width = math.ceil(max(font.getlength(name) for name in names)) + 8
-        pitch = max(scale * height, int(font.size * 1.3)) + GAP
+        pen = _Pen(fonts, min(20, max(10, scale * height // 3)))
+        name_width = math.ceil(max(pen.length(name) for name in names)) + 8
+        pitch = max(scale * height, int(pen.size * 1.3)) + GAP
         layouts = [
             _Layout(-(-len(names) // rows), rows, columns, scale * width, scale * height, pitch, name_width)
             for rows in range(1, len(names) + 1)
         ]
         layout = min(layouts, key=lambda layout: _ugliness(layout, len(names)))
-        best = scale, font, layout
+        best = scale, pen, layout
         if max(layout.size) <= LONG_SIDE:
             break
     assert best is not None
@@ -132,12 +160,6 @@ def _ugliness(layout: _Layout, classes: int) -> float:
     """Distance from the wanted aspect, and above all the share of the page that the last block leaves empty."""
     width, height = layout.size
     return abs(math.log(width / height / ASPECT)) + EMPTY_WEIGHT * (1 - classes / (layout.blocks * layout.rows))
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    return font
 
 
 def _enlarge(images_NCHW: Tensor, scale: int) -> NDArray[np.uint8]:

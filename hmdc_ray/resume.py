@@ -49,8 +49,8 @@ def require_unused(path: Path, config: RunConfig) -> None:
     checkpoints = CheckpointFolder.of_run(path, config.schedule)
     if config.schedule.checkpoint_uri is not None and checkpoints.versions():
         raise InputError(
-            f"schedule.checkpoint_uri is {config.schedule.checkpoint_uri!r}, which holds checkpoints of a run: use --resume "
-            "to go on with it, --overwrite to replace it, or name an empty folder"
+            f"schedule.checkpoint_uri is {config.schedule.checkpoint_uri!r}, which holds checkpoints of a run: resume it "
+            "with the --output that it had, use --overwrite to replace it, or name an empty folder"
         )
 
 

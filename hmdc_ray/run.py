@@ -22,11 +22,13 @@ from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
 from hmdc_ray.events import TROUBLE, EventLog, Kind, read_events, tags
 from hmdc_ray.files import LineLog, RunFolder, write_atomically
+from hmdc_ray.initial_set import require_apart
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
 from hmdc_ray.located import located
 from hmdc_ray.pictures import grid_array, image_grid
@@ -50,7 +52,7 @@ class RunSummary:
     Attributes:
         folder: the run's folder.
         condensed: the condensed images.
-        evaluation: accuracies of students trained on them, and on real images of the same number.
+        evaluation: accuracies of students trained on them, and on real images of the same number, or why there are none.
         tracking: how to look at the run in MLflow; empty when it was not tracked.
     """
 
@@ -89,6 +91,7 @@ def condense(
     with stop_on_signals() as stop:
         info = read_info(config, progress, stop)
         validate(config, info)
+        require_apart(config.images, path)
         folder = RunFolder.claim(path, overwrite=overwrite, resume=resume)
         try:
             start = resumable_version(path, config, info) if resume else None
@@ -106,8 +109,11 @@ def evaluate(
     *,
     address: str | None = None,
     progress: Progress | None = None,
+    earlier: Earlier | None = None,
 ) -> Evaluation:
     """Judge condensed images by the students that are trained on them.
+
+    A student that fails does not end the others; see :attr:`Evaluation.failed`.
 
     Args:
         condensed: one set, see :func:`hmdc_ray.condensed.load_condensed`, or several, as a sequence or as a mapping from
@@ -115,10 +121,11 @@ def evaluate(
         config: its sections ``data`` and ``evaluation``, its seed and its threads are used.
         address: of a Ray cluster; a local one is started if there is none.
         progress: is told the course.
+        earlier: the same evaluation, of which only what failed is done again.
 
     Raises:
-        InputError: configuration, data or images are not usable, or do not fit together.
-        RunError: a student's training diverged, or a process died.
+        InputError: configuration, data or images are not usable, or do not fit together; or ``earlier`` is another evaluation.
+        RunError: a process died.
         Interrupted: SIGINT or SIGTERM came.
     """
     progress = progress or Silent()
@@ -137,6 +144,7 @@ def evaluate(
                 pool=_pool_members(next(iter(sets.values()))),
                 progress=progress.trial,
                 check=stop.raise_if_requested,
+                earlier=earlier,
             )
     progress.result(evaluation)
     return evaluation

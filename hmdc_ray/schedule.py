@@ -10,6 +10,7 @@ from itertools import zip_longest
 import numpy as np
 
 from hmdc_ray.config import MatchingConfig, PoolConfig, ScheduleConfig
+from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.seeding import Key
 
 
@@ -103,7 +104,7 @@ def plan_step(
     replicas = max(pool.members[member].replicas for member in drawn)
     calls = max(math.ceil(classes / (matching.classes_per_call or classes)), min(replicas, classes))
     trains = schedule.training != "none" and step + 1 < schedule.steps
-    real_batches = math.ceil(min(schedule.real_images, train_images) / schedule.batch)
+    real_batches = len(batch_slices(min(schedule.real_images, train_images), schedule.batch))
     return StepPlan(
         iteration=iteration,
         step=step,

@@ -99,8 +99,12 @@ class TerminalProgress:
             if target not in self._warned:
                 self._warned.add(target)
                 self._console.print(
-                    f"[yellow]step {done}: {target} is left out in {classes} classes, its gradient is zero or not finite,"
-                    " or its loss jumped"
+                    f"step {done}: {target} is left out in {classes} classes, its gradient is zero or not finite,"
+                    " or its loss jumped",
+                    style="yellow",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
                 )
 
     def trouble(self, text: str) -> None:
@@ -113,11 +117,11 @@ class TerminalProgress:
 
     def result(self, evaluation: Evaluation) -> None:
         """Show the table of accuracies."""
-        from hmdc_ray.evaluation.table import table  # torch is imported with it, which takes seconds
+        from hmdc_ray.evaluation.table import print_evaluation  # torch is imported with it, which takes seconds
 
         self._end()
         self._bar.stop()
-        self._console.print(table(evaluation))
+        print_evaluation(self._console, evaluation)
 
     def _begin(self, phase: str) -> None:
         self._phase = phase

@@ -62,6 +62,11 @@ def condense(
     say(f"accuracies  {shown(summary.folder / 'evaluation.json')}")
     for label, line in zip(("MLflow", ""), summary.tracking.splitlines(), strict=False):
         say(f"{label:<12}{line}")
+    from hmdc_ray.evaluation.request import repetition
+    from jobs.failed import end_if_students_failed
+
+    again = repetition(config, Path(shown(summary.folder)))
+    end_if_students_failed(summary.evaluation, again, summary.folder / "evaluation.json")
 
 
 @contextmanager

@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides, load_config
 from hmdc_ray.presets import PRESETS, preset
-from jobs.console import errors
+from jobs.console import errors, say
 
 if TYPE_CHECKING:
     from hmdc_ray.interrupt import Interrupted
 
 
 def read_configuration(text: str, assignments: list[str]) -> RunConfig:
-    """The preset, or the file, with the fields replaced; a preset may have another schedule for other images per class."""
+    """The preset, or the file, with the fields replaced; a preset may have another schedule for other images per class.
+
+    Says so where this means the built-in digits and nobody has named them.
+    """
+    config = _read(text, assignments)
+    named = any(assignment.partition("=")[0].strip() in ("data", "data.source") for assignment in assignments)
+    if config.data.source == "digits" and not named and text != "digits":
+        say("data        the built-in digits (1,797 images of 16x16); give --data for yours")
+    return config
+
+
+def _read(text: str, assignments: list[str]) -> RunConfig:
     if text not in PRESETS and (text.endswith((".yaml", ".yml")) or os.sep in text or Path(text).exists()):
         return apply_overrides(load_config(Path(text)), assignments)
     ipc = apply_overrides(preset(text), assignments).images.ipc

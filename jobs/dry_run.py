@@ -8,12 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.config import ImagesConfig, MemberConfig, RunConfig
 from hmdc_ray.config.io import flow
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.description import describe
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.initial_set import describe as describe_initial_set
+from hmdc_ray.initial_set import read_initial_set, require_apart
 from hmdc_ray.models import Network
 from hmdc_ray.schedule import total_steps
+from hmdc_ray.tables import print_table
 from hmdc_ray.validate import validate
 
 
@@ -25,12 +29,14 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     """
     info = open_dataset(config.data).info
     networks = validate(config, info)
+    require_apart(config.images, folder)
     schedule, images, matching, evaluation = config.schedule, config.images, config.matching, config.evaluation
     distils = f"mutual distillation {matching.peer_gradient}" if matching.mutual_distillation else "no mutual distillation"
     students = ", ".join(student.name for student in evaluation.students) or "no student"
     rows = [
         *describe(info),
         ("images", f"{images.ipc} per class, formation {images.formation}, from {images.initialise}"),
+        *_initial_set(images, info),
         (
             "steps",
             f"{total_steps(schedule)} ({schedule.iterations} iterations x {schedule.steps}), training on {schedule.training}",
@@ -43,16 +49,22 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     ]
     table = Table.grid(padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column()
     for name, value in rows:
         table.add_row(name, Text(value))
-    console.print(table)
+    print_table(console, table)
+
+
+def _initial_set(images: ImagesConfig, info: DatasetInfo) -> list[tuple[str, str]]:
+    found = read_initial_set(images, info)
+    return [] if found is None or found.before is None else [("", describe_initial_set(found.before, info))]
 
 
 def _member(member: MemberConfig, network: Network) -> tuple[str, str]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     what = member.architecture + (f" {flow(member.options)}" if member.options else "")
-    return f"member {member.name}", f"{what}, {parameters:,} parameters, {_counted(len(network.taps), 'tap')}"
+    own = f", normalised by its own {network.own}" if network.renormalises else ""
+    return f"member {member.name}", f"{what}, {parameters:,} parameters, {_counted(len(network.taps), 'tap')}{own}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -32,6 +32,9 @@ def evaluate(
         typer.Option(metavar="1,1.5,4", help="Temperatures of that; of several, the best on validation data is used."),
     ] = None,
     set_: Assignments = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Train again only who failed: in the run's evaluation.json, or in --output.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Also write the numbers to this file, and figures beside it.")
     ] = None,
@@ -42,14 +45,24 @@ def evaluate(
     Real images are those of the first set's data. Of several sets, every other one is compared with the first.
     """
     from hmdc_ray.condensed import load_condensed
+    from hmdc_ray.evaluation.earlier import Earlier
     from hmdc_ray.evaluation.pictures import write_figures
-    from hmdc_ray.evaluation.request import evaluation_config, set_names
+    from hmdc_ray.evaluation.request import evaluation_config, evaluation_file, set_names
     from hmdc_ray.evaluation.sets import named_sets
     from hmdc_ray.interrupt import Interrupted
     from hmdc_ray.run import evaluate as run
     from hmdc_ray.terminal import TerminalProgress
+    from jobs.failed import end_if_students_failed
 
     names = set_names(images)
+    file, prefix = output, "" if output is None else f"{output.stem}-"
+    earlier = None
+    if failed:
+        file = file or evaluation_file(images)
+        earlier = Earlier.read(file)
+        if not earlier.failed:
+            say(f"no student has failed in {shown(file)}")
+            return
     loaded = [load_condensed(path) for path in images]
     config = evaluation_config(
         loaded[0],
@@ -65,16 +78,17 @@ def evaluate(
     progress = TerminalProgress(console)
     try:
         with progress:
-            result = run(condensed, config, address=address, progress=progress)
+            result = run(condensed, config, address=address, progress=progress, earlier=earlier)
     except Interrupted as stopped:
-        errors.print(f"{stopped} {progress.position}", highlight=False)
+        errors.print(f"{stopped} {progress.position}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(128 + stopped.signal_number) from None
-    if output is not None:
-        result.write(output)
-        say(f"accuracies  {shown(output)}")
+    if file is not None:
+        result.write(file)
+        say(f"accuracies  {shown(file)}")
         if result.rows:
-            for picture in write_figures(result, named_sets(condensed), output.parent, prefix=f"{output.stem}-"):
+            for picture in write_figures(result, named_sets(condensed), file.parent, prefix=prefix):
                 say(f"figure      {shown(picture)}")
+    end_if_students_failed(result, sys.argv[1:], file)
 
 
 def main() -> None:

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from hmdc_ray.config.io import commented_yaml, flow
 from hmdc_ray.errors import InputError
 from hmdc_ray.presets import PRESETS, describe, preset
+from hmdc_ray.tables import print_table
 from jobs.console import console, say
 
 
@@ -26,23 +28,32 @@ def presets(
         else:
             from rich.syntax import Syntax
 
-            console.print(Syntax(text, "yaml", background_color="default"))
+            # As one text: rendered as a Syntax, lines wider than the terminal would be cut.
+            console.print(Syntax("", "yaml", background_color="default").highlight(text), soft_wrap=True, end="")
         return
     if yaml:
         raise InputError("--yaml needs the name of a preset, such as: hmdc presets digits --yaml")
-    listing = Table("preset", "what it is", box=None, header_style="bold")
+    listing = _listing("preset", "what it is")
     for known in PRESETS:
         listing.add_row(known, describe(known))
-    console.print(listing)
+    print_table(console, listing)
 
 
 def architectures() -> None:
     """List the networks that pools and evaluations can use, with their options."""
     from hmdc_ray.models import registered
 
-    listing = Table("architecture", "what it is", "options", box=None, header_style="bold")
+    listing = _listing("architecture", "what it is", "options")
     for name, entry in registered().items():
         options = ", ".join(f"{option}={flow(default)}" for option, default in entry.options.items())
-        listing.add_row(name, entry.description, options)
-    console.print(listing)
+        listing.add_row(*map(Text, (name, entry.description, options)))
+    print_table(console, listing)
     say("Any other: package.module:factory, with factory(shape, classes, **options); see the README.")
+
+
+def _listing(name: str, *texts: str) -> Table:
+    table = Table(box=None, header_style="bold")
+    table.add_column(name, no_wrap=True)
+    for text in texts:
+        table.add_column(text)
+    return table

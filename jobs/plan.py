@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from hmdc_ray.tables import print_table
 from jobs.configuration import read_configuration
 from jobs.console import Assignments, Data, console
 
@@ -45,13 +46,13 @@ def plan(
     count_nodes([member.num_gpus for member in config.pool.members], cluster)
 
     def report(line: str) -> None:
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     measured = profile(config, steps, report)
     small = predict(measured, len(measured.members), 1, cluster)
     members = members or len(measured.members)
     large = predict(measured, members, replicas, cluster, repeated(config, members, replicas).server_shards)
-    console.print(_table(small, large))
+    print_table(console, _table(small, large))
     if check:
         checked = run(config, members, replicas, steps, report)
         peaks = ", ".join(f"{name} {_megabytes(count)}" for name, count in checked.worker_peak_bytes.items())
@@ -69,8 +70,8 @@ def _table(small: Prediction, large: Prediction) -> Table:
 
     table = Table(title="A step, predicted", title_justify="left", title_style="bold", header_style="", box=None)
     table.add_column("")
-    table.add_column("measured pool", justify="right")
-    table.add_column("pool asked for", justify="right")
+    for name in ("measured pool", "pool asked for"):
+        table.add_column(name, justify="right")
 
     def row(name: str, *cells: str) -> None:
         table.add_row(name, *cells)

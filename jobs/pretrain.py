@@ -53,6 +53,7 @@ def pretrain(
     from hmdc_ray.interrupt import Interrupted
     from hmdc_ray.pretrain import pretrain as run
     from hmdc_ray.pretrain.terminal import EpochProgress
+    from hmdc_ray.tables import print_table
 
     progress = EpochProgress(console)
     try:
@@ -72,11 +73,12 @@ def pretrain(
     except Interrupted as stopped:
         tell_how_to_go_on(stopped, progress.position)
         raise typer.Exit(128 + stopped.signal_number) from None
-    console.print(result.table())
+    print_table(console, result.table())
     say(f"weights     {shown(folder)}")
     use = result.assignments(folder.absolute(), config.pool.members)
     if use:
         again = ["hmdc", "condense", configuration, *(["--data", data] if data is not None else [])]
+        again += [word for assignment in set_ or [] for word in ("--set", assignment)]  # the networks that the weights fit
         say(f"next        {shlex.join(again)} {use}")
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from hmdc_ray.tables import print_table
 from jobs.console import console, shown
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ def status(
 
     found = [run_status(path) for path in run_folders(folder)]
     if len(found) == 1:
-        console.print(_details(found[0]))
+        print_table(console, _details(found[0]))
     else:
-        console.print(_overview(found))
+        print_table(console, _overview(found))
 
 
 def _details(run: RunStatus) -> Table:
@@ -35,7 +36,7 @@ def _details(run: RunStatus) -> Table:
 
     table = Table.grid(padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column()
     rows = [("run", f"{run.name}, {_state(run)}"), ("step", _position(run))]
     if run.checkpoint is None:
         rows.append(("checkpoint", "none"))
@@ -58,7 +59,10 @@ def _details(run: RunStatus) -> Table:
 
 
 def _overview(runs: list[RunStatus]) -> Table:
-    table = Table("run", "state", "step", "checkpoint", "trouble", box=None, header_style="bold")
+    table = Table("run", "state", box=None, header_style="bold")
+    for name in ("step", "checkpoint"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("trouble")
     for run in runs:
         checkpoint = "none" if run.checkpoint is None else str(run.checkpoint)
         cells = (shown(run.folder), _state(run), f"{run.step} of {run.total}", checkpoint, _trouble(run))

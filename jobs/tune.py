@@ -42,13 +42,16 @@ def tune(
 ) -> None:
     """Search for the configuration of the highest accuracy on validation data; each trial is a run with its own actors."""
     config = read_configuration(configuration, [*(set_ or [])] + ([] if data is None else [f"data.source={data}"]))
-    from hmdc_ray.evaluation.table import table
+    from hmdc_ray.evaluation.request import repetition
+    from hmdc_ray.evaluation.table import print_evaluation
     from hmdc_ray.interrupt import Interrupted
-    from hmdc_ray.search.course import BEST_FILE, TRIALS_FILE
+    from hmdc_ray.search.course import BEST_FILE, TRIALS_FILE, TRIALS_FOLDER
     from hmdc_ray.search.course import search as run
     from hmdc_ray.search.settings import SearchSettings
     from hmdc_ray.search.table import trials_table
     from hmdc_ray.search.terminal import TerminalSearch
+    from hmdc_ray.tables import print_table
+    from jobs.failed import end_if_students_failed
 
     chosen: Any = {"scheduler": scheduler, "search": search}  # checked with the other settings
     settings = SearchSettings(space=space, trials=trials, concurrent=concurrent, multi_objective=multi_objective, **chosen)
@@ -66,8 +69,8 @@ def tune(
     except Interrupted as stopped:
         tell_how_to_go_on(stopped, "while searching")
         raise typer.Exit(128 + stopped.signal_number) from None
-    console.print(trials_table(summary.trials, summary.best))
-    console.print(table(summary.evaluation))
+    print_table(console, trials_table(summary.trials, summary.best))
+    print_evaluation(console, summary.evaluation)
     say(f"best        trial {summary.best.number}: {shown(summary.folder / BEST_FILE)}")
     say(f"trials      {shown(summary.folder / TRIALS_FILE)}")
     for figure in summary.figures:
@@ -75,6 +78,10 @@ def tune(
     say(f"run it      hmdc condense {shlex.quote(shown(summary.folder / BEST_FILE))}")
     for label, line in zip(("MLflow", ""), summary.tracking.splitlines(), strict=False):
         say(f"{label:<12}{line}")
+    file = summary.folder / "evaluation.json"
+    again = repetition(summary.config, Path(shown(summary.folder / TRIALS_FOLDER / summary.best.name)))
+    again += ["--set", "evaluation.split=test", "--output", shown(file)]
+    end_if_students_failed(summary.evaluation, again, file)
 
 
 def main() -> None:

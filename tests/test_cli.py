@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,17 @@ def test_architectures_are_listed_with_their_options(hmdc: CommandLine) -> None:
     assert "depth=" in listing and "package.module:factory" in listing
 
 
+def test_a_pipe_gets_whole_lines(hmdc: CommandLine, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    lines = hmdc.succeeds("architectures").splitlines()
+    assert len(lines) == 1 + len(registered()) + 1
+    (convnet,) = (line for line in lines if line.startswith(" convnet "))
+    assert convnet.rstrip().endswith("width=128, depth=3, norm=instance, activation=relu, pooling=avg")
+    assert "run        tiny, finished\n" in re.sub(" +\n", "\n", hmdc.succeeds("status", finished / "run"))
+    folder = "x" * 200
+    assert folder in hmdc.succeeds("condense", finished / "tiny.yaml", "--dry-run", "--output", folder)
+
+
 def test_help_names_the_commands(hmdc: CommandLine) -> None:
     for words in ((), ("--help",)):
         listing = hmdc.succeeds(*words)
@@ -113,7 +125,7 @@ def test_images_given_as_a_configuration_are_shown_their_place(hmdc: CommandLine
     write_images(tmp_path / "shapes" / "train.parquet", [0, 1])
     for words in (("shapes",), ("shapes/train.parquet",)):
         refused = hmdc("condense", *words)
-        assert refused.code == 2 and f"hmdc condense digits --data {words[0]}" in refused.err
+        assert refused.code == 2 and f"hmdc condense dc --data {words[0]}" in refused.err
 
 
 def test_help_is_fast_because_it_imports_little() -> None:

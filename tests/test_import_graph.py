@@ -112,10 +112,12 @@ def test_what_is_slow_is_not_imported_in_vain(module: str, slow: tuple[str, ...]
 STEP = """
 import sys
 from pathlib import Path
+import torch
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.pictures import grid_array
 from hmdc_ray.presets import preset
 from hmdc_ray.validate import validate
 
@@ -129,6 +131,7 @@ folder = Path(sys.argv[1])
 config = apply_overrides(preset("digits"), [f"data.cache={folder / 'cache'}", "matching.real_batch=2", "schedule.steps=2"])
 info = open_dataset(config.data).info
 validate(config, info)
+grid_array(torch.zeros(10, 1, 16, 16), torch.arange(10), info.class_names)  # a run draws its first images
 pool = LocalPool(config, info, folder)
 coordinator = Coordinator(config, pool, classes=10, train_images=info.sizes["train"], tell=lambda *_, **__: None)
 try:

@@ -107,7 +107,7 @@ def test_workers_share_one_global_batch(three_digits: ImageDataset, recipe: Reci
             assert torch.equal(whole(parts, field), getattr(alone.mixed, field))
         assert sum(part.weight for part in parts) == pytest.approx(workers)
         count = len(alone.mixed.labels)
-        shares = logits[:count].tensor_split(workers)
+        shares = logits[:count].split([len(part.mixed.labels) if part.weight else 0 for part in parts])
         mean = sum(part.loss(share) for part, share in zip(parts, shares, strict=True) if len(share)) / workers
         assert float(mean) == pytest.approx(float(alone.loss(logits[:count])), rel=1e-6)
 
@@ -124,15 +124,28 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_its_own(three_digits: Im
     assert torch.equal(batches.part(0, 2, Group()).mixed.images, epochs[0][40:60])  # also after another epoch
 
 
-def test_a_worker_without_images_counts_nothing(three_digits: ImageDataset) -> None:
-    recipe = replace(PLAIN, batch=three_digits.info.sizes["train"] - 1)
-    parts = [GlobalBatches(three_digits, recipe, KEY, CPU).part(0, 1, Group(worker, 2)) for worker in (0, 1)]
-    assert [part.weight for part in parts] == [2.0, 0.0]
-    assert [len(part.mixed.images) for part in parts] == [1, 1]
+@pytest.mark.parametrize("recipe", [PLAIN, MIXED], ids=["plain", "mixed"])
+@pytest.mark.parametrize(("left", "workers", "sizes"), [(2, 2, [2, 0]), (3, 3, [3, 0, 0]), (5, 3, [3, 2, 0]), (4, 2, [2, 2])])
+def test_no_worker_takes_a_single_image_and_one_without_counts_nothing(
+    three_digits: ImageDataset, recipe: Recipe, left: int, workers: int, sizes: list[int]
+) -> None:
+    recipe = replace(recipe, batch=three_digits.info.sizes["train"] - left)
+    batches = GlobalBatches(three_digits, recipe, KEY, CPU)
+    assert len(batches) == 2
+    parts = [batches.part(0, 1, Group(worker, workers)) for worker in range(workers)]
+    assert [part.weight for part in parts] == [workers * size / left for size in sizes]
+    assert [len(part.mixed.images) for part in parts] == [size or 2 for size in sizes]
+    assert torch.equal(whole(parts, "images"), batches.part(0, 1, Group()).mixed.images)
     assert (
         float(Part(Mixed(torch.zeros(1), torch.zeros(1, dtype=torch.int64), torch.zeros(1), 1.0), 0.0).loss(torch.ones(1, 3)))
         == 0
     )
+
+
+def test_a_single_image_left_over_joins_the_batch_before_it(three_digits: ImageDataset) -> None:
+    images = three_digits.info.sizes["train"]
+    batches = GlobalBatches(three_digits, replace(PLAIN, batch=images - 1), KEY, CPU)
+    assert [len(batches.part(0, batch, Group()).mixed.images) for batch in range(len(batches))] == [images]
 
 
 # Plan

@@ -139,7 +139,8 @@ def test_mlflow_holds_the_run(reference: RunSummary, runs: Path, cache: Path) ->
     run = client.get_run(json.loads((reference.folder / "tracking.json").read_text())["run_id"])
     config = tiny(cache, evaluation=STUDENTS, tracking={"enabled": True})
     assert run.data.params == {name: str(value) for name, value in flatten(config).items()}
-    assert run.data.metrics["accuracy/mlp_condensed"] == reference.evaluation.rows[0].condensed.mean
+    condensed = reference.evaluation.rows[0].condensed
+    assert condensed is not None and run.data.metrics["accuracy/mlp_condensed"] == condensed.mean
 
 
 def check_tracked(runs: Path, folder: Path) -> None:

@@ -104,7 +104,16 @@ def test_no_training_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("real_images", "train_images", "batches"), [(200, 1000, 2), (201, 1000, 3), (2000, 1000, 10), (1, 1000, 1), (2000, 99, 1)]
+    ("real_images", "train_images", "batches"),
+    [
+        (200, 1000, 2),
+        (201, 1000, 2),
+        (202, 1000, 3),
+        (2000, 1000, 10),
+        (1, 1000, 1),
+        (2000, 99, 1),
+        (2000, 101, 1),
+    ],
 )
 def test_real_batches_cover_the_images_that_there_are(real_images: int, train_images: int, batches: int) -> None:
     schedule = {"training": "real", "real_images": real_images, "batch": 100}

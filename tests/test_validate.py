@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.models import ImageShape, Network, build
+from hmdc_ray.models import Architecture, ImageShape, Network, TapSpec, build
+from hmdc_ray.pretrain.plan import make_plan
 from hmdc_ray.schedule import class_parts
 from hmdc_ray.seeding import Key
 from hmdc_ray.validate import validate, validate_students
@@ -28,6 +30,65 @@ def hard(shape: ImageShape, classes: int) -> nn.Module:
 
 def without_taps(shape: ImageShape, classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(shape.channels * shape.height * shape.width, classes))
+
+
+class Peculiar(nn.Module):
+    """Counts its passes in a buffer, and hands what a test is about to ``change`` while it is trained."""
+
+    def __init__(self, change: Callable[[Tensor], Any], classes: int) -> None:
+        super().__init__()
+        self.change = change
+        self.passes: Tensor
+        self.register_buffer("passes", torch.zeros(()))
+        self.norm = nn.BatchNorm1d(64)
+        self.hidden = nn.Sequential(nn.Dropout(0.5), nn.Tanh())
+        self.head = nn.Linear(64, classes)
+
+    def forward(self, images_BCHW: Tensor) -> Any:
+        self.passes = self.passes + 1
+        logits_BK = self.head(self.hidden(self.norm(images_BCHW.flatten(1))))
+        return self.change(logits_BK) if self.training else logits_BK
+
+
+def refuse_few(logits_BK: Tensor) -> Tensor:
+    if len(logits_BK) == 2:
+        raise ValueError("images are too small\nfor training")
+    return logits_BK
+
+
+CHANGES: dict[str, Callable[[Tensor], Any]] = {
+    "none": lambda logits: logits,
+    "pair": lambda logits: (logits, logits),
+    "named": lambda logits: {"out": logits, "aux": logits},
+    "wide": lambda logits: torch.cat([logits, logits], 1),
+    "refuses": refuse_few,
+    "detached": lambda logits: logits.detach(),
+}
+
+
+def peculiar(shape: ImageShape, classes: int, change: str) -> Architecture:
+    return Architecture(Peculiar(CHANGES[change], classes), (TapSpec("hidden", "vector"),))
+
+
+def shrinks(shape: ImageShape, classes: int) -> Architecture:
+    """Half as many tokens in training, as with dropped patches."""
+
+    class Shrinking(nn.Module):
+        def forward(self, maps_BCHW: Tensor) -> Tensor:
+            return maps_BCHW[:, :, ::2] if self.training else maps_BCHW
+
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+    module = nn.Sequential(nn.Conv2d(shape.channels, 4, 3), Shrinking(), pooled)
+    return Architecture(module, (TapSpec("1", "map"),))
+
+
+def frozen(shape: ImageShape, classes: int) -> nn.Module:
+    return without_taps(shape, classes).requires_grad_(False)
+
+
+def one_pixel(shape: ImageShape, classes: int) -> nn.Module:
+    maps = nn.Conv2d(shape.channels, 4, (shape.height, shape.width))
+    return nn.Sequential(maps, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, classes))
 
 
 @pytest.fixture
@@ -124,9 +185,9 @@ def test_students_need_images_to_be_judged_on(info: DatasetInfo) -> None:
 def test_random_options_may_hold_every_convnet_of_the_model_pool(info: DatasetInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
 
-    def counted(architecture: str, options: dict[str, Any], *rest: Any) -> Network:
+    def counted(architecture: str, options: dict[str, Any], *rest: Any, **named: Any) -> Network:
         made.append(options)
-        return build(architecture, options, *rest)
+        return build(architecture, options, *rest, **named)
 
     monkeypatch.setattr("hmdc_ray.validate.build", counted)
     choices = {
@@ -145,9 +206,9 @@ def test_random_options_may_hold_every_convnet_of_the_model_pool(info: DatasetIn
 def test_equal_networks_are_built_once(info: DatasetInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def counted(architecture: str, *rest: Any) -> Network:
+    def counted(architecture: str, *rest: Any, **named: Any) -> Network:
         made.append(architecture)
-        return build(architecture, *rest)
+        return build(architecture, *rest, **named)
 
     monkeypatch.setattr("hmdc_ray.validate.build", counted)
     members = [MLP, {**MLP, "name": "again"}, {**MLP, "name": "wider", "options": {"width": 5}}]
@@ -189,3 +250,94 @@ def test_the_smallest_class_bounds_the_images_per_class(
     sections = {"pool": {"members": [MLP]}, "evaluation": {"students": [MLP]}}
     for admitted in ({**images, "ipc": largest}, {**images, "initialise": "noise"}):
         validate(parse_config({**sections, "images": admitted}, "test"), info)
+
+
+def network_of(change: str) -> dict[str, Any]:
+    return {"name": "own", "architecture": f"{__name__}:peculiar", "options": {"change": change}}
+
+
+TRAINED = {"steps": 3, "training": "real"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("pair", "returns a tuple in training mode, must return logits of shape ({images}, 3) as in evaluation mode"),
+        ("named", "returns a dict in training mode"),
+        ("wide", "returns shape ({images}, 6) in training mode"),
+        ("detached", "cannot be {done} (element 0 of tensors does not require grad"),
+    ],
+)
+def test_networks_are_looked_at_in_training_mode(info: DatasetInfo, change: str, message: str) -> None:
+    network, named = network_of(change), "own ('test_validate:peculiar') "
+    told = refusal(info, pool={"members": [network]})
+    assert told.startswith(f"pool.members.{named}{message.format(images=1, done='matched')}")
+    for section, field in (
+        ({"students": [MLP, network]}, "evaluation.students."),
+        ({"students": [MLP], "distillation": {"teacher": network}}, "evaluation.distillation.teacher ('"),
+    ):
+        told = refusal(info, evaluation=section)
+        assert told.startswith(field) and message.format(images=2, done="trained") in told
+    with pytest.raises(InputError) as caught:
+        make_plan(parse_config({"pool": {"members": [network]}}, "test"), info, None, "test", 60.0)
+    assert str(caught.value).startswith("network 'own' ('test_validate:peculiar') " + message.format(images=2, done="trained"))
+
+
+def test_members_are_tried_with_the_training_that_they_will_have(info: DatasetInfo) -> None:
+    network = network_of("refuses")
+    sections = {"pool": {"members": [network]}, "evaluation": {"students": [MLP]}}
+    for untrained in ({"training": "none", "steps": 3}, {"training": "real", "steps": 1}):
+        validate(parse_config({**sections, "schedule": untrained}, "test"), info)
+    for training in ("real", "synthetic"):
+        told = refusal(info, **sections, schedule={"steps": 3, "training": training})
+        assert told == (
+            "pool.members.own ('test_validate:peculiar') fails in training mode on 2 images of 1x8x8 (images are too small): "
+            "must work there as in evaluation mode"
+        )
+
+
+def test_batches_of_one_image_are_refused_where_a_network_cannot_learn_from_them(info: DatasetInfo) -> None:
+    members = [{"name": "own", "architecture": f"{__name__}:one_pixel"}]
+    for alone in ({"batch": 1}, {"real_images": 1}):
+        told = refusal(info, pool={"members": members}, schedule={**TRAINED, **alone})
+        assert "fails in training mode on 1 image of 1x8x8 (Expected more than 1 value per channel" in told
+        assert told.endswith("see schedule.batch and schedule.real_images")
+        validate(parse_config({"pool": {"members": [MLP]}, "schedule": {**TRAINED, **alone}}, "test"), info)
+    left_over = {**TRAINED, "batch": info.sizes["train"] - 1}
+    validate(parse_config({"pool": {"members": members}, "schedule": left_over}, "test"), info)
+
+
+def test_features_have_the_same_size_in_training(info: DatasetInfo) -> None:
+    pool = {"members": [{"name": "own", "architecture": f"{__name__}:shrinks"}, MLP]}
+    validate(parse_config({"pool": pool, "evaluation": {"students": [MLP]}}, "test"), info)
+    told = refusal(info, pool=pool, matching={"mutual_distillation": True})
+    assert told.endswith("is another network in training mode: tap '1' must have the size of evaluation mode")
+
+
+def test_a_student_needs_something_to_train(info: DatasetInfo) -> None:
+    network = {"name": "own", "architecture": f"{__name__}:frozen"}
+    expected = "evaluation.students.own ('test_validate:frozen') has no parameter to train, it needs at least one"
+    assert refusal(info, evaluation={"students": [network]}) == expected
+
+
+def test_what_is_tried_leaves_no_trace(info: DatasetInfo) -> None:
+    network, state = network_of("none"), torch.get_rng_state()
+    sections = {"pool": {"members": [network, MLP]}, "evaluation": {"students": [network]}, "schedule": TRAINED}
+    tried, _ = validate(parse_config({**sections, "matching": {"mutual_distillation": True}}, "test"), info)
+    fresh = build(network["architecture"], network["options"], info.shape, 3, Key(0, "network"))
+    assert all(torch.equal(tensor, tried.state_dict()[name]) for name, tensor in fresh.state_dict().items())
+    assert all(module.training for module in tried.modules())
+    assert all(parameter.grad is None for parameter in tried.parameters())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_equal_networks_are_tried_once(info: DatasetInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def counted(network: Network, images: int, observed: bool = False) -> None:
+        tried.append(images)
+
+    monkeypatch.setattr("hmdc_ray.validate.rehearse_training", counted)
+    students = [{**MLP, "name": name} for name in "abc"]
+    validate(parse_config({"pool": {"members": [MLP]}, "evaluation": {"students": students}}, "test"), info)
+    assert tried == [2]

@@ -22,6 +22,7 @@ from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
@@ -142,8 +143,9 @@ def _evaluate(
     pool: Collection[MemberConfig] | None,
     progress: Callable[[int, int], None],
     check: Callable[[], None],
+    earlier: Earlier | None = None,
 ) -> Evaluation:
-    return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress)
+    return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress, earlier=earlier)
 
 
 @contextmanager

@@ -44,6 +44,9 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
     for member in fields["pool"]["members"]:
         for resource in ("num_cpus", "num_gpus", "resources", "replicas", "labels"):
             del member[resource]
+        # What a checkpoint that was made before there was a choice has done.
+        if member["statistics"] == ("data" if member["weights"] == "pretrained" else "own"):
+            del member["statistics"]
     return {"config": fields, "data": info.fingerprint}
 
 

@@ -11,6 +11,7 @@ import ray
 from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, largest_node, remote
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
 from hmdc_ray.memory import keep_freed_memory
@@ -67,6 +68,7 @@ def evaluate_on_ray(
     pool: Collection[MemberConfig] | None,
     progress: Callable[[int, int], None],
     check: Callable[[], None],
+    earlier: Earlier | None = None,
 ) -> Evaluation:
     """Train and test all students of ``config.evaluation`` as Ray tasks; see :func:`hmdc_ray.evaluation.course.conduct`.
 
@@ -76,9 +78,10 @@ def evaluate_on_ray(
         pool: the members that the first set's images were learned with; None when unknown.
         progress: called with the number of trials done and of all.
         check: called while waiting; may raise to stop.
+        earlier: the same evaluation, of which only what failed is done again.
 
     Raises:
-        InputError: images and data do not fit together, or a network cannot be built.
-        RunError: a student's training diverged, or a process died.
+        InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.
+        RunError: a process died.
     """
-    return conduct(condensed, config, pool=pool, executor=RayTasks(config, check), progress=progress)
+    return conduct(condensed, config, pool=pool, executor=RayTasks(config, check), progress=progress, earlier=earlier)

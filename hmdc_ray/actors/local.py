@@ -10,6 +10,7 @@ from hmdc_ray.actors.assembly import server_arguments
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.initial_set import initial_images
 from hmdc_ray.recovery import Healed
 from hmdc_ray.server.parameter_server import ParameterServer
 
@@ -19,7 +20,9 @@ class LocalPool:
 
     def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path) -> None:
         self.workers = [PoolWorker(index, config) for index in range(len(config.pool.members))]
-        initial_KICHW = self.workers[config.pool.main_index].initial_images()
+        initial_KICHW = initial_images(config, info)
+        if initial_KICHW is None:
+            initial_KICHW = self.workers[config.pool.main_index].initial_images()
         self.server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
 
     def holder(self, labels: tuple[int, ...]) -> ParameterServer:

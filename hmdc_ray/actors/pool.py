@@ -27,6 +27,7 @@ from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, LostProcessError, RunError
+from hmdc_ray.initial_set import initial_images
 from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.messages import Array, MemberDescription
 from hmdc_ray.recovery import Healed
@@ -132,10 +133,7 @@ class RayPool:
             raise InputError(self._not_started(missing))
         self.descriptions = fetch(calls)
         self._require_same_data(self._members, self.descriptions)
-        initial = self.workers[self._config.pool.main_index].initial_images()
-        wait([initial], self._config.cluster.call_timeout, self._check, "the main member")
-        fetch([initial])  # an input error, such as too few images in a class, is raised here and not in the server's start
-        self._initial = initial
+        self._initial = self._initial_images()
         self._open_servers(range(len(self._parts)))
 
     @property
@@ -213,6 +211,16 @@ class RayPool:
             ray.kill(actor)
 
     # Parts
+
+    def _initial_images(self) -> Ref:
+        """Images before the first step: of a condensed set, which need lie where the driver is alone, or of the main member."""
+        stored = initial_images(self._config, self._info)
+        if stored is not None:
+            return ray.put(stored)
+        made = self.workers[self._config.pool.main_index].initial_images()
+        wait([made], self._config.cluster.call_timeout, self._check, "the main member")
+        fetch([made])  # an input error, such as too few images in a class, is raised here and not in the server's start
+        return made
 
     def _new_worker(self, slot: int, *, again: bool = False) -> Any:
         options = self._placement.worker(slot, again=again) | _NO_REPEATS

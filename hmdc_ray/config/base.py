@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -56,6 +56,11 @@ class NetworkSection(Section):
         "scratch",
         description="What the network starts from: scratch (fresh weights), checkpoint:PATH (a safetensors file), or pretrained"
         " (timm's or torchvision's own weights).",
+    )
+    statistics: Literal["own", "data"] = Field(
+        "own",
+        description="Mean and standard deviation with which images come to the network: own (those that its weights were"
+        " trained with, where these say so), or data (those of the data, whatever the weights).",
     )
 
     @field_validator("weights")

@@ -8,8 +8,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from hmdc_ray.config.base import Section
+from hmdc_ray.errors import closest
 
 Family = Literal["flip", "brightness", "saturation", "contrast", "crop", "scale", "rotate", "cutout"]
+INITIALISE = ("noise", "real", "kmeans")
+"""What images may start from without a file."""
 Precision = Literal["float32", "float64", "bfloat16", "tf32"]
 
 
@@ -79,9 +82,10 @@ class ImagesConfig(Section):
     formation: int = Field(
         1, ge=1, le=8, description="Multi-formation factor f: each stored image holds f x f training images, 1 to 8."
     )
-    initialise: Literal["noise", "real", "kmeans"] = Field(
+    initialise: str = Field(
         "real",
-        description="What images start from: noise, real (random real images), or kmeans (those nearest to k-means centroids).",
+        description="What images start from: noise, real (random real images), kmeans (those nearest to k-means centroids), or"
+        " set:FILE (those of a condensed set with the same classes, IPC and formation; FILE may be a run's folder).",
     )
     learning_rate: float = Field(0.1, gt=0, le=1e4, description="Learning rate of the images' SGD, up to 10000.")
     momentum: float = Field(0.5, ge=0, lt=1, description="Momentum of the images' SGD, 0 to 1.")
@@ -89,6 +93,23 @@ class ImagesConfig(Section):
         "none", description="Scale the update of each image and channel by its largest entry (max, HMDC) or not (none, DC)."
     )
     clip: bool = Field(False, description="Keep pixels within [0, 1] after each step.")
+
+    @field_validator("initialise")
+    @classmethod
+    def _images_have_an_origin(cls, value: str) -> str:
+        origin, _, path = value.partition(":")
+        if origin == "set" and path.strip():
+            return f"set:{path.strip()}"
+        if value not in INITIALISE:
+            near = closest(value, INITIALISE)
+            hint = f"; {near}" if near.startswith("did you mean") else ""
+            raise ValueError(f"initialise is {value!r}: must be {', '.join(INITIALISE)}, or set:FILE{hint}")
+        return value
+
+    @property
+    def initial_set(self) -> str | None:
+        """Path of the condensed set that images start from; None when they start from something else."""
+        return self.initialise.removeprefix("set:") if self.initialise.startswith("set:") else None
 
 
 class ScheduleConfig(Section):

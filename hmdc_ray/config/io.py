@@ -147,7 +147,7 @@ def _data_hint(path: Path) -> str:
     """What to do with images that were given in a configuration's place; empty where there are none."""
     suffixes = {path.suffix} | {found.suffix.lower() for found in islice(path.rglob("*"), LOOKED_AT)}
     if ".parquet" in suffixes:
-        return f"; images are named with --data, as in: hmdc condense digits --data {shlex.quote(str(path))}"
+        return f"; images are named with --data, as in: hmdc condense dc --data {shlex.quote(str(path))}"
     if {".png", ".jpg", ".jpeg", ".npz"} & suffixes:
         return f"; images are first made ready, as in: hmdc prepare {shlex.quote(str(path))} OUT, then named with --data OUT"
     return ""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hmdc_ray.config import ImagesConfig
 from hmdc_ray.errors import InputError
+from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.shape import ImageShape
 
 Split = Literal["train", "validation", "test"]
@@ -68,6 +69,11 @@ class DatasetInfo:
     class_sizes: tuple[int, ...]
     origin: Origin = field(default_factory=Origin)
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """How the images that networks see are normalised."""
+        return Normalisation(self.mean, self.std)
+
     def to_json(self) -> str:
         """The facts as JSON; floats survive exactly."""
         return json.dumps(asdict(self))
@@ -93,11 +99,11 @@ def check_class_sizes(images: ImagesConfig, info: DatasetInfo) -> None:
     """Refuse to start synthetic images from more real ones than the smallest class has.
 
     Raises:
-        InputError: a class has fewer training images than ``ipc * formation ** 2``, and ``initialise`` is not noise.
+        InputError: a class has fewer training images than ``ipc * formation ** 2``, and ``initialise`` is real or kmeans.
     """
     needed = images.ipc * images.formation**2
     size = min(info.class_sizes)
-    if images.initialise != "noise" and size < needed:
+    if images.initialise in ("real", "kmeans") and size < needed:
         name = info.class_names[info.class_sizes.index(size)]
         raise InputError(
             f"class {name!r} has {size} training images, the fewest of all, images.initialise {images.initialise!r} needs "

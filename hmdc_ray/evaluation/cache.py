@@ -22,7 +22,7 @@ from hmdc_ray.models import registered
 from hmdc_ray.models.external import LIBRARIES
 
 FOLDER = "baselines"
-LAYOUT = 3
+LAYOUT = 4
 """To be raised when the same key comes to mean another training."""
 
 _logger = logging.getLogger(__name__)
@@ -122,6 +122,7 @@ def _network(section: NetworkSection) -> dict[str, Any] | None:
         "architecture": section.architecture,
         "options": section.options,
         "weights": origin,
+        "statistics": section.statistics,
         "library": version(library) if library in LIBRARIES else None,
     }
 

@@ -8,6 +8,7 @@ and seed; what was found on real images in an earlier evaluation is not trained 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,13 +20,15 @@ from hmdc_ray.config import DataConfig, MemberConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.evaluation.cache import BaselineCache
+from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.executor import Executor, Handle
 from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
+from hmdc_ray.evaluation.outcome import Failure, Outcome, attempt
 from hmdc_ray.evaluation.plan import State, plan, run_trial, train_teacher
 from hmdc_ray.evaluation.report import Evaluation, summarise
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets, with_families
-from hmdc_ray.evaluation.stored import require_stored, stored_accuracy
-from hmdc_ray.evaluation.temperature import candidates, require_validation, with_temperatures
+from hmdc_ray.evaluation.stored import require_stored, stored_accuracy, stored_network
+from hmdc_ray.evaluation.temperature import candidates, group, is_distilled, require_validation, undecided, with_temperatures
 from hmdc_ray.evaluation.trial import Trial, make_teacher
 from hmdc_ray.seeding import Key
 
@@ -37,8 +40,9 @@ def conduct(
     pool: Collection[MemberConfig] | None,
     executor: Executor,
     progress: Callable[[int, int], None],
+    earlier: Earlier | None = None,
 ) -> Evaluation:
-    """Train and test all students of ``config.evaluation``.
+    """Train and test all students of ``config.evaluation``; one that fails does not end the others.
 
     Args:
         condensed: the images to judge; of several sets the first is the one that real images are held against.
@@ -46,10 +50,11 @@ def conduct(
         pool: the members that the first set's images were learned with; None when unknown.
         executor: runs the tasks.
         progress: called with the number of trials done and of all.
+        earlier: the same evaluation, of which only what failed is done again.
 
     Raises:
-        InputError: images and data do not fit together, or a network cannot be built.
-        RunError: a student's training diverged.
+        InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.
+        RunError: a process died.
     """
     sets = named_sets(condensed)
     first = next(iter(sets.values()))
@@ -59,15 +64,32 @@ def conduct(
     config = config.model_copy(update={"evaluation": settings})
     require_validation(settings, info)
     if settings.whole_data is not None:
-        require_stored(Path(settings.whole_data).expanduser(), info.fingerprint)
+        folder = Path(settings.whole_data).expanduser()
+        require_stored(folder, info.fingerprint)
+        for student in settings.students:
+            stored_network(student, folder, info)
     if settings.distillation is not None:
-        make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"))
-    trials = plan(settings, formation=first.formation, sets=len(sets))
-    tried = candidates(settings, trials)
-    course = _Course(sets, config, info, executor, progress, len(tried) + len(trials))
-    trials = with_temperatures(settings, trials, tried, course.run(tried, "validation"))
-    results = course.run(trials, settings.split)
-    return summarise(settings, trials, results, condensed=sets, info=info, run_seed=config.seed, pool=pool)
+        make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"), first.normalisation)
+    planned = plan(settings, formation=first.formation, sets=len(sets))
+
+    def made_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:
+        return summarise(settings, trials, outcomes, condensed=sets, info=info, run_seed=config.seed, pool=pool)
+
+    known, chosen = ({}, {}) if earlier is None else earlier.taken_over(planned, made_of)
+    missing = [position for position in range(len(planned)) if position not in known]
+    tried = candidates(settings, [planned[position] for position in missing if group(planned[position]) not in chosen])
+    course = _Course(sets, config, info, executor, progress, len(tried) + len(missing))
+    outcomes = course.run(tried, "validation")
+    trials = with_temperatures(settings, planned, tried, outcomes, chosen)
+    results: dict[int, Outcome] = dict(known)
+    blocked = undecided(tried, outcomes)
+    for position in missing:
+        if is_distilled(trials[position]) and group(trials[position]) in blocked:
+            results[position] = blocked[group(trials[position])]
+            course.advance()
+    left = [position for position in missing if position not in results]
+    results |= zip(left, course.run([trials[position] for position in left], settings.split), strict=True)
+    return made_of(trials, [results[position] for position in range(len(trials))])
 
 
 class _Course:
@@ -92,46 +114,52 @@ class _Course:
         self._done, self._total = 0, total
         progress(0, total)
 
-    def run(self, trials: Sequence[Trial], split: Split) -> list[float]:
-        """Accuracy of each trial on the split."""
-        results: dict[int, float] = {}
+    def run(self, trials: Sequence[Trial], split: Split) -> list[Outcome]:
+        """Accuracy of each trial on the split, or why there is none."""
+        results: dict[int, Outcome] = {}
         for position, trial in enumerate(trials):
             known = self._cache.get(trial, split)
             if known is not None:
                 results[position] = known
-                self._advance()
+                self.advance()
         missing = [position for position in range(len(trials)) if position not in results]
         handles = [self._submit(trials[position], split) for position in missing]
-        for index, accuracy in self._executor.completed(handles):
+        for index, outcome in self._executor.completed(handles):
             position = missing[index]
-            results[position] = accuracy
-            self._cache.put(trials[position], split, accuracy)
-            self._advance()
+            results[position] = outcome
+            if not isinstance(outcome, Failure):
+                self._cache.put(trials[position], split, outcome)
+            self.advance()
         return [results[position] for position in range(len(trials))]
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Count a trial as done."""
         self._done += 1
         self._progress(self._done, self._total)
 
     def _submit(self, trial: Trial, split: Split) -> Handle:
+        what = trial.described(self._config.seed)
         if trial.kind == "whole_data" and self._config.evaluation.whole_data is not None:
-            return self._executor.submit(_measure_stored, trial, split, self._config)
+            return self._executor.submit(attempt, what, _measure_stored, trial, split, self._config)
         condensed = self._sets[trial.set_index]
         rows = self._chosen(trial) if trial.kind in BASELINES else None
         teacher = None if trial.temperature is None else self._taught(trial, rows)
-        return self._executor.submit(_measure, trial, split, condensed, self._config, rows, teacher)
+        return self._executor.submit(attempt, what, _measure, trial, split, condensed, self._config, rows, teacher)
 
     def _chosen(self, trial: Trial) -> Handle:
         place = (trial.kind, trial.seed_index)
         if place not in self._rows:
-            self._rows[place] = self._executor.submit(_choose, *place, self._sets[0], self._config)
+            what = f"{trial.kind} real images, seed {trial.seed_index} of run seed {self._config.seed}"
+            self._rows[place] = self._executor.submit(attempt, what, _choose, *place, self._sets[0], self._config)
         return self._rows[place]
 
     def _taught(self, trial: Trial, rows: Handle | None) -> Handle:
         place = (trial.kind, trial.seed_index, trial.set_index)
         if place not in self._teachers:
-            condensed = self._sets[trial.set_index]
-            self._teachers[place] = self._executor.submit(_teach, trial, condensed, self._config, rows)
+            condensed, distillation = self._sets[trial.set_index], self._config.evaluation.distillation
+            assert distillation is not None
+            what = replace(trial, student=distillation.teacher).described(self._config.seed, "teacher")
+            self._teachers[place] = self._executor.submit(attempt, what, _teach, trial, condensed, self._config, rows)
         return self._teachers[place]
 
 

@@ -20,7 +20,8 @@ class Executor(Protocol):
         """Have ``function(*arguments)`` run at some time; handles among the arguments give way to their values."""
 
     def completed(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
-        """Position and value of every handle, as they come to exist; raises what the first task that fails raises."""
+        """Position and value of every handle, as they come to exist; raises what the first task that fails raises;
+        see :func:`hmdc_ray.evaluation.outcome.attempt` for tasks that do not."""
 
 
 class InProcess:

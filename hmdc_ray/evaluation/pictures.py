@@ -7,16 +7,16 @@ from pathlib import Path
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.evaluation.report import Evaluation
-from hmdc_ray.figures import GAINS_FILE, MATRIX_FILE, accuracy_matrix, condensed_side_by_side, gains, save
+from hmdc_ray.figures import condensed_side_by_side, evaluation_figures, save
 
 IMAGES_FILE = "side_by_side.png"
 
 
 def write_figures(evaluation: Evaluation, sets: Mapping[str, CondensedSet], folder: Path, prefix: str = "") -> tuple[Path, ...]:
-    """Write the matrix of accuracies, the gains where random images were measured, and of several sets their images.
+    """Write the figures that the evaluation has numbers for, and of several sets their images.
 
     Args:
-        evaluation: with at least one student.
+        evaluation: whose students may have failed.
         sets: that it is of, by name.
         folder: for the files.
         prefix: of their names, so that the figures of several evaluations can lie together.
@@ -27,9 +27,7 @@ def write_figures(evaluation: Evaluation, sets: Mapping[str, CondensedSet], fold
     Raises:
         InputError: a file cannot be written.
     """
-    figures = {MATRIX_FILE: accuracy_matrix(evaluation)}
-    if any(row.random is not None for row in evaluation.rows):
-        figures[GAINS_FILE] = gains(evaluation)
+    figures = evaluation_figures(evaluation)
     if len(sets) > 1:
         figures[IMAGES_FILE] = condensed_side_by_side(list(sets.items()))
     paths = {folder / f"{prefix}{name}": figure for name, figure in figures.items()}

@@ -24,7 +24,7 @@ class Recipe:
     Attributes:
         epochs: E, at least 1.
         extra_epoch: one epoch more is trained, as in DC's code.
-        batch: images in a batch; a smaller set is one batch.
+        batch: images in a batch; a smaller set is one batch. See :func:`hmdc_ray.data.cutting.batch_slices`.
         milestones: parts of E, as (numerator, denominator), after which the learning rate falls.
         milestone_delay: epochs that pass after each part of E before it falls.
         decay: factor on the learning rate at each milestone.

@@ -12,9 +12,11 @@ from typing import Any
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig, MemberConfig, Options, StudentConfig
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import StudentError
 from hmdc_ray.evaluation.comparison import Comparison, compare
 from hmdc_ray.evaluation.images import Kind
 from hmdc_ray.evaluation.membership import in_pool
+from hmdc_ray.evaluation.outcome import Failure, Outcome
 from hmdc_ray.evaluation.protocol import Recipe, recipe
 from hmdc_ray.evaluation.scores import augmentation_robust_score, label_robust_score
 from hmdc_ray.evaluation.sets import Sets, image_fingerprint, named_sets
@@ -35,11 +37,13 @@ class Row:
     Attributes:
         architecture: the student's name: that of its architecture unless the configuration gives another.
         in_pool: whether this very network, architecture and options, took part in the condensation; None when unknown.
-        condensed: on the condensed images.
+        condensed: on the condensed images; like every summary None where a student of one of the seeds failed.
         random: on as many random real images as are stored; None where left out.
         kmeans: on as many k-means real images as are stored; None where left out.
         options: of the architecture.
         weights: what the network started from: ``scratch``, ``pretrained``, or ``checkpoint:PATH``.
+        statistics: mean and std with which images came to it: ``own``, those that its weights were trained with where they say
+            so, or ``data``, the set's.
         learning_rate: at the start; None when unknown.
         random_count: on as many random real images as training images are decoded from the stored ones; the same as ``random``
             with formation 1; None where left out.
@@ -51,15 +55,17 @@ class Row:
             for students that do not learn from labels alone.
         augmentation_robust_score: DD-Ranking's; None where left out.
         temperatures: by kind of images, that of the distillation; None without a teacher.
+        problem: why a summary is missing that was asked for, a line; empty where nothing failed.
     """
 
     architecture: str
     in_pool: bool | None
-    condensed: Summary
+    condensed: Summary | None
     random: Summary | None
     kmeans: Summary | None
     options: Options
     weights: str = "scratch"
+    statistics: str = "own"
     learning_rate: float | None = None
     random_count: Summary | None = None
     kmeans_count: Summary | None = None
@@ -69,6 +75,34 @@ class Row:
     label_robust_score: float | None = None
     augmentation_robust_score: float | None = None
     temperatures: dict[str, float] | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """One student that was trained, or was to be.
+
+    Attributes:
+        student: its name.
+        images: that it was trained on.
+        set_index: position of the condensed set that these are or are held against.
+        switched: with augmentation where the recipe has none, without it where it has.
+        seed_index: from 0.
+        accuracy: None where it failed.
+        temperature: of the distillation; None without a teacher, or where it could not be chosen.
+        problem: why it failed, a line; else empty.
+        traceback: of an error in a program, such as a user's network; else empty.
+    """
+
+    student: str
+    images: Kind
+    set_index: int
+    switched: bool
+    seed_index: int
+    accuracy: float | None
+    temperature: float | None = None
+    problem: str = ""
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +115,7 @@ class JudgedSet:
         ipc: stored images per class.
         formation: training images in a stored one are formation squared.
         data_fingerprint: of the data that it was learned from; None when unknown.
-        summaries: by name of the student, accuracies in the order of seeds.
+        summaries: by name of the student, accuracies in the order of seeds; None where a student of one of the seeds failed.
         temperatures: by name of the student, that of the distillation; None without a teacher.
     """
 
@@ -90,7 +124,7 @@ class JudgedSet:
     ipc: int
     formation: int
     data_fingerprint: str | None
-    summaries: dict[str, Summary]
+    summaries: Mapping[str, Summary | None]
     temperatures: dict[str, float] | None
 
 
@@ -101,7 +135,7 @@ class SetComparison:
     Attributes:
         first: name of the first set.
         second: name of the other one.
-        architectures: one comparison for each student, the difference being second - first.
+        architectures: one comparison for each student that has accuracies on both, the difference being second - first.
     """
 
     first: str
@@ -137,6 +171,7 @@ class Evaluation:
         comparison: every other set against the first; empty with one set or one seed, which tells nothing about spread.
         recipe: the students' training in full; None when unknown. A student's own learning rate is in its row.
         distillation: teacher, alpha and temperatures to choose from; None without a teacher.
+        trials: every student that was trained, or failed.
         schema_version: of this layout; keys may be added without a new one.
     """
 
@@ -159,7 +194,22 @@ class Evaluation:
     comparison: tuple[SetComparison, ...] = ()
     recipe: Recipe | None = None
     distillation: dict[str, Any] | None = None
+    trials: tuple[TrialOutcome, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def failed(self) -> tuple[TrialOutcome, ...]:
+        """The trials without an accuracy."""
+        return tuple(trial for trial in self.trials if trial.accuracy is None)
+
+    def require_complete(self) -> None:
+        """For those who need every accuracy.
+
+        Raises:
+            StudentError: a student failed; says why.
+        """
+        for trial in self.failed:
+            raise StudentError(trial.problem)
 
     def to_json(self) -> str:
         """The file's text."""
@@ -178,19 +228,19 @@ class Evaluation:
 def summarise(
     config: EvaluationConfig,
     trials: Sequence[Trial],
-    results: Sequence[float],
+    results: Sequence[Outcome],
     *,
     condensed: Sets,
     info: DatasetInfo,
     run_seed: int,
     pool: Collection[MemberConfig] | None,
 ) -> Evaluation:
-    """Gather the trials' accuracies into an evaluation.
+    """Gather the trials' outcomes into an evaluation.
 
     Args:
         config: that the trials were planned from.
         trials: all of them, as planned.
-        results: accuracy of each trial, in the same order, whatever the order in which they ended.
+        results: accuracy of each trial, or why it failed, in the same order, whatever the order in which they ended.
         condensed: the images that were judged.
         info: of the data that they were tested on.
         run_seed: that the trials ran with.
@@ -221,22 +271,45 @@ def summarise(
         comparison=_comparison(judged) if config.seeds > 1 else (),
         recipe=used,
         distillation=None if config.distillation is None else config.distillation.model_dump(mode="json"),
+        trials=tuple(map(_trial_outcome, trials, results)),
+    )
+
+
+def _trial_outcome(trial: Trial, result: Outcome) -> TrialOutcome:
+    failure = result if isinstance(result, Failure) else Failure("")
+    return TrialOutcome(
+        student=trial.student.name,
+        images=trial.kind,
+        set_index=trial.set_index,
+        switched=trial.switched,
+        seed_index=trial.seed_index,
+        accuracy=None if isinstance(result, Failure) else result,
+        temperature=trial.temperature,
+        problem=failure.reason,
+        traceback=failure.traceback,
     )
 
 
 class _Measured:
     """What the trials gave, by their place in the report."""
 
-    def __init__(self, config: EvaluationConfig, trials: Sequence[Trial], results: Sequence[float]) -> None:
+    def __init__(self, config: EvaluationConfig, trials: Sequence[Trial], results: Sequence[Outcome]) -> None:
         self._config = config
         values: dict[Place, list[float]] = {}
+        failures: dict[Place, list[Failure]] = {}
         self._temperatures: dict[Place, float] = {}
         for trial, result in zip(trials, results, strict=True):
             place = (trial.member_index, trial.kind, trial.set_index, trial.switched)
-            values.setdefault(place, []).append(result)
+            if isinstance(result, Failure):
+                failures.setdefault(place, []).append(result)
+            else:
+                values.setdefault(place, []).append(result)
             if trial.temperature is not None:
                 self._temperatures[place] = trial.temperature
-        self._summaries = {place: summarise_values(accuracies) for place, accuracies in values.items()}
+        # Of all seeds or none: students are compared seed by seed, and those that fail may be those that would do worst.
+        complete = {place: accuracies for place, accuracies in values.items() if place not in failures}
+        self._summaries = {place: summarise_values(accuracies) for place, accuracies in complete.items()}
+        self._failures = failures
 
     def row(self, index: int, student: StudentConfig, pool: Collection[MemberConfig] | None, formation: int) -> Row:
         """The row of a student."""
@@ -245,7 +318,7 @@ class _Measured:
             return self._summaries.get((index, kind, 0, switched))
 
         same = formation == 1 and self._config.count_fair  # as many images, chosen in the same way: the same students
-        condensed, random, whole = self._summaries[index, "condensed", 0, False], of("random"), of("whole_data")
+        condensed, random, whole = of("condensed"), of("random"), of("whole_data")
         distilled = self._config.distillation is not None
         return Row(
             architecture=student.name,
@@ -255,6 +328,7 @@ class _Measured:
             kmeans=of("kmeans"),
             options=student.options,
             weights=student.weights,
+            statistics=student.statistics,
             learning_rate=recipe(self._config).for_student(student).learning_rate,
             random_count=random if same else of("random_count"),
             kmeans_count=of("kmeans") if same else of("kmeans_count"),
@@ -263,11 +337,12 @@ class _Measured:
             random_switched=of("random", True),
             label_robust_score=(
                 None
-                if whole is None or random is None or distilled
+                if whole is None or random is None or condensed is None or distilled
                 else label_robust_score(whole.mean, condensed.mean, random.mean)
             ),
             augmentation_robust_score=self._augmentation_robust_score(index),
             temperatures=self._row_temperatures(index) if distilled else None,
+            problem=self._problem(index),
         )
 
     def judged(self, index: int, name: str, condensed: CondensedSet) -> JudgedSet:
@@ -282,9 +357,18 @@ class _Measured:
             ipc=condensed.ipc,
             formation=condensed.formation,
             data_fingerprint=condensed.fingerprint,
-            summaries={student: self._summaries[place] for student, place in places.items()},
-            temperatures={student: self._temperatures[place] for student, place in places.items()} if distilled else None,
+            summaries={student: self._summaries.get(place) for student, place in places.items()},
+            temperatures=(
+                {student: self._temperatures[place] for student, place in places.items() if place in self._temperatures}
+                if distilled
+                else None
+            ),
         )
+
+    def _problem(self, index: int) -> str:
+        reasons = [failure.reason for place, found in self._failures.items() if place[0] == index for failure in found]
+        others = len(reasons) - 1
+        return "" if not reasons else reasons[0] + (f" ({others} more of its trainings failed)" if others else "")
 
     def _row_temperatures(self, index: int) -> dict[str, float]:
         return {
@@ -295,11 +379,11 @@ class _Measured:
         if not self._config.augmentation_robust:
             return None
         plain = recipe(self._config).variation != "none"  # whether it is the switched trials that are plain
-        means = {
-            (kind, switched != plain): self._summaries[index, kind, 0, switched].mean
-            for kind in ("condensed", "random")
-            for switched in (False, True)
-        }
+        kinds: tuple[Kind, ...] = ("condensed", "random")
+        places: list[Place] = [(index, kind, 0, switched) for kind in kinds for switched in (False, True)]
+        if any(place not in self._summaries for place in places):
+            return None
+        means = {(kind, switched != plain): self._summaries[index, kind, n, switched].mean for _, kind, n, switched in places}
         return augmentation_robust_score(
             condensed_augmented=means["condensed", True],
             random_augmented=means["random", True],
@@ -309,12 +393,18 @@ class _Measured:
 
 
 def _comparison(sets: Sequence[JudgedSet]) -> tuple[SetComparison, ...]:
-    values = [_values(each.summaries) for each in sets]
+    first = sets[0]
     return tuple(
-        SetComparison(sets[0].name, other.name, compare(values[0], theirs))
-        for other, theirs in zip(sets[1:], values[1:], strict=True)
+        SetComparison(first.name, other.name, compare(_values(first, other), _values(other, first))) for other in sets[1:]
     )
 
 
-def _values(summaries: Mapping[str, Summary]) -> dict[str, Sequence[float]]:
-    return {student: summary.values for student, summary in summaries.items()}
+def _values(judged: JudgedSet, beside: JudgedSet) -> dict[str, Sequence[float]]:
+    """Accuracies on a set, of the students that have some on the other too."""
+    measured = measured_summaries(beside.summaries)
+    return {student: each.values for student, each in measured_summaries(judged.summaries).items() if student in measured}
+
+
+def measured_summaries(summaries: Mapping[str, Summary | None]) -> dict[str, Summary]:
+    """Those that there are."""
+    return {name: summary for name, summary in summaries.items() if summary is not None}

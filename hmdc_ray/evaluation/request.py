@@ -13,6 +13,8 @@ from hmdc_ray.models.external import LIBRARIES
 
 DEFAULT_STUDENTS = ("convnet", "mlp", "lenet")
 
+_TEACHER = "evaluation.distillation.teacher.architecture"
+
 
 def evaluation_config(
     condensed: CondensedSet,
@@ -78,6 +80,29 @@ def set_names(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
+def evaluation_file(paths: Sequence[Path]) -> Path:
+    """The file in which a run keeps the evaluation of its own images.
+
+    Raises:
+        InputError: these are not the images of one run.
+    """
+    if len(paths) == 1 and (not paths[0].suffix or paths[0].name == "condensed.parquet"):
+        return _folder(paths[0]) / "evaluation.json"
+    raise InputError("--failed is for the folder of a run, or for the file that --output names: give --output FILE.json")
+
+
+def repetition(config: RunConfig, images: Path) -> list[str]:
+    """The words of ``hmdc`` that train failed students of a run again, those to trust the run's own networks with them."""
+    words = ["evaluate", str(images), "--failed"]
+    if any(map(_is_code, config.evaluation.students)):
+        names = (each.architecture if _is_code(each) else each.name for each in config.evaluation.students)
+        words += ["--architectures", ",".join(names)]
+    distillation = config.evaluation.distillation
+    if distillation is not None and _is_code(distillation.teacher):
+        words += ["--set", f"{_TEACHER}={distillation.teacher.architecture}"]
+    return words
+
+
 def _folder(path: Path) -> Path:
     return (path.parent if path.name == "condensed.parquet" else path).absolute()
 
@@ -101,7 +126,7 @@ def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
 
 def _require_trusted_teacher(config: RunConfig, assignments: Sequence[str]) -> None:
     """Likewise for the teacher, which the user names with an assignment."""
-    distillation, field = config.evaluation.distillation, "evaluation.distillation.teacher.architecture"
+    distillation, field = config.evaluation.distillation, _TEACHER
     if distillation is None or not _is_code(distillation.teacher):
         return
     named = [assignment.partition("=")[0].strip() for assignment in assignments]

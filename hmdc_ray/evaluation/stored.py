@@ -11,11 +11,12 @@ from torch import Tensor
 
 from hmdc_ray.config import StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.data.schema import Split
+from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.images import TEST_BATCH
 from hmdc_ray.evaluation.threads import torch_threads
 from hmdc_ray.evaluation.training import accuracy
+from hmdc_ray.models.network import Network
 from hmdc_ray.models.registry import build
 from hmdc_ray.seeding import Key
 
@@ -46,6 +47,19 @@ def require_stored(folder: Path, fingerprint: str) -> None:
         )
 
 
+def stored_network(student: StudentConfig, folder: Path, info: DatasetInfo) -> Network:
+    """The student's network with the weights that ``NAME.safetensors`` in the folder of ``hmdc pretrain`` holds.
+
+    Raises:
+        InputError: the file is missing, or is another network's.
+    """
+    weights, key, space = f"checkpoint:{folder / student.name}.safetensors", Key(0, "student"), info.normalisation
+    try:
+        return build(student.architecture, student.options, info.shape, len(info.class_names), key, weights, space=space)
+    except InputError as error:
+        raise InputError(f"evaluation.whole_data, student {student.name!r}: {error}") from error
+
+
 def stored_accuracy(
     student: StudentConfig, folder: Path, dataset: ImageDataset, split: Split, *, threads: int, device: str
 ) -> float:
@@ -54,7 +68,7 @@ def stored_accuracy(
     Args:
         student: whose weights ``NAME.safetensors`` holds.
         folder: of ``hmdc pretrain``.
-        dataset: normalised with its own mean and deviation, as the network learned it.
+        dataset: normalised with its own mean and deviation; the network sees it as it learned it.
         split: to test on.
         threads: torch threads, at least 1; put back afterwards.
         device: ``cpu`` or ``cuda``.
@@ -62,13 +76,7 @@ def stored_accuracy(
     Raises:
         InputError: the file is missing, or is another network's.
     """
-    info, file = dataset.info, folder / f"{student.name}.safetensors"
-    try:
-        network = build(
-            student.architecture, student.options, info.shape, len(info.class_names), Key(0, "student"), f"checkpoint:{file}"
-        )
-    except InputError as error:
-        raise InputError(f"evaluation.whole_data, student {student.name!r}: {error}") from error
+    network = stored_network(student, folder, dataset.info)
     with torch_threads(threads):
         return accuracy(network.to(device), _batches(dataset, split, device))
 

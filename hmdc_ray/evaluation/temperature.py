@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.images import Kind
+from hmdc_ray.evaluation.outcome import Failure, Outcome
 from hmdc_ray.evaluation.trial import Trial
 
 Group = tuple[int, Kind, int]
@@ -22,7 +24,7 @@ def candidates(config: EvaluationConfig, trials: Sequence[Trial]) -> list[Trial]
     return [
         replace(trial, temperature=temperature)
         for trial in trials
-        if _is_distilled(trial)
+        if is_distilled(trial)
         for temperature in config.distillation.temperatures
     ]
 
@@ -36,35 +38,55 @@ def require_validation(config: EvaluationConfig, info: DatasetInfo) -> None:
     if config.distillation is not None and len(config.distillation.temperatures) > 1 and not info.sizes["validation"]:
         raise InputError(
             f"evaluation.distillation.temperatures is {list(config.distillation.temperatures)}, to be chosen on validation "
-            f"images, but data {info.source!r} has none: give one temperature, or set data.validation_fraction"
+            f"images, but data {info.source!r} has none: give one temperature, or set a larger data.validation_fraction"
         )
 
 
+def undecided(tried: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[Group, Failure]:
+    """Groups whose temperature cannot be chosen, with the first reason: a mean over fewer students would be another choice."""
+    found: dict[Group, Failure] = {}
+    for trial, outcome in zip(tried, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            found.setdefault(group(trial), outcome)
+    return found
+
+
 def with_temperatures(
-    config: EvaluationConfig, trials: Sequence[Trial], tried: Sequence[Trial], accuracies: Sequence[float]
+    config: EvaluationConfig,
+    trials: Sequence[Trial],
+    tried: Sequence[Trial],
+    outcomes: Sequence[Outcome],
+    chosen: Mapping[Group, float] = MappingProxyType({}),
 ) -> list[Trial]:
     """The trials with their temperatures: the given one, or the one of the highest mean accuracy over seeds.
 
     The choice is each student's own for each kind of images, so that no kind has the temperature that suits another. Of equal
-    means the temperature listed first counts.
+    means the temperature listed first counts. A trial whose temperature is undecided has none.
 
     Args:
         config: that the trials were planned from.
         trials: as planned.
         tried: what :func:`candidates` gave.
-        accuracies: of those, on validation data.
+        outcomes: of those, on validation data.
+        chosen: earlier, for groups of which none was tried.
     """
     if config.distillation is None:
         return list(trials)
     listed = config.distillation.temperatures
     sums: dict[Group, dict[float, float]] = {}
-    for trial, accuracy in zip(tried, accuracies, strict=True):
+    left_out = undecided(tried, outcomes)
+    for trial, outcome in zip(tried, outcomes, strict=True):
         assert trial.temperature is not None
-        sum_of = sums.setdefault(_group(trial), dict.fromkeys(listed, 0.0))
-        sum_of[trial.temperature] += accuracy
-    best = {group: _best(sum_of) for group, sum_of in sums.items()}
+        if group(trial) not in left_out:
+            assert not isinstance(outcome, Failure)
+            sum_of = sums.setdefault(group(trial), dict.fromkeys(listed, 0.0))
+            sum_of[trial.temperature] += outcome
+    best = {**chosen, **{place: _best(sum_of) for place, sum_of in sums.items()}}
     return [
-        replace(trial, temperature=best.get(_group(trial), listed[0])) if _is_distilled(trial) else trial for trial in trials
+        replace(trial, temperature=best.get(group(trial), listed[0]))
+        if is_distilled(trial) and group(trial) not in left_out
+        else trial
+        for trial in trials
     ]
 
 
@@ -76,10 +98,11 @@ def _best(sum_of: Mapping[float, float]) -> float:
     return max(sum_of, key=lambda temperature: round(sum_of[temperature], 9))
 
 
-def _is_distilled(trial: Trial) -> bool:
+def is_distilled(trial: Trial) -> bool:
     """The bound by the whole data is of labels alone."""
     return trial.kind != "whole_data"
 
 
-def _group(trial: Trial) -> Group:
+def group(trial: Trial) -> Group:
+    """The group of a trial."""
     return trial.member_index, trial.kind, trial.set_index

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmdc_ray.data.cutmix import cutmix
+from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.evaluation.augmentation import variation
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.protocol import Recipe
@@ -55,7 +56,8 @@ def train_student(
                 rate *= recipe.decay
                 optimiser = _lowered(optimiser, network, recipe, rate)
             shuffled = torch.randperm(len(images_NCHW), generator=order).to(labels_N.device)
-            for batch, rows in enumerate(shuffled.split(recipe.batch)):
+            for batch, places in enumerate(batch_slices(len(shuffled), recipe.batch)):
+                rows = shuffled[places]
                 images_BCHW, labels_B = images_NCHW[rows], labels_N[rows]
                 if vary is not None:
                     images_BCHW = vary(images_BCHW)

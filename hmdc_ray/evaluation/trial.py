@@ -17,9 +17,12 @@ from hmdc_ray.evaluation.images import Kind, training_images
 from hmdc_ray.evaluation.protocol import Recipe, recipe
 from hmdc_ray.evaluation.training import train_student
 from hmdc_ray.models.network import Network
+from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.registry import build
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.seeding import Key
+
+Role = Literal["student", "teacher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Trial:
     switched: bool = False
     temperature: float | None = None
 
+    def described(self, run_seed: int, role: Role = "student") -> str:
+        """The trial in words that an error begins with."""
+        return f"{role} {self.student.name!r} on {self.kind} images, seed {self.seed_index} of run seed {run_seed}"
+
 
 def trial_recipe(trial: Trial, config: EvaluationConfig) -> Recipe:
     """How the trial's student is trained; whether it mixes images is left to its network."""
@@ -54,8 +61,8 @@ def trial_recipe(trial: Trial, config: EvaluationConfig) -> Recipe:
     return chosen
 
 
-def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key: Key) -> Network:
-    """The fresh network of the teacher that the configuration asks for.
+def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key: Key, space: Normalisation) -> Network:
+    """The fresh network of the teacher that the configuration asks for, for images that are normalised in this way.
 
     Raises:
         InputError: it does not exist or does not admit the images.
@@ -63,9 +70,22 @@ def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key:
     assert config.distillation is not None
     teacher = config.distillation.teacher
     try:
-        return build(teacher.architecture, teacher.options, shape, classes, key, weights=teacher.weights)
+        return _build(teacher, shape, classes, key, space)
     except InputError as error:
         raise InputError(f"evaluation.distillation.teacher: {error}") from error
+
+
+def _build(section: StudentConfig, shape: ImageShape, classes: int, key: Key, space: Normalisation) -> Network:
+    return build(
+        section.architecture,
+        section.options,
+        shape,
+        classes,
+        key,
+        section.weights,
+        statistics=section.statistics,
+        space=space,
+    )
 
 
 @dataclass(frozen=True)
@@ -99,8 +119,7 @@ class Classroom:
             InputError: it does not exist or does not admit the images.
         """
         classes, key = len(self.condensed.class_names), self.key(student, seed_index)
-        shape = self.dataset.info.shape
-        return build(student.architecture, student.options, shape, classes, key, weights=student.weights).to(self.device)
+        return _build(student, self.dataset.info.shape, classes, key, self.condensed.normalisation).to(self.device)
 
     def teacher(self, seed_index: int) -> Network:
         """The teacher at its start, in its place.
@@ -110,7 +129,8 @@ class Classroom:
         """
         assert self.config.distillation is not None
         key = self.key(self.config.distillation.teacher, seed_index)
-        return make_teacher(self.config, self.dataset.info.shape, len(self.condensed.class_names), key).to(self.device)
+        classes, space = len(self.condensed.class_names), self.condensed.normalisation
+        return make_teacher(self.config, self.dataset.info.shape, classes, key, space).to(self.device)
 
     def train(
         self,
@@ -118,7 +138,7 @@ class Classroom:
         trial: Trial,
         rows: np.ndarray | None,
         teacher: Teacher | None = None,
-        role: Literal["student", "teacher"] = "student",
+        role: Role = "student",
     ) -> None:
         """Train the network of the trial's student in place.
 
@@ -141,9 +161,8 @@ class Classroom:
         try:
             train_student(network, images, labels_N, chosen, key, teacher)
         except FloatingPointError as error:
-            name = trial.student.name
-            field = f"evaluation.students.{name}" if role == "student" else "evaluation.distillation.teacher"
+            field = f"evaluation.students.{trial.student.name}" if role == "student" else "evaluation.distillation.teacher"
             raise DivergedError(
-                f"{role} {name!r} on {trial.kind} images, seed {trial.seed_index} of run seed {self.run_seed}: {error}; "
+                f"{trial.described(self.run_seed, role)}: {error}; "
                 f"training diverges at learning rate {chosen.learning_rate:g}, set {field}.learning_rate to a smaller one"
             ) from error

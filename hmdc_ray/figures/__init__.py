@@ -9,19 +9,17 @@ from pathlib import Path
 
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.figures.canvas import save
-from hmdc_ray.figures.evaluated import accuracy_matrix, gains
+from hmdc_ray.figures.evaluated import GAINS_FILE, MATRIX_FILE, accuracy_matrix, evaluation_figures, gains
 from hmdc_ray.figures.gradients import gradient_magnitudes
 from hmdc_ray.figures.side_by_side import condensed_side_by_side
 
 GRADIENTS_FILE = "gradients.png"
-MATRIX_FILE = "matrix.png"
-GAINS_FILE = "gains.png"
 
 
 def run_figures(folder: Path, evaluation: Evaluation) -> tuple[Path, ...]:
     """Write the figures of a finished run into its folder: those that it has numbers for.
 
-    Gradient magnitudes always, the matrix when there are students, gains over random images when these were measured.
+    Gradient magnitudes always, the matrix when students were measured, gains over random images when these were.
 
     Args:
         folder: the run's folder, with its ``metrics.jsonl``.
@@ -33,11 +31,7 @@ def run_figures(folder: Path, evaluation: Evaluation) -> tuple[Path, ...]:
     Raises:
         InputError: the metrics cannot be read, or a file cannot be written.
     """
-    figures = {GRADIENTS_FILE: gradient_magnitudes(folder / "metrics.jsonl")}
-    if evaluation.rows:
-        figures[MATRIX_FILE] = accuracy_matrix(evaluation)
-    if any(row.random is not None for row in evaluation.rows):
-        figures[GAINS_FILE] = gains(evaluation)
+    figures = {GRADIENTS_FILE: gradient_magnitudes(folder / "metrics.jsonl"), **evaluation_figures(evaluation)}
     for name, figure in figures.items():
         save(figure, folder / name)
     return tuple(folder / name for name in figures)
@@ -49,6 +43,7 @@ __all__ = [
     "MATRIX_FILE",
     "accuracy_matrix",
     "condensed_side_by_side",
+    "evaluation_figures",
     "gains",
     "gradient_magnitudes",
     "run_figures",

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from matplotlib.figure import Figure
 
 from hmdc_ray.evaluation.statistics import Summary, summarise_values
-from hmdc_ray.figures.canvas import CHARACTER, FAINT, TEXT, colours, name_columns, names_height, new_figure, shortened
+from hmdc_ray.figures.canvas import CHARACTER, FAINT, TEXT, colours, name_columns, names_height, new_figure, room, shortened
 
 GROUP = 0.8
 """Part of an architecture's place that its bars fill."""
@@ -42,7 +42,7 @@ def bars(
     place_width = max(0.75, 0.22 * len(series))
     page_width = max(5.0, 1.2 + place_width * len(names))
     labels = [shortened(label) for label, _ in series]
-    legend_columns = min(len(series), max(1, int(page_width / (0.7 + CHARACTER * max(map(len, labels))))))
+    legend_columns = min(len(series), max(1, int(page_width / (0.7 + CHARACTER * max(map(room, labels))))))
     legend_height = 0.22 * math.ceil(len(series) / legend_columns)
     figure = new_figure(page_width, 3.1 + legend_height + names_height(names))
     axes = figure.add_subplot()

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 import textwrap
+import warnings
 from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
+from rich.cells import cell_len
 
 from hmdc_ray.files import atomic_path
+from hmdc_ray.fonts import fonts_for, one_line
 
 DPI = 150
 TEXT = "#28282e"
@@ -33,6 +41,29 @@ CHARACTER = 0.085
 """Width of a character in inches, at matplotlib's font size of 10, on average over a name and rather too wide."""
 
 
+class Page(Figure):
+    """A figure whose texts are drawn with fonts that have their characters; see :mod:`hmdc_ray.fonts`."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw; matplotlib's own warnings of missing characters would repeat what is said once already."""
+        texts = [text for text in self.findobj(Text) if isinstance(text, Text) and not text.get_text().isascii()]
+        families = [_family(file) for file in fonts_for(text.get_text() for text in texts)[1:]]
+        if families:
+            for text in texts:
+                text.set_fontfamily([*dict.fromkeys([*text.get_fontfamily(), *families])])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+            super().draw(renderer)
+
+
+@cache
+def _family(file: Path) -> str:
+    """Name by which matplotlib finds a font, which it may not know yet."""
+    if all(entry.fname != str(file) for entry in fontManager.ttflist):
+        fontManager.addfont(str(file))
+    return str(FT2Font(str(file)).family_name)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty page that makes room for its labels.
 
@@ -40,7 +71,7 @@ def new_figure(width: float, height: float) -> Figure:
         width: in inches.
         height: in inches.
     """
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    return Page(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def colours(count: int) -> list[tuple[float, float, float, float]]:
@@ -56,20 +87,26 @@ def luminance(colours: ArrayLike) -> NDArray[np.float64]:
 
 
 def wrapped(name: str, width: int) -> str:
-    """The name in lines of at most ``width`` characters, broken anywhere if need be."""
-    return "\n".join(textwrap.wrap(shortened(name), width))
+    """The name in lines of at most ``width`` characters, half as many wide ones, broken anywhere if need be."""
+    line = shortened(name)
+    return "\n".join(textwrap.wrap(line, max(1, width * len(line) // max(1, room(line)))))
+
+
+def room(text: str) -> int:
+    """Characters of Latin width that a line takes; one of Chinese, Japanese or Korean takes two."""
+    return cell_len(text)
 
 
 def shortened(name: str) -> str:
     """The name in one line, cut when it is very long; a dollar in it does not start a formula."""
-    line = " ".join(name.split())
+    line = one_line(name)
     line = line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
     return line.replace("$", r"\$")
 
 
 def names_height(names: Sequence[str]) -> float:
     """Room in inches that :func:`name_columns` needs below the columns."""
-    longest = max(len(shortened(name)) for name in names)
+    longest = max(room(shortened(name)) for name in names)
     return 0.45 + (CHARACTER * longest * math.sin(math.radians(SLANT)) if longest > ACROSS else 0.0)
 
 
@@ -78,7 +115,7 @@ def name_columns(axes: Axes, names: Sequence[str], marked: Collection[str], mark
     shown = [shortened(name) for name in names]
     labels = [f"{label} {MARK}" if name in marked else label for label, name in zip(shown, names, strict=True)]
     axes.set_xticks(range(len(names)), labels, color=TEXT)
-    if max(map(len, shown)) > ACROSS:
+    if max(map(room, shown)) > ACROSS:
         for label in axes.get_xticklabels():
             label.set(rotation=SLANT, ha="right", rotation_mode="anchor")
     if any(name in marked for name in names):

@@ -5,11 +5,24 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.evaluation.report import Evaluation, measured_summaries
 from hmdc_ray.evaluation.statistics import Summary
 from hmdc_ray.figures.bars import bars, gain
 from hmdc_ray.figures.canvas import shortened
 from hmdc_ray.figures.matrix import matrix
+
+MATRIX_FILE = "matrix.png"
+GAINS_FILE = "gains.png"
+
+
+def evaluation_figures(evaluation: Evaluation) -> dict[str, Figure]:
+    """The figures that an evaluation has numbers for, by their files' names."""
+    figures = {}
+    if any(made for _, made in _accuracies(evaluation)):
+        figures[MATRIX_FILE] = accuracy_matrix(evaluation)
+    if _gains(evaluation):
+        figures[GAINS_FILE] = gains(evaluation)
+    return figures
 
 
 def accuracy_matrix(evaluation: Evaluation) -> Figure:
@@ -17,12 +30,8 @@ def accuracy_matrix(evaluation: Evaluation) -> Figure:
 
     One row per condensed set; with one set, rows for random real, k-means real (where measured) and condensed images.
     """
-    if len(evaluation.sets) > 1:
-        rows = [(entry.name, entry.summaries) for entry in evaluation.sets]
-    else:
-        rows = [(name, made) for name, made in _kinds(evaluation).items() if made]
     title = f"Accuracy on the {evaluation.split} split in %\n{_seeds(evaluation, 'mean ± half the 95 % interval')}"
-    return matrix(rows, *_in_pool(evaluation), title=title)
+    return matrix(_accuracies(evaluation), *_in_pool(evaluation), title=title)
 
 
 def gains(evaluation: Evaluation) -> Figure:
@@ -34,24 +43,38 @@ def gains(evaluation: Evaluation) -> Figure:
     Raises:
         InputError: the evaluation has no random real images.
     """
-    kinds = _kinds(evaluation)
-    random = kinds["random"]
-    if not random:
+    if not _kinds(evaluation)["random"]:
         raise InputError("baselines of the evaluation have no random real images: must be random or both to show gains")
-    if len(evaluation.sets) > 1:
-        compared = [(entry.name, entry.summaries) for entry in evaluation.sets if entry.ipc == evaluation.ipc]
-    else:
-        compared = [(name, kinds[name]) for name in ("k-means", "condensed") if kinds[name]]
-    series = [(name, {place: gain(made[place], random[place]) for place in made if place in random}) for name, made in compared]
+    series = _gains(evaluation)
     title = f"Gain over random real images of the same number\n{_seeds(evaluation, 'mean and 95 % interval')}"
     return bars(series, *_in_pool(evaluation), title=title, axis=f"accuracy on the {evaluation.split} split, points")
 
 
+def _accuracies(evaluation: Evaluation) -> list[tuple[str, dict[str, Summary]]]:
+    """By images and architecture."""
+    if len(evaluation.sets) > 1:
+        return [(entry.name, measured_summaries(entry.summaries)) for entry in evaluation.sets]
+    return [(name, made) for name, made in _kinds(evaluation).items() if made]
+
+
+def _gains(evaluation: Evaluation) -> list[tuple[str, dict[str, Summary]]]:
+    """By series and architecture, of those that have both numbers; without series that have none."""
+    kinds = _kinds(evaluation)
+    random = kinds["random"]
+    if len(evaluation.sets) > 1:
+        sets = [entry for entry in evaluation.sets if entry.ipc == evaluation.ipc]
+        compared = [(entry.name, measured_summaries(entry.summaries)) for entry in sets]
+    else:
+        compared = [(name, kinds[name]) for name in ("k-means", "condensed") if kinds[name]]
+    series = [(name, {place: gain(made[place], random[place]) for place in made if place in random}) for name, made in compared]
+    return [(name, made) for name, made in series if made]
+
+
 def _kinds(evaluation: Evaluation) -> dict[str, dict[str, Summary]]:
     return {
-        "random": {row.architecture: row.random for row in evaluation.rows if row.random is not None},
-        "k-means": {row.architecture: row.kmeans for row in evaluation.rows if row.kmeans is not None},
-        "condensed": {row.architecture: row.condensed for row in evaluation.rows},
+        "random": measured_summaries({row.architecture: row.random for row in evaluation.rows}),
+        "k-means": measured_summaries({row.architecture: row.kmeans for row in evaluation.rows}),
+        "condensed": measured_summaries({row.architecture: row.condensed for row in evaluation.rows}),
     }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.errors import InputError
-from hmdc_ray.figures.canvas import DPI, TEXT, shortened, wrapped
+from hmdc_ray.figures.canvas import DPI, TEXT, Page, room, shortened, wrapped
 
 # All in pixels.
 LARGEST_TILE = 96
@@ -49,7 +49,7 @@ def condensed_side_by_side(sets: Sequence[tuple[str, CondensedSet]], per_class: 
     blocks = [_block(condensed, min(per_class, condensed.ipc), len(names), height, width) for _, condensed in sets]
     places = [max(block.shape[1], TITLE_WIDTH * CHARACTER_WIDTH) for block in blocks]
     titles = [wrapped(title, place // CHARACTER_WIDTH) for (title, _), place in zip(sets, places, strict=True)]
-    left = MARGIN + CHARACTER_WIDTH * max(map(len, names)) + MARGIN // 2
+    left = MARGIN + CHARACTER_WIDTH * max(map(room, names)) + MARGIN // 2
     top = MARGIN + LINE_HEIGHT * max(title.count("\n") + 1 for title in titles)
     page = _Page(left + sum(places) + MARGIN * len(places), top + blocks[0].shape[0] + MARGIN)
     for row, name in enumerate(names):
@@ -69,7 +69,7 @@ class _Page:
     """
 
     def __init__(self, width: int, height: int) -> None:
-        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        self.figure = Page(figsize=(width / DPI, height / DPI), dpi=DPI)
         self._width = width
         self._height = height
 

@@ -106,9 +106,12 @@ class Batches:
     def initial_images(self, config: ImagesConfig, network: Network) -> Tensor:
         """Synthetic images before the first step, (K, I, C, H, W): noise, random real images, or k-means ones.
 
+        Those of a condensed set are read where the pool is started, see :func:`hmdc_ray.initial_set.initial_images`.
+
         Raises:
             InputError: the formation factor does not divide the image, or a class has too few real images.
         """
+        assert config.initial_set is None, config.initialise
         info = self.dataset.info
         check_formation(config.formation, info.shape.height, info.shape.width)
         check_class_sizes(config, info)

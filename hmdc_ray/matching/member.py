@@ -161,7 +161,16 @@ class Member:
         self.options = draw_options(self.config.random_options, self.key("options", iteration))
         options = {**self.config.options, **self.options}
         key = self.key("network", iteration)
-        network = build(self.config.architecture, options, info.shape, len(info.class_names), key, self.config.weights)
+        network = build(
+            self.config.architecture,
+            options,
+            info.shape,
+            len(info.class_names),
+            key,
+            self.config.weights,
+            statistics=self.config.statistics,
+            space=info.normalisation,
+        )
         self.network = network.to(self.device, self.batches.dtype)
         self.network.matrix_dtype = matrix_dtype(self.matching.precision)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 
 from hmdc_ray.data.cutmix import cutmix
+from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.packing import decode
 from hmdc_ray.matching.choice import random_choice
 from hmdc_ray.matching.member import Member, features_message
@@ -42,8 +43,8 @@ class Trainer:
                 order = random_choice(
                     len(decoded), len(decoded), member.key("train_images", plan.iteration, plan.step, batch=epoch)
                 )
-                for start in range(0, len(order), member.schedule.batch):
-                    rows = torch.from_numpy(order[start : start + member.schedule.batch]).to(member.device)
+                for places in batch_slices(len(order), member.schedule.batch):
+                    rows = torch.from_numpy(order[places]).to(member.device)
                     augment = member.batches.augmentation(plan, "train_augmentation", batch=batches)
                     loss = F.cross_entropy(member.network(augment(decoded[rows])), labels[rows])
                     self._update(member.optimiser, member.parameters, loss)
@@ -102,7 +103,8 @@ class Trainer:
 
     def _batch(self, plan: StepPlan, batch: int) -> tuple[Tensor, Tensor]:
         batches, schedule = self.member.batches, self.member.schedule
-        rows = batches.training_rows(plan, schedule.real_images)[batch * schedule.batch : (batch + 1) * schedule.batch]
+        rows = batches.training_rows(plan, schedule.real_images)
+        rows = rows[batch_slices(len(rows), schedule.batch)[batch]]
         augment = batches.augmentation(plan, "train_augmentation", batch=batch)
         return augment(batches.rows(rows)), batches.labels(rows)
 

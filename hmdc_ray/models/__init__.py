@@ -6,6 +6,7 @@ Importing the package registers the families.
 from hmdc_ray.models import alexnet, convnet, lenet, mlp, resnet, vgg, vit
 from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
 from hmdc_ray.models.network import Architecture, Network, Observation
+from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.registry import Entry, build, register, registered
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import Tap, TapKind, TapSpec
@@ -16,6 +17,7 @@ __all__ = [
     "Entry",
     "ImageShape",
     "Network",
+    "Normalisation",
     "Observation",
     "Tap",
     "TapKind",

@@ -3,7 +3,7 @@
 Options are those of the library's own constructor; number of classes and channels follow from the data. One more option,
 ``input_size`` (pixels, or [height, width]), sets the size that images are brought to inside the network. Without it a
 network from scratch takes the images' own size if it can, and otherwise, or if it is pretrained, the size that the library
-made it for. Images are not normalised anew for pretrained weights: they stay in the data set's normalised space.
+made it for. A pretrained network has the mean and standard deviation that the library names for its weights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import nn
 
 from hmdc_ray.errors import InputError, closest
 from hmdc_ray.models.network import Architecture
+from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.probe import outputs, zeros
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import TapSpec
@@ -49,6 +50,9 @@ class Library(Protocol):
 
     def channels(self, shape: ImageShape, pretrained: bool) -> int:
         """Channels that a network for images of this shape takes."""
+
+    def normalisation(self, name: str, module: nn.Module) -> Normalisation | None:
+        """Normalisation of the images that the pretrained weights were trained on; None where the library names none."""
 
     def default_size(self, module: nn.Module) -> Size:
         """The input size that the library made the network for."""
@@ -106,7 +110,8 @@ def make_external(
     if size is None and not pretrained and source.any_size(module):
         sizes.insert(0, (shape.height, shape.width))
     size, features = _first_admitted(module, source.candidates(module), channels, sizes)
-    return Architecture(module, source.taps(module, features), source.classifier(module), size, channels)
+    own = source.normalisation(name, module) if pretrained else None
+    return Architecture(module, source.taps(module, features), source.classifier(module), size, channels, own)
 
 
 @contextmanager

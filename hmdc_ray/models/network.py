@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, first_line
 from hmdc_ray.models.fast_layers import use_fast_layers
+from hmdc_ray.models.normalisation import Normalisation, channel_map
 from hmdc_ray.models.probe import evaluating, keep_output, zeros
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import Tap, TapSpec, require_module, resolve
@@ -37,6 +38,7 @@ class Architecture:
         classifier: dotted name of the submodule whose input is the embedding; None: the last ``nn.Linear``.
         input_size: (height, width) that the module takes; None: the images' own.
         input_channels: channels that the module takes; None: the images' own. 3 for grey images: they are repeated.
+        normalisation: that the module's weights were trained with; None: that of the images.
     """
 
     module: nn.Module
@@ -44,6 +46,7 @@ class Architecture:
     classifier: str | None = None
     input_size: tuple[int, int] | None = None
     input_channels: int | None = None
+    normalisation: Normalisation | None = None
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,19 @@ class Observation:
 class Network(nn.Module):
     """Wraps a module so that it takes the data set's images at their native size and shows its features.
 
-    Images of another size are resized once (bilinear, ``align_corners=True``), grey is repeated for a module with three
-    input channels. Hooks exist only while :meth:`observe` runs, so a network pickles and keeps no tensor alive.
-    In-place activations and fused attention are switched off: the first would overwrite captured features, the second
-    has no second derivative, which gradient matching needs.
+    Grey is repeated for a module with three input channels, images that the weights expect in another normalisation are
+    brought into it, and those of another size are resized (bilinear, ``align_corners=True``). Hooks exist only while
+    :meth:`observe` runs, so a network pickles and keeps no tensor alive. In-place activations and fused attention are
+    switched off: the first would overwrite captured features, the second has no second derivative, which gradient matching
+    needs.
 
     Attributes:
         taps: the declared features with their sizes, found by one forward pass of zeros.
         image_shape: native shape of the images.
         classes: number K of logits.
+        input_channels: number of channels that the module takes.
+        space: normalisation of the images; None: unknown, and no image is brought into another.
+        own: normalisation that the weights were trained with; None: that of the images. See :meth:`set_normalisation`.
         architecture: what :func:`hmdc_ray.models.registry.build` was asked for; empty for a network made in another way.
         options: likewise.
         matrix_dtype: format of torch's autocast; None: none. Logits and embedding have the format of the images all the same.
@@ -80,6 +87,9 @@ class Network(nn.Module):
     Raises:
         InputError: the module does not admit the images, or its taps, classifier or logits are not as declared.
     """
+
+    _factor_C11: Tensor | None
+    _shift_C11: Tensor | None
 
     def __init__(self, architecture: Architecture, shape: ImageShape, classes: int) -> None:
         super().__init__()
@@ -93,11 +103,41 @@ class Network(nn.Module):
         self.matrix_dtype: torch.dtype | None = None
         self._input_size = architecture.input_size or (shape.height, shape.width)
         self._repeats = _channel_repeats(shape, architecture.input_channels)
+        self.input_channels = self._repeats * shape.channels
+        # Of the network and not of its module, and in no state: files of weights keep their names.
+        self.register_buffer("_factor_C11", None, persistent=False)
+        self.register_buffer("_shift_C11", None, persistent=False)
+        self.set_normalisation(None, architecture.normalisation)
         self._classifier = _find_classifier(architecture)
         names = [name for name, _ in self.module.named_modules(remove_duplicate=False)]
         for spec in architecture.taps:
             require_module(spec.module, names, "tap")
         self.taps: tuple[Tap, ...] = self._dry_run(architecture.taps)
+
+    def set_normalisation(self, space: Normalisation | None, own: Normalisation | None) -> None:
+        """Say how images are normalised and how the weights expect them; where the two are equal, images stay as they are.
+
+        Args:
+            space: of the images' channels.
+            own: of the module's channels, or of one for all of them.
+
+        Raises:
+            InputError: ``own`` is of another number of channels.
+        """
+        assert space is None or space.channels == self.image_shape.channels, (space, self.image_shape)
+        if own is not None:
+            own.require_channels(self.input_channels)
+        self.space, self.own = space, own
+        self._factor_C11 = self._shift_C11 = None
+        found = None if space is None or own is None else channel_map(space, own)
+        if found is not None:
+            like = next(self.module.parameters(), torch.empty(0))
+            self._factor_C11, self._shift_C11 = (tensor.to(like.device) for tensor in found)
+
+    @property
+    def renormalises(self) -> bool:
+        """Whether images are brought into another normalisation before the module sees them."""
+        return self._factor_C11 is not None
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, C, H, W) of ``image_shape``."""
@@ -105,6 +145,8 @@ class Network(nn.Module):
         assert images_BCHW.shape[1:] == (shape.channels, shape.height, shape.width), (images_BCHW.shape, shape)
         if self._repeats > 1:
             images_BCHW = images_BCHW.repeat(1, self._repeats, 1, 1)
+        if self._factor_C11 is not None and self._shift_C11 is not None:
+            images_BCHW = images_BCHW * self._factor_C11.to(images_BCHW.dtype) + self._shift_C11.to(images_BCHW.dtype)
         if images_BCHW.shape[2:] != self._input_size:
             images_BCHW = F.interpolate(images_BCHW, self._input_size, mode="bilinear", align_corners=True)
         cast = torch.autocast(images_BCHW.device.type, self.matrix_dtype, enabled=self.matrix_dtype is not None)
@@ -145,17 +187,16 @@ class Network(nn.Module):
             with evaluating(self):
                 logits_BK, outputs, inputs = self._capture(images_BCHW, tuple(spec.module for spec in specs))
         except (RuntimeError, ValueError, AssertionError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"images are {shape}, the network fails on them ({reason}): "
+                f"images are {shape}, the network fails on them ({first_line(error)}): "
                 "its Architecture must name input_size and input_channels if they differ from the images'"
             ) from error
         if not isinstance(logits_BK, Tensor) or logits_BK.shape != (_DRY_BATCH, self.classes):
             expected = (_DRY_BATCH, self.classes)
-            raise InputError(f"the network returns {_describe(logits_BK)}, must return logits of shape {expected}")
+            raise InputError(f"the network returns {describe(logits_BK)}, must return logits of shape {expected}")
         embedding_BD = inputs.get(self._classifier)
         if not _is_vector(embedding_BD):
-            found = _describe(embedding_BD)
+            found = describe(embedding_BD)
             raise InputError(f"classifier {self._classifier!r} is given {found}, must be given (images, features)")
         return tuple(resolve(spec, outputs.get(spec.module), _DRY_BATCH) for spec in specs)
 
@@ -173,7 +214,8 @@ def _is_vector(embedding: object) -> bool:
     return all(size == 1 for size in embedding.shape[2:])
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """What a module returned, in words."""
     if value is None:
         return "nothing"
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -24,6 +24,21 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             child.training = training
 
 
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Every part gets its own mode and its buffers back, running statistics with them, whatever is done with the module."""
+    parts = [(part, part.training, dict(part._buffers)) for part in module.modules()]
+    copies = {buffer: buffer.clone() for buffer in module.buffers()}
+    for part, _, buffers in parts:
+        part._buffers.update({name: None if buffer is None else copies[buffer] for name, buffer in buffers.items()})
+    try:
+        yield
+    finally:
+        for part, training, buffers in parts:
+            part.training = training
+            part._buffers.update(buffers)
+
+
 def zeros(module: nn.Module, images: int, channels: int, height: int, width: int) -> Tensor:
     """Images (images, channels, height, width) of zeros, of the number format and on the device of the module."""
     like = next(module.parameters(), torch.empty(0))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import nn
 
@@ -14,6 +14,8 @@ from hmdc_ray.errors import InputError, closest
 from hmdc_ray.models.external import LIBRARIES, make_external
 from hmdc_ray.models.factories import Factory, check_options, import_factory, option_parameters
 from hmdc_ray.models.network import Architecture, Network
+from hmdc_ray.models.normalisation import Normalisation
+from hmdc_ray.models.parameters import require_initialised, require_plain
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.weights import CHECKPOINT, load_weights
 from hmdc_ray.seeding import Key, forked
@@ -68,7 +70,15 @@ def registered() -> Mapping[str, Entry]:
 
 
 def build(
-    architecture: str, options: Mapping[str, Any], shape: ImageShape, classes: int, key: Key, weights: str = "scratch"
+    architecture: str,
+    options: Mapping[str, Any],
+    shape: ImageShape,
+    classes: int,
+    key: Key,
+    weights: str = "scratch",
+    *,
+    statistics: Literal["own", "data"] = "own",
+    space: Normalisation | None = None,
 ) -> Network:
     """Make a network that is ready to be trained; the same key and origin give the same weights.
 
@@ -81,20 +91,26 @@ def build(
         classes: number of classes, at least 1.
         key: what the weights are drawn with; torch's global generators stay as they were.
         weights: ``scratch``; ``pretrained``, the library's own weights with a fresh classifier (timm and torchvision only);
-            or ``checkpoint:PATH``, a file of :func:`hmdc_ray.models.weights.save_weights`. Images stay in the data set's
-            normalised space also for a network that was pretrained with another mean and standard deviation.
+            or ``checkpoint:PATH``, a file of :func:`hmdc_ray.models.weights.save_weights`.
+        statistics: ``own``: images come to the network with the mean and standard deviation that its weights were trained
+            with, where the library, the file or the factory's :class:`Architecture` names them; ``data``: as they are.
+        space: how the images are normalised; None: unknown, and they come as they are.
 
     Raises:
-        InputError: unknown architecture or option; a network that does not fit the images or its own declaration; weights
-            that cannot be had or do not fit.
+        InputError: unknown architecture or option; a network that does not fit the images or its own declaration, or has
+            parameters that are not plain (see :mod:`hmdc_ray.models.parameters`); weights that cannot be had or do not fit.
     """
     assert weights in ("scratch", "pretrained") or weights.startswith(CHECKPOINT), weights
     try:
         with forked(key):
-            network = Network(_make(architecture, options, shape, classes, weights == "pretrained"), shape, classes)
+            made = _make(architecture, options, shape, classes, weights == "pretrained")
+            require_plain(made.module)
+            network = Network(made, shape, classes)
+            require_initialised(network.module)
         network.architecture, network.options = architecture, dict(options)
         if weights.startswith(CHECKPOINT):
             load_weights(network, Path(weights.removeprefix(CHECKPOINT)))
+        network.set_normalisation(space, network.own if statistics == "own" else None)
         return network
     except InputError as error:
         raise InputError(f"architecture {architecture!r}: {error}") from error

@@ -44,4 +44,7 @@ class ImageShape:
         """
         if min(self.height, self.width) + 2 * margin < least:
             needed = least - 2 * margin
-            raise InputError(f"images are {self}, must be at least {needed}x{needed} pixels for this network")
+            raise InputError(
+                f"images are {self}, must be at least {needed}x{needed} pixels for this network: "
+                f"set data.image_size, such as [{needed}, {needed}]"
+            )

@@ -18,6 +18,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from hmdc_ray.errors import InputError
+from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import TapSpec
 
@@ -61,6 +62,13 @@ def create(name: str, classes: int, channels: int, pretrained: bool, options: Ma
     for head in _classifiers(module):  # timm keeps the pretrained one where the numbers of classes agree
         module.get_submodule(head).reset_parameters()  # type: ignore[operator]  # a linear layer or a convolution
     return module
+
+
+def normalisation(name: str, module: nn.Module) -> Normalisation | None:
+    """What timm's settings of the weights say."""
+    del name
+    mean, std = (_settings(module).get(which) for which in ("mean", "std"))
+    return Normalisation(tuple(mean), tuple(std)) if mean and std else None
 
 
 def default_size(module: nn.Module) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from hmdc_ray.errors import InputError
+from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.models.taps import TapSpec
 
@@ -68,6 +69,14 @@ def create(name: str, classes: int, channels: int, pretrained: bool, options: Ma
     if pretrained:
         _load(module, _state(name))
     return module
+
+
+def normalisation(name: str, module: nn.Module) -> Normalisation | None:
+    """What the transforms of the weights say; of networks that may turn it into another within themselves, that other."""
+    if getattr(module, "transform_input", True) is False:  # GoogLeNet and Inception, which are made without it here
+        return Normalisation((0.5,) * 3, (0.5,) * 3)
+    transforms = models.get_model_weights(name).DEFAULT.transforms()
+    return Normalisation(tuple(transforms.mean), tuple(transforms.std))
 
 
 def default_size(module: nn.Module) -> tuple[int, int]:

@@ -38,7 +38,11 @@ def vit(
         heads: attention heads, a divisor of the width; None: 3, or 4 for such images.
     """
     if shape.height % patch_size or shape.width % patch_size:
-        raise InputError(f"images are {shape}, their sides must be multiples of patch_size, which is {patch_size}")
+        rows, columns = (-(-side // patch_size) * patch_size for side in (shape.height, shape.width))
+        raise InputError(
+            f"images are {shape}, their sides must be multiples of patch_size, which is {patch_size}: "
+            f"set data.image_size, such as [{rows}, {columns}], or another patch_size"
+        )
     large = min(shape.height, shape.width) >= _LARGE
     width = width or (192 if large else 64)
     depth = depth or (12 if large else 3)

@@ -13,6 +13,7 @@ from torch import Tensor
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import atomic_path
 from hmdc_ray.models.network import Network
+from hmdc_ray.models.normalisation import Normalisation
 
 CHECKPOINT = "checkpoint:"
 """How an origin of weights that is a file starts; the path follows."""
@@ -21,7 +22,8 @@ CHECKPOINT = "checkpoint:"
 def save_weights(network: Network, path: Path) -> None:
     """Write parameters and buffers, whole or not at all, under the names of ``network.module.state_dict()``.
 
-    The file's metadata, as text: ``architecture``, ``options`` (JSON), ``classes``, ``shape`` (such as 3x32x32).
+    The file's metadata, as text: ``architecture``, ``options`` (JSON), ``classes``, ``shape`` (such as 3x32x32), and, where
+    they are known, ``statistics`` (JSON): mean and std of the images that the module was trained on.
 
     Args:
         network: on any device.
@@ -38,6 +40,9 @@ def save_weights(network: Network, path: Path) -> None:
         "classes": str(network.classes),
         "shape": str(network.image_shape),
     }
+    trained = network.own or network.space
+    if trained is not None:
+        metadata["statistics"] = trained.to_json()
     with atomic_path(path.expanduser()) as temporary:
         save_file(state, temporary, metadata)
 
@@ -45,22 +50,27 @@ def save_weights(network: Network, path: Path) -> None:
 def load_weights(network: Network, path: Path) -> None:
     """Put the weights of a file of :func:`save_weights` into a network of the same architecture, options and classes.
 
+    The statistics that the file names become the network's own.
+
     Args:
         network: changed in place, only if the whole file fits.
         path: of the file; ``~`` stands for the home folder.
 
     Raises:
         InputError: the file is missing or is not safetensors; a tensor is missing or unexpected, has another shape or
-            number format, or is not finite.
+            number format, or is not finite; the statistics are damaged, or of other channels.
     """
     path = path.expanduser()
     state, metadata = _read(path)
+    own = _statistics(metadata, network, path)
     expected = network.module.state_dict()
     refusal = _misfit(state, expected)
     if refusal is not None:
         origin = f" of {metadata['architecture']} {metadata.get('options', '')}" if metadata.get("architecture") else ""
         raise InputError(f"weights {str(path)!r}{origin}: {refusal}")
     network.module.load_state_dict(state)
+    if own is not None:
+        network.set_normalisation(network.space, own)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -72,6 +82,18 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"weights {str(path)!r} cannot be read ({reason}): must be a safetensors file") from error
     except SafetensorError as error:
         raise InputError(f"weights {str(path)!r} are not a whole safetensors file ({error})") from error
+
+
+def _statistics(metadata: dict[str, str], network: Network, path: Path) -> Normalisation | None:
+    """Normalisation that the file names; None of a file that names none, as those of earlier versions."""
+    if "statistics" not in metadata:
+        return None
+    try:
+        own = Normalisation.from_json(metadata["statistics"])
+        own.require_channels(network.input_channels)
+    except InputError as error:
+        raise InputError(f"weights {str(path)!r}: {error}") from error
+    return own
 
 
 def _misfit(state: dict[str, Tensor], expected: dict[str, Tensor]) -> str | None:

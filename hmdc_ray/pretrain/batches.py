@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmdc_ray.data.cutmix import Mixed, cutmix
+from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.evaluation.augmentation import variation
 from hmdc_ray.evaluation.protocol import Recipe
@@ -37,9 +38,9 @@ class Part:
     """A worker's share of a global batch.
 
     Attributes:
-        mixed: normalised images (b, C, H, W) with their labels; b is at least 1.
+        mixed: normalised images (b, C, H, W) with their labels; b is at least 2 where the global batch has two images.
         weight: factor on the part's mean loss that makes the mean over workers the mean over the global batch:
-            workers b / B, and 0 for a worker that is left without images and computes one for company.
+            workers b / B, and 0 for a worker that is left without images and computes two for company.
     """
 
     mixed: Mixed
@@ -50,6 +51,12 @@ class Part:
         mixed = self.mixed
         plain = mixed.own_part == 1.0
         return self.weight * (F.cross_entropy(logits_bK, mixed.labels) if plain else mixed.loss(logits_bK))
+
+
+def _own(images: int, group: Group) -> Tensor:
+    """A worker's places in a global batch, (b,). Of a small batch fewer workers take parts, so that none is a single image."""
+    parts = np.array_split(np.arange(images), min(group.workers, max(1, images // 2)))
+    return torch.from_numpy(parts[group.worker]) if group.worker < len(parts) else torch.empty(0, dtype=torch.int64)
 
 
 class GlobalBatches:
@@ -71,19 +78,20 @@ class GlobalBatches:
         self._key = key
         self._device = device
         self._labels = torch.tensor(dataset.labels("train"))
+        self._places = batch_slices(len(self._labels), recipe.batch)
         self._order: tuple[int, Tensor] = -1, torch.empty(0)
 
     def __len__(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self._labels) // self._recipe.batch)
+        """Batches in an epoch; the last one may be smaller, or larger by one image."""
+        return len(self._places)
 
     def part(self, epoch: int, batch: int, group: Group) -> Part:
         """This worker's part of a batch, on the device."""
-        rows_B = self._rows(epoch)[batch * self._recipe.batch :][: self._recipe.batch]
-        mine = torch.from_numpy(np.array_split(np.arange(len(rows_B)), group.workers)[group.worker])
+        rows_B = self._rows(epoch)[self._places[batch]]
+        mine = _own(len(rows_B), group)
         weight = group.workers * len(mine) / len(rows_B)
         if not len(mine):
-            mine = torch.zeros(1, dtype=torch.int64)
+            mine = torch.arange(min(2, len(rows_B)))
         if self._recipe.variation == "none" and not self._recipe.cutmix:
             images, labels = self._load(rows_B[mine])
             return Part(Mixed(images, labels, labels, 1.0), weight)

@@ -6,11 +6,12 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from hmdc_ray.config import DataConfig, MemberConfig, RunConfig, StudentConfig
+from hmdc_ray.config import DataConfig, MemberConfig, NetworkSection, RunConfig, StudentConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.protocol import Recipe, recipe
 from hmdc_ray.models import build
+from hmdc_ray.rehearsal import rehearse_training
 from hmdc_ray.seeding import Key
 
 DEFAULT_EPOCHS = 30
@@ -63,7 +64,7 @@ class Plan:
 def make_plan(
     config: RunConfig, info: DatasetInfo, architectures: str | None, split: MeasuredSplit, checkpoint_seconds: float
 ) -> Plan:
-    """Choose the networks and build each once.
+    """Choose the networks, build each once, and try a step of its training.
 
     A network is trained by the recipe of the configuration's whole-data student: its protocol, ``whole_data_epochs`` epochs
     (:data:`DEFAULT_EPOCHS` where there are none), the augmentation families of the matching where the evaluation names none.
@@ -77,21 +78,35 @@ def make_plan(
         checkpoint_seconds: see :class:`Plan`.
 
     Raises:
-        InputError: an unknown network; one that does not admit the images, or has random options; a name given twice; the
-            split has no images.
+        InputError: an unknown network; one that does not admit the images, cannot be trained, or has random options; a name
+            given twice; the split has no images.
     """
     networks = _chosen(config, architectures)
     settings = config.evaluation
     settings = settings.model_copy(update={"families": settings.families or config.matching.families})
     epochs = settings.whole_data_epochs or DEFAULT_EPOCHS
     for network in networks:
+        shape, classes, key = info.shape, len(info.class_names), Key(0, "network")
         try:
-            build(network.architecture, network.options, info.shape, len(info.class_names), Key(0, "network"), network.weights)
+            built = build(
+                network.architecture,
+                network.options,
+                shape,
+                classes,
+                key,
+                network.weights,
+                statistics=network.statistics,
+                space=info.normalisation,
+            )
         except InputError as error:
             raise InputError(f"network {network.name!r}: {error}") from error
+        try:
+            rehearse_training(built, min(2, info.sizes["train"]))
+        except InputError as error:
+            raise InputError(f"network {network.name!r} ({network.architecture!r}) {error}") from error
     if not info.sizes[split]:
         raise InputError(
-            f"--split is {split!r}, which has no images in data {info.source!r}: set data.{split}_fraction above 0"
+            f"--split is {split!r}, which has no images in data {info.source!r}: set a larger data.{split}_fraction"
         )
     return Plan(
         data=config.data,
@@ -141,5 +156,5 @@ def _network(name: str, members: dict[str, MemberConfig], students: dict[str, St
             f"pool.members.{name} redraws its options {', '.join(member.random_options)} for every iteration, so that no "
             "weights fit it: leave it out, or give it fixed 'options'"
         )
-    network = StudentConfig(name=name, architecture=member.architecture, options=member.options, weights=member.weights)
+    network = StudentConfig.model_validate({field: getattr(member, field) for field in NetworkSection.model_fields})
     return student if student is not None and student.model_copy(update={"learning_rate": None}) == network else network

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from hmdc_ray.config import MemberConfig, Options
@@ -89,7 +90,7 @@ class Pretrained:
             built.add_column(name, justify="right", no_wrap=True)
         for each in self.networks:
             numbers = f"{each.epochs}", f"{each.steps:,}", f"{each.loss:.3g}", f"{100 * each.accuracy:.1f}"
-            built.add_row(each.name, each.architecture, *numbers)
+            built.add_row(escape(each.name), escape(each.architecture), *numbers)
         return built
 
     def assignments(self, folder: Path, members: Sequence[MemberConfig]) -> str:

@@ -56,7 +56,14 @@ class Training:
     ) -> None:
         info, self._key = dataset.info, network_key(seed, section)
         self.network: Network = build(
-            section.architecture, section.options, info.shape, len(info.class_names), self._key, weights=section.weights
+            section.architecture,
+            section.options,
+            info.shape,
+            len(info.class_names),
+            self._key,
+            section.weights,
+            statistics=section.statistics,
+            space=info.normalisation,
         ).to(device)
         if not recipe.cutmix_tokens and any(tap.kind == "tokens" for tap in self.network.taps):
             recipe = replace(recipe, cutmix=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
+from hmdc_ray.errors import InputError, RunError, StudentError, first_line
 from hmdc_ray.evaluation.plan import plan, run_trial
 from hmdc_ray.evaluation.report import Evaluation, summarise
 from hmdc_ray.evaluation.sets import with_families
@@ -25,6 +26,7 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
 
     Raises:
         DivergedError: a student's training diverged.
+        StudentError: a student failed in another way.
     """
     assert config.evaluation.split == "validation", config.evaluation.split
     alone = {"baselines": "none", "whole_data_epochs": None, "whole_data": None, "augmentation_robust": False}
@@ -32,7 +34,13 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
 
     def measure(trial: Trial) -> float:
         threads = config.cluster.threads
-        return run_trial(trial, condensed, dataset, settings, config.seed, threads, device=device)
+        try:
+            return run_trial(trial, condensed, dataset, settings, config.seed, threads, device=device)
+        except (InputError, RunError):
+            raise
+        except Exception as error:
+            what = trial.described(config.seed)
+            raise StudentError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
 
     planned = plan(settings, formation=condensed.formation)
     tried = candidates(settings, planned)
@@ -48,13 +56,22 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
     )
 
 
+def accuracies(evaluation: Evaluation) -> dict[str, float]:
+    """Mean accuracy by student.
+
+    Raises:
+        StudentError: one failed.
+    """
+    evaluation.require_complete()
+    return {row.architecture: row.condensed.mean for row in evaluation.rows if row.condensed is not None}
+
+
 def mean_accuracy(evaluation: Evaluation) -> float:
     """Mean over the students of their mean accuracy, as the last line of an evaluation's table has it."""
-    means = [row.condensed.mean for row in evaluation.rows]
+    means = list(accuracies(evaluation).values())
     return sum(means) / len(means)
 
 
 def worst(evaluation: Evaluation) -> tuple[str, float]:
     """Name and mean accuracy of the student that the images serve worst."""
-    row = min(evaluation.rows, key=lambda row: row.condensed.mean)
-    return row.architecture, row.condensed.mean
+    return min(accuracies(evaluation).items(), key=lambda pair: pair[1])

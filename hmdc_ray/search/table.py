@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from hmdc_ray.search.records import TrialRecord
@@ -35,7 +36,7 @@ def trials_table(trials: Sequence[TrialRecord], best: TrialRecord | None) -> Tab
 
 def _cells(trial: TrialRecord) -> tuple[str, ...]:
     if not trial.rungs or trial.last.problem:
-        return str(trial.number), "–", "–", "–", "–", f"{trial.state}: {trial.problem}"[:120]
+        return str(trial.number), "–", "–", "–", "–", escape(f"{trial.state}: {trial.problem}")
     rung = trial.last
-    worst = f"{100 * rung.worst:.1f} ({rung.worst_architecture})"
+    worst = f"{100 * rung.worst:.1f} ({escape(rung.worst_architecture)})"
     return str(trial.number), str(rung.iterations), f"{100 * rung.accuracy:.1f}", worst, f"{rung.seconds:.1f}", trial.state

@@ -22,7 +22,7 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import DivergedError, InputError
 from hmdc_ray.files import append_json_line, read_json_lines
 from hmdc_ray.located import located
-from hmdc_ray.search.judging import judge, mean_accuracy, worst
+from hmdc_ray.search.judging import accuracies, judge, mean_accuracy, worst
 from hmdc_ray.search.records import RungRecord
 from hmdc_ray.search.rung_run import run_in_rungs
 from hmdc_ray.search.settings import WHOLE, rungs
@@ -121,10 +121,10 @@ class _Trial:
             accuracy=mean_accuracy(evaluation),
             worst=lowest,
             worst_architecture=name,
-            accuracies={row.architecture: row.condensed.mean for row in evaluation.rows},
+            accuracies=accuracies(evaluation),
             seconds=sum(record["seconds/step"] for record in steps),
         )
-        return {f"validation/{row.architecture}": row.condensed.mean for row in evaluation.rows} | {
+        return {f"validation/{name}": accuracy for name, accuracy in self._judged.accuracies.items()} | {
             "validation/mean": self._judged.accuracy,
             "validation/worst": lowest,
             "seconds/condensing": self._judged.seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,6 @@ from rich.console import Console
 
 from jobs.bench.configuration import bench_config, tracked_config
 from jobs.console import run_alone
-
-PLAIN_WIDTH = 140
-"""Columns of the output where there is no terminal."""
 
 PAIRS = 7
 """Iterations measured with tracking, and as many without."""
@@ -26,9 +22,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def bench(
-    data: Annotated[str, typer.Option(help="CIFAR-10 as a Parquet file or a folder of them, or 'digits'.")] = (
-        "../shared/data/cifar10"
-    ),
+    data: Annotated[
+        str | None,
+        typer.Option(help="CIFAR-10 as a Parquet file or a folder of them; without it, the built-in digits in its shape."),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps measured after one to warm up.")] = 3,
     trace: Annotated[
         Path | None, typer.Option(help="File (.json, .json.gz) for a trace of one process' first step, for Perfetto or Chrome.")
@@ -37,8 +34,14 @@ def bench(
 ) -> None:
     """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; the step
     against the floor of its arithmetic; the time to the first step; and what tracking with a slow server costs."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = Console()
     config = bench_config(data, steps, set_ or [])
+    if data is None:
+        console.print(
+            "on the built-in digits as 32x32 in colour, the shape of CIFAR-10; give --data for CIFAR-10 itself",
+            highlight=False,
+            soft_wrap=True,
+        )
     if trace is not None:
         from jobs.bench.trace import check_trace
 
@@ -50,7 +53,7 @@ def bench(
     from jobs.bench.tracking import measure_tracking
 
     def report(line: str) -> None:
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     measured = measure(config, steps, report)
     print_bench(measured, console)

@@ -23,25 +23,29 @@ WARM_UP = 1
 """Steps that are not measured: the first one loads kernels and the data's pages."""
 
 
-def bench_config(data: str, steps: int, assignments: Sequence[str]) -> RunConfig:
+STAND_IN = DataConfig(source="digits", image_size=(32, 32), channels=3)
+"""The built-in digits in the shape of CIFAR-10, whose classes are ten too: a step computes and moves as much."""
+
+
+def bench_config(data: str | None, steps: int, assignments: Sequence[str]) -> RunConfig:
     """HMDC's step (arXiv 2409.14538) with two ConvNets: 10 images per class, f = 2, real batch 128, MD and GBM on.
 
     Args:
-        data: ``digits``, a Parquet file, or a folder of them.
+        data: ``digits``, a Parquet file, or a folder of them; None: :data:`STAND_IN`.
         steps: measured after the warm-up; the schedule has one more, because an iteration's last step trains nothing.
         assignments: ``section.field=value``; the schedule's length is not theirs to choose.
 
     Raises:
         InputError: the data does not exist, or an assignment is not valid.
     """
-    if data != "digits" and not Path(data).expanduser().exists():
+    if data is not None and data != "digits" and not Path(data).expanduser().exists():
         raise InputError(
             f"--data {data!r} does not exist: give CIFAR-10 as a Parquet file or a folder of them, such as "
-            "'hmdc prepare torchvision:CIFAR10 DIR' writes, or 'digits'"
+            "'hmdc prepare torchvision:cifar10 DIR' writes, or leave it out for the built-in digits"
         )
     config = RunConfig(
         name="bench",
-        data=DataConfig(source=data),
+        data=STAND_IN if data is None else DataConfig(source=data),
         pool=PoolConfig(
             members=tuple(
                 MemberConfig(name=f"convnet{depth}", architecture="convnet", options={"width": 128, "depth": depth})

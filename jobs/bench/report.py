@@ -9,6 +9,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from hmdc_ray.tables import print_table
 from jobs.bench.floor import Floor
 from jobs.bench.measure import AgainstPlain, Bench
 from jobs.bench.operations import total
@@ -67,13 +68,13 @@ def print_startup(startup: Startup, console: Console) -> None:
 def _print(console: Console, *tables: Table) -> None:
     for table in tables:
         console.print()
-        console.print(table)
+        print_table(console, table)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="", box=None)
     for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position else "left")
+        table.add_column(column, justify="right" if position else "left", no_wrap=position > 0)
     return table
 
 

@@ -20,7 +20,7 @@ from hmdc_ray.presets import preset
 from hmdc_ray.run import evaluate
 from hmdc_ray.search.course import search
 from hmdc_ray.search.folder import SETTINGS_FILE
-from hmdc_ray.search.judging import mean_accuracy
+from hmdc_ray.search.judging import accuracies, mean_accuracy
 from hmdc_ray.search.settings import SearchSettings
 from hmdc_ray.search.watch import SearchProgress
 from jobs.study.condensing import condense_once
@@ -104,7 +104,7 @@ class PoolSearchStudy:
         for each, call in zip(configs, calls, strict=True):
             ray.wait([call])
             evaluation = self._judge(fetch([call])[0].condensed, each, split)
-            found.append({row.architecture: row.condensed.mean for row in evaluation.rows})
+            found.append(accuracies(evaluation))
             self.say(f"{name}, seed {each.seed}: {100 * mean_accuracy(evaluation):.1f} % on {split} data")
         return found
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hmdc_ray.tables import print_table
 from jobs.bench.configuration import bench_config
 from jobs.console import run_alone
 
@@ -20,9 +21,9 @@ COLUMNS = (
     "computing",
     "outside",
     "server s",
-    "share",
+    "server share",
     "busiest s",
-    "share",
+    "busiest share",
     "GB in",
     "MB server",
     "MB driver",
@@ -45,7 +46,6 @@ def simulation(
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
     """Run one step of pools of many members: real server, real exchange, members that only wait as long as one computes."""
-    console = Console(width=140)
     assignments = ["images.ipc=50", "images.formation=1", "matching.classes_per_call=5", *(set_ or [])]
     config = bench_config("digits", 1, assignments)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
@@ -64,10 +64,10 @@ def simulation(
     results = [simulate(config, count, classes, sizes, taps, report) for count in members or [2, 8, 64]]
     table = Table(title=f"A step, {classes} classes of {side}x{side}", title_justify="left", header_style="", box=None)
     for column in COLUMNS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for row in table_rows(results):
         table.add_row(*row)
-    console.print(table)
+    print_table(Console(), table)
 
 
 def main() -> None:

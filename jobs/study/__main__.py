@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def study(
-    data: Annotated[str, typer.Option(help="Images as a Parquet file or a folder of them.")],
+    data: Annotated[str, typer.Option(help="Images as a Parquet file or a folder of them, or 'digits'.")],
     output: Annotated[Path, typer.Option(help="Folder for condensed sets and results; a study that was stopped goes on.")],
     statistics: Annotated[str | None, typer.Option(help="Known statistics, such as mnist; computed without it.")] = None,
     sets: Annotated[int, typer.Option(min=2, help="Condensed sets of every row.")] = 3,

@@ -94,7 +94,7 @@ def study_config(
 
     Args:
         row: how the images are learned.
-        source: Parquet file or folder.
+        source: ``digits``, a Parquet file, or a folder of them.
         statistics: known mean and standard deviation to normalise with; None: computed.
         learning_rate: of the images.
         seed: of the condensed set.

@@ -10,10 +10,13 @@ import ray
 
 from hmdc_ray.actors.session import fetch, ray_session, remote
 from hmdc_ray.config import DistillationConfig, RunConfig
-from hmdc_ray.errors import DivergedError
-from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.errors import StudentError
+from hmdc_ray.evaluation.report import Evaluation, measured_summaries
 from hmdc_ray.files import write_atomically
+from hmdc_ray.located import located
 from hmdc_ray.run import evaluate
+from hmdc_ray.validate import validate
 from jobs.study.condensing import Outcome, condense_once
 from jobs.study.rows import GRID, ROWS, TIMED, Row, study_config
 from jobs.study.table import Line, markdown
@@ -50,7 +53,7 @@ class Study:
         changes: Sequence[str],
         say: Callable[[str], None],
     ) -> None:
-        self.source = str(Path(source).absolute())
+        self.source = source
         self.statistics = statistics
         self.folder = folder.absolute()
         self.sets = sets
@@ -60,7 +63,12 @@ class Study:
         self.outcomes: dict[Place, Outcome] = {}
 
     def run(self) -> None:
-        """Do all of it and write ``study.json`` and ``table.md``."""
+        """Do all of it and write ``study.json`` and ``table.md``.
+
+        Raises:
+            InputError: a row does not fit the data.
+        """
+        self._check()
         with ray_session():
             self._condense(dict.fromkeys(ROWS, GRID), range(1))
             chosen = self._choose()
@@ -74,6 +82,13 @@ class Study:
             self.folder / "study.json", json.dumps({name: line.to_json() for name, line in lines.items()}, indent=1)
         )
         write_atomically(self.folder / "table.md", markdown(list(lines.values())))
+
+    def _check(self) -> None:
+        """Refuse before Ray is started what every run would."""
+        configs = [self._row_config((name, GRID[0], 0)) for name in ROWS]
+        info = open_dataset(configs[0].data).info
+        for config in configs:
+            validate(config, info)
 
     def _condense(self, rates: Mapping[str, Sequence[float]], seeds: Sequence[int]) -> None:
         """Learn a set for every row, learning rate and seed, as many at a time as there are CPUs."""
@@ -102,7 +117,7 @@ class Study:
         """Accuracy on validation data of one student of each architecture; all 0 if one cannot learn from the images."""
         try:
             return self._judge([place], 1, "validation")[place]
-        except DivergedError as error:
+        except StudentError as error:
             self.say(f"{self._name(place)} is out: {error}")
             return dict.fromkeys((student.name for student in self._config(place).evaluation.students), 0.0)
 
@@ -118,8 +133,9 @@ class Study:
         file = folder / f"accuracies-{split}{'' if temperature is None else '-distilled'}.json"
         evaluation: Evaluation = evaluate([self.outcomes[place].condensed for place in places], config)
         evaluation.write(file)
+        evaluation.require_complete()
         return {
-            place: {name: summary.mean for name, summary in judged.summaries.items()}
+            place: {name: summary.mean for name, summary in measured_summaries(judged.summaries).items()}
             for place, judged in zip(places, evaluation.sets, strict=True)
         }
 
@@ -136,17 +152,26 @@ class Study:
         )
 
     def _config(self, place: Place) -> RunConfig:
-        name, rate, seed = place
-        row = ROWS[name]
-        config = study_config(
-            row, source=self.source, statistics=self.statistics, learning_rate=rate, seed=seed, changes=self.changes
-        )
+        name, row, config = place[0], ROWS[place[0]], self._row_config(place)
         if row.like is None:
             return config
         schedule = config.schedule.model_copy(
             update={"iterations": round(config.schedule.iterations * self._factor(name, row))}
         )
         return config.model_copy(update={"schedule": schedule})
+
+    def _row_config(self, place: Place) -> RunConfig:
+        """The run of a row that takes as many steps as all."""
+        name, rate, seed = place
+        config = study_config(
+            ROWS[name],
+            source=self.source,
+            statistics=self.statistics,
+            learning_rate=rate,
+            seed=seed,
+            changes=self.changes,
+        )
+        return located(config)  # runs take place in other processes
 
     def _factor(self, name: str, row: Row) -> float:
         """How many times the steps a row may take for the work of the row that it is held against, measured at seed 0."""

@@ -225,7 +225,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("train.parquet", "with --data, as in: hmdc condense digits --data {}"),
+        ("train.parquet", "with --data, as in: hmdc condense dc --data {}"),
         ("train/cat/1.JPG", "first made ready, as in: hmdc prepare {} OUT"),
         ("notes.txt", "the folder of a run"),
     ],

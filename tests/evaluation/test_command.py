@@ -30,8 +30,10 @@ Hmdc = Callable[..., Any]
 
 @pytest.fixture
 def hmdc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hmdc:
-    def here(condensed: Sets, config: RunConfig, *, pool: Any, progress: Any, check: Callable[[], None]) -> Evaluation:
-        return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress)
+    def here(
+        condensed: Sets, config: RunConfig, *, pool: Any, progress: Any, check: Callable[[], None], earlier: Any
+    ) -> Evaluation:
+        return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress, earlier=earlier)
 
     monkeypatch.setattr(run, "evaluate_on_ray", here)
     monkeypatch.setattr(run, "ray_session", lambda address, stage: nullcontext())

@@ -17,8 +17,9 @@ from hmdc_ray.evaluation.images import Kind
 from hmdc_ray.evaluation.plan import plan
 from hmdc_ray.evaluation.report import Evaluation, summarise
 from hmdc_ray.evaluation.sets import Sets, named_sets
-from hmdc_ray.evaluation.table import table
+from hmdc_ray.evaluation.table import tables
 from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.tables import print_table
 
 RESULTS: dict[Kind, float] = {
     "condensed": 0.6,
@@ -52,7 +53,7 @@ def test_rows_gather_each_students_seeds(digits: ImageDataset, digit_means: Cond
     made = evaluation(digits, digit_means, pool=[MemberConfig(architecture="mlp")])
 
     assert [(row.architecture, row.in_pool) for row in made.rows] == [("mlp", True), ("lenet", False)]
-    assert made.rows[0].condensed.values == pytest.approx((0.60, 0.61, 0.62))
+    assert made.rows[0].condensed is not None and made.rows[0].condensed.values == pytest.approx((0.60, 0.61, 0.62))
     assert made.rows[1].kmeans is not None and made.rows[1].kmeans.values == pytest.approx((0.35, 0.36, 0.37))
 
 
@@ -114,7 +115,8 @@ def test_sets_are_compared_with_the_first(digits: ImageDataset, digit_means: Con
     fingerprints = [entry.fingerprint for entry in made.sets]
     assert fingerprints[0] == fingerprints[2] != fingerprints[1]
     assert made.rows[0].condensed == made.sets[0].summaries["mlp"]
-    assert made.sets[1].summaries["lenet"].values == pytest.approx((0.5, 0.52, 0.54))
+    lenet = made.sets[1].summaries["lenet"]
+    assert lenet is not None and lenet.values == pytest.approx((0.5, 0.52, 0.54))
     assert [(each.first, each.second) for each in made.comparison] == [("a", "b"), ("a", "c")]
     first = made.comparison[0].architectures[0]
     assert (first.architecture, first.significant) == ("mlp", True)
@@ -175,7 +177,8 @@ def test_a_failed_write_keeps_the_old_file(digits: ImageDataset, digit_means: Co
 
 def shown(made: Evaluation) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(table(made))
+    for table in tables(made):
+        print_table(console, table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

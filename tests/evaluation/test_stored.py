@@ -49,7 +49,7 @@ def test_the_stored_network_is_tested_as_it_is(config: RunConfig, three_digits: 
     (row,) = judged(config, three_digits).rows
     wanted = stored_accuracy(STUDENT, folder, three_digits, "test", threads=1, device="cpu")
     assert row.whole_data is not None and row.whole_data.values == (wanted,)
-    assert len(row.condensed.values) == 2 and row.label_robust_score is not None
+    assert row.condensed is not None and len(row.condensed.values) == 2 and row.label_robust_score is not None
     other = build("mlp", {}, three_digits.info.shape, 3, Key(6, "network"))
     save_weights(other, folder / "mlp.safetensors")
     (again,) = judged(config, three_digits).rows  # nothing of it is remembered

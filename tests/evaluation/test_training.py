@@ -189,6 +189,15 @@ def test_every_image_is_seen_once_an_epoch_in_changing_order() -> None:
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.parametrize("recipe", [replace(DC, batch=6), replace(IDC, batch=6)], ids=["dc", "idc"])
+def test_a_single_image_left_over_does_not_end_a_network_with_batchnorm(recipe: Recipe) -> None:
+    maps_of_one_pixel = nn.Sequential(nn.Conv2d(1, 4, 4), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3))
+    sizes: list[int] = []
+    maps_of_one_pixel.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    train_student(maps_of_one_pixel, *make_images(13), replace(recipe, epochs=1, extra_epoch=False), KEY)
+    assert sizes == [6, 7]
+
+
 def test_training_is_plain_sgd() -> None:
     network, reference = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     reference.load_state_dict(network.state_dict())

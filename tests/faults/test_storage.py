@@ -276,7 +276,7 @@ def test_a_checkpoint_of_strangers_cannot_bring_other_images(
 
 def test_checkpoints_of_another_run_are_not_taken_over(finished: Path, tmp_path: Path) -> None:
     config = tiniest(finished, schedule={"checkpoint_uri": str(finished / "run" / "checkpoint")})
-    with pytest.raises(InputError, match="which holds checkpoints of a run: use --resume"):
+    with pytest.raises(InputError, match="which holds checkpoints of a run: resume it"):
         require_unused(tmp_path, config)
     require_unused(tmp_path, tiniest(finished, schedule={"checkpoint_uri": str(tmp_path / "empty")}))
 

@@ -9,12 +9,13 @@ from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmdc_ray.config import PoolConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import decode
 from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.trainer import Trainer
 from hmdc_ray.messages import Features, MemberRecord, MemberTaps, Snapshot
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.schedule import StepPlan, plan_step
 
 PLAN = step_plan()
 
@@ -128,6 +129,28 @@ def test_every_epoch_sees_every_synthetic_image_once(three_digits: ImageDataset)
         assert sorted(order) == list(range(12))
         orders.append(order)
     assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("how", ["synthetic", "real", "real with distillation"])
+def test_a_single_image_left_over_joins_the_batch_before_it(how: str, three_digits: ImageDataset) -> None:
+    distils = "distillation" in how
+    schedule = {"training": how.split()[0], "real_images": 9, "batch": 4 if how != "synthetic" else 5}
+    trainer = started(three_digits, "one-pixel", distil=distils, schedule=schedule)
+    member, sizes = trainer.member, []
+    member.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    if how == "synthetic":
+        trainer.on_synthetic(PLAN, synthetic())
+        assert sizes == [6]
+        return
+    pool = PoolConfig(members=(member.config,))
+    plan = plan_step(member.schedule, member.matching, pool, seed=0, classes=3, train_images=80, version=0)
+    if distils:
+        train_distilling(trainer, plan)
+        for batch in range(plan.training_batches):
+            trainer.aligner_step(plan, trainer.aligner_features(plan, batch))
+    else:
+        trainer.on_real(plan)
+    assert sizes == [4, 5] * (2 if distils else 1)
 
 
 def test_distillation_adds_its_loss_and_leaves_the_aligner_alone(three_digits: ImageDataset) -> None:

@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
+from hmdc_ray.data.statistics import KNOWN
 from hmdc_ray.errors import InputError
-from hmdc_ray.models import ImageShape, Network, build
+from hmdc_ray.models import ImageShape, Network, Normalisation, build, save_weights
 from hmdc_ray.seeding import Key, forked
 
 GREY = ImageShape(1, 28, 28)
@@ -90,6 +91,32 @@ def test_a_transformers_positions_follow_another_input_size(hub: Path) -> None:
     assert torch.equal(network.module.state_dict()["blocks.0.attn.qkv.weight"], state["blocks.0.attn.qkv.weight"])
 
 
+@pytest.mark.parametrize(("name", "own"), [("test_resnet", 0.5), ("test_vit", 0.5)])
+def test_timms_weights_see_images_normalised_as_in_their_pretraining(hub: Path, name: str, own: float) -> None:
+    fill(hub, name)
+    space = Normalisation(*KNOWN["mnist"])
+    pixels_BCHW = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    network = build(f"timm:{name}", {}, GREY, 5, Key(0, "network"), "pretrained", space=space).double().eval()
+    seen: list[Tensor] = []
+    with network.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        network((pixels_BCHW - space.mean[0]) / space.std[0])
+    by_hand = ((pixels_BCHW - own) / own).expand(-1, 3, -1, -1)
+    by_hand = torch.nn.functional.interpolate(by_hand, (160, 160), mode="bilinear", align_corners=True)
+    assert torch.allclose(seen[0], by_hand, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_trained_further_keep_the_normalisation_of_the_pretraining(hub: Path, tmp_path: Path) -> None:
+    fill(hub, "test_resnet")
+    space, colour = Normalisation(*KNOWN["cifar10"]), ImageShape(3, 32, 32)
+    network = build("timm:test_resnet", {}, colour, 5, Key(0, "network"), "pretrained", space=space)
+    save_weights(network, tmp_path / "further.safetensors")
+    again = build(
+        "timm:test_resnet", {}, colour, 5, Key(1, "network"), f"checkpoint:{tmp_path}/further.safetensors", space=space
+    )
+    assert again.own == network.own == Normalisation((0.5,) * 3, (0.5,) * 3) and again.renormalises
+    assert build("timm:test_resnet", {}, colour, 5, Key(1, "network"), space=space).own is None  # from scratch
+
+
 def refusal(architecture: str) -> str:
     with pytest.raises(InputError) as caught:
         make(architecture)
@@ -122,6 +149,7 @@ def test_torchvisions_weights_come_with_a_fresh_classifier(torch_home: Path) -> 
     found = make("torchvision:shufflenet_v2_x0_5").module.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if not name.startswith("fc."))
     assert found["fc.weight"].shape == (5, 1024)
+    assert make("torchvision:shufflenet_v2_x0_5").own == Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     other = make("torchvision:shufflenet_v2_x0_5", classes=1000, seed=1).module.state_dict()["fc.weight"]
     assert not torch.equal(other, state["fc.weight"])
 

@@ -18,12 +18,13 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "shallow": {"architecture": "convnet", "options": {"width": 4, "depth": 1, "activation": "swish"}},
     "deep": {"architecture": "convnet", "options": {"width": 5, "depth": 2, "activation": "swish"}},
     "batchnorm": {"architecture": "convnet", "options": {"width": 4, "depth": 2, "norm": "batch"}},
+    "one-pixel": {"architecture": "parity.networks:one_pixel"},
     "mlp": {"architecture": "mlp", "options": {"width": 6}},
     "plain": {"architecture": "convnet", "options": {"width": 4, "depth": 1, "norm": "none", "activation": "swish"}},
     "dropout": {"architecture": "parity.networks:with_dropout"},
     "vit": {"architecture": "vit", "options": {"patch_size": 4, "width": 8, "depth": 2, "heads": 2}},
 }
-"""Members by name: ``shallow``, ``plain`` and ``dropout`` have one tap, the others two; vectors in ``mlp``, ``dropout``."""
+"""Members by name: ``mlp``, ``deep``, ``batchnorm`` and ``vit`` have two taps, the others one."""
 
 
 def members(*names: str, **fields: Any) -> tuple[MemberConfig, ...]:

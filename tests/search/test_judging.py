@@ -52,7 +52,7 @@ def test_the_numbers_are_those_of_an_evaluation(
     ours = judge(noise, config, WithoutTest(three_digits), "cpu")
     assert [row.condensed for row in ours.rows] == [row.condensed for row in whole.rows]
     assert [row.random for row in ours.rows] == [None, None]
-    means = [row.condensed.mean for row in whole.rows]
+    means = [row.condensed.mean for row in whole.rows if row.condensed is not None]
     assert mean_accuracy(ours) == sum(means) / 2
     assert worst(ours) == (("mlp", "convnet")[means.index(min(means))], min(means))
 
