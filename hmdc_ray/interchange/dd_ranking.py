@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hmdc_ray.condensed import CondensedSet, Metadata
+from hmdc_ray.data.safe import read_text
 from hmdc_ray.interchange import pt
 from hmdc_ray.interchange.pairs import read_pair
-from hmdc_ray.interchange.safe import read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 METADATA_FILE = "metadata.json"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor
 from hmdc_ray.interchange.stated import Found, Stated
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hmdc_ray.data.safe import load_torch, plain_tensor, read_text
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor, read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 

@@ -21,8 +21,8 @@ from hmdc_ray.data.decode import PixelRule, open_encoded, read_encoded, to_pixel
 from hmdc_ray.data.encoded import NamedImage
 from hmdc_ray.data.image_folder import read_image_folder
 from hmdc_ray.data.limits import check_expansion
+from hmdc_ray.data.safe import read_text
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 INDEX_FILE = "index.json"

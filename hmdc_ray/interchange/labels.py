@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmdc_ray.data.safe import load_npy, load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_npy, load_torch, plain_tensor
 
 
 def read_labels(path: Path) -> Tensor:

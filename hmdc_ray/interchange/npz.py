@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from hmdc_ray.condensed import CondensedSet, Metadata
+from hmdc_ray.data.safe import load_npz
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.labels import from_array
-from hmdc_ray.interchange.safe import load_npz
 from hmdc_ray.interchange.stated import Found, Stated
 
 

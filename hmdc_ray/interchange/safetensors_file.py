@@ -8,8 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from hmdc_ray.condensed import METADATA_KEY, CondensedSet, Metadata
+from hmdc_ray.data.safe import require_file
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import require_file
 from hmdc_ray.interchange.stated import Found, Stated
 
 _KEY = METADATA_KEY.decode()

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from hmdc_ray.condensed import Metadata
+from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor
 from hmdc_ray.interchange.stated import Found, Stated
 
 
