@@ -37,8 +37,9 @@ def named_sets(condensed: Sets) -> dict[str, CondensedSet]:
 
 
 def image_fingerprint(condensed: CondensedSet) -> str:
-    """16 hexadecimal digits of a SHA-256 over stored images, labels and formation: equal for equal training images."""
-    digest = hashlib.sha256(f"{condensed.formation} {tuple(condensed.images.shape)}".encode())
+    """16 hexadecimal digits of a SHA-256 over images, labels, formation and decoding: equal for equal training images."""
+    decoding = "" if condensed.decoding == "aligned" else condensed.decoding
+    digest = hashlib.sha256(f"{condensed.formation}{decoding} {tuple(condensed.images.shape)}".encode())
     for tensor in (condensed.images, condensed.labels):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

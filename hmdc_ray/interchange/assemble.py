@@ -10,6 +10,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.data.packing import check_formation_range
 from hmdc_ray.data.statistics import KNOWN, Statistics
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.labels import integers, read_labels
@@ -45,7 +46,7 @@ def assemble(path: Path, found: Found, stated: Stated) -> Imported:
     metadata = found.metadata
     images = _checked_images(found.images)
     scale = _settled("--scale", stated.scale, found.scale, "normalised")
-    formation = _settled("--formation", stated.formation, metadata.formation if metadata else found.formation, 1)
+    formation = _formation(found, stated)
     mean, std = _statistics(found, stated, images.shape[1])
     labels, labels_from = _labels(found, stated, len(images))
     names = _class_names(labels, found, stated)
@@ -56,7 +57,7 @@ def assemble(path: Path, found: Found, stated: Stated) -> Imported:
     if metadata is not None:
         condensed = metadata.restore(images, labels)
     else:
-        condensed = CondensedSet(images, labels, names, mean, std, formation)
+        condensed = CondensedSet(images, labels, names, mean, std, formation, decoding=found.decoding)
     count, channels, height, width = images.shape
     size = f"{count} images of {channels}x{height}x{width}, {len(names)} classes"
     taken = [
@@ -74,6 +75,21 @@ def _settled(flag: str, stated: _T | None, known: _T | None, default: _T) -> _T:
     if known is not None and stated != known:
         raise InputError(f"{flag} is {stated!r}, but the file or its format says {known!r}: leave out {flag}")
     return stated
+
+
+def _formation(found: Found, stated: Stated) -> int:
+    """The factor, which must divide the images unless the code that packed them cuts others too."""
+    known = found.metadata.formation if found.metadata else found.formation
+    factor = _settled("--formation", stated.formation, known, 1)
+    field = "f of the file" if stated.formation is None else "--formation"
+    check_formation_range(factor, field)
+    height, width = found.images.shape[2:]
+    if not found.metadata and found.decoding == "aligned" and (height % factor or width % factor):
+        raise InputError(
+            f"{field} is {factor}, which does not divide the image size {height}x{width}: "
+            "only IDC's code packs such images (--format idc)"
+        )
+    return factor
 
 
 def _checked_images(images: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def write(folder: Path, condensed: CondensedSet) -> None:
     """
     images, labels = condensed.decoded()
     order = labels.argsort(stable=True)
-    decoded = replace(condensed, images=images[order], labels=labels[order], formation=1)
+    decoded = replace(condensed, images=images[order], labels=labels[order], formation=1, decoding="aligned")
     pt.save(folder / "images.pt", decoded.images)
     pt.save(folder / "labels.pt", decoded.labels)
     (folder / METADATA_FILE).write_text(Metadata.of(decoded).model_dump_json(indent=2), encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from hmdc_ray.condensed import Metadata
+from hmdc_ray.data.packing import Decoding
 from hmdc_ray.data.statistics import KNOWN, Statistics
 from hmdc_ray.errors import InputError, closest
 
@@ -63,6 +64,7 @@ class Found:
         labels: meant to be integers (N,); None: not in the file.
         scale: as the file or its format says; None: neither does.
         formation: likewise.
+        decoding: how the format's own code cuts training images from stored ones.
         class_names: likewise.
         metadata: of a file that was exported from here, else None. States everything else.
         origin: which part of the file, or which further file, this is; for the user to read.
@@ -72,6 +74,7 @@ class Found:
     labels: Tensor | None
     scale: Scale | None = None
     formation: int | None = None
+    decoding: Decoding = "aligned"
     class_names: tuple[str, ...] | None = None
     metadata: Metadata | None = None
     origin: str = ""
