@@ -146,7 +146,8 @@ def _check(condensed: CondensedSet) -> None:
     if not condensed.value_range[0] < condensed.value_range[1]:
         raise InputError(f"value_range is {condensed.value_range}, must be lowest and highest pixel value")
     if condensed.decoding == "aligned":
-        check_formation(condensed.formation, *images.shape[2:], field="formation")
+        height, width = images.shape[2:]
+        check_formation(condensed.formation, height, width, "formation")
     else:
         check_formation_range(condensed.formation, "formation")
 

@@ -41,10 +41,12 @@ class EncodedImages:
     Attributes:
         class_names: one name per label, in label order.
         splits: the splits that the source has.
+        notes: what was taken for what, a line each; for the user to read.
     """
 
     class_names: tuple[str, ...]
     splits: dict[Split, EncodedSplit]
+    notes: tuple[str, ...] = ()
 
 
 def encode_png(image: Image.Image) -> bytes:

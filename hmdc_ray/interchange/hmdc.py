@@ -39,5 +39,6 @@ def read(path: Path, stated: Stated) -> Found:
         torch.arange(classes).repeat_interleave(ipc),
         scale="normalised",
         formation=factor if "aug" in init else 1,
+        classes=classes,
         origin="labels by position",
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy.typing as npt
 from torch import Tensor
 
 from hmdc_ray.condensed import Metadata
@@ -61,33 +62,37 @@ class Found:
 
     Attributes:
         images: stored images, meant to be (N, C, H, W), floating point.
-        labels: meant to be integers (N,); None: not in the file.
+        labels: meant to be one for each image; None: not in the file.
         scale: as the file or its format says; None: neither does.
         formation: likewise.
         decoding: how the format's own code cuts training images from stored ones.
-        class_names: likewise.
+        class_names: likewise; the labels count them.
+        classes: number of classes, where the file or its format says it, but no names.
         metadata: of a file that was exported from here, else None. States everything else.
         origin: which part of the file, or which further file, this is; for the user to read.
+        notes: what was taken for what, a line each; for the user to read.
     """
 
     images: Tensor
-    labels: Tensor | None
+    labels: Tensor | npt.NDArray[Any] | None
     scale: Scale | None = None
     formation: int | None = None
     decoding: Decoding = "aligned"
     class_names: tuple[str, ...] | None = None
+    classes: int | None = None
     metadata: Metadata | None = None
     origin: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def parse_statistics(text: str) -> Statistics:
-    """Read ``cifar10`` or another known name, or ``MEAN,..:STD,..`` with a number for each channel, of pixels 0 to 1.
+    """Read a known name, such as ``cifar10``, in any case, or ``MEAN,..:STD,..``, a number for each channel, of pixels 0 to 1.
 
     Raises:
         InputError: neither of them.
     """
-    if text in KNOWN:
-        return KNOWN[text]
+    if text.lower() in KNOWN:
+        return KNOWN[text.lower()]
     if ":" not in text:
         raise InputError(f"--statistics is {text!r}, which is not known: {closest(text, KNOWN)} Or give MEAN,..:STD,..")
     parts = text.split(":")
