@@ -71,9 +71,10 @@ def check_fit(condensed: CondensedSet, info: DatasetInfo) -> None:
         InputError: another number or order of classes, or another image shape.
     """
     if len(condensed.class_names) != len(info.class_names):
+        imported = "" if condensed.config is not None else ", or import them with --class-names of all its classes"
         raise InputError(
             f"data {info.source!r} has {len(info.class_names)} classes, but the condensed images have "
-            f"{len(condensed.class_names)}: give the data that they were learned from"
+            f"{len(condensed.class_names)}: give the data that they were learned from{imported}"
         )
     reordered = sorted(condensed.class_names) == sorted(info.class_names)
     for label, (ours, theirs) in enumerate(zip(condensed.class_names, info.class_names, strict=True)):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors.torch import save_file
 
 from hmdc_ray.condensed import Metadata
@@ -341,6 +341,19 @@ def test_plain_image_folders_that_do_not_fit(tmp_path: Path) -> None:
         (tmp_path / "splits" / split / "a").mkdir(parents=True)
         Image.new("L", (3, 3)).save(tmp_path / "splits" / split / "a/x.png")
     refused(tmp_path / "splits", "image-folder", "has splits test, train: give the folder of one")
+
+
+def test_pictures_that_turn_speak_of_no_field_of_a_run(tmp_path: Path) -> None:
+    for name, tag in (("a", 6), ("b", 6), ("c", 1)):
+        (tmp_path / name).mkdir()
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = tag
+        Image.new("L", (3, 5)).save(tmp_path / name / "x.png", exif=exif)
+
+    refused(tmp_path, "image-folder", r"c/x\.png: is 5 x 3, mode L; must be as the first image, 3 x 5, grey")
+    (tmp_path / "c/x.png").unlink()
+    (tmp_path / "c").rmdir()
+    assert import_set(tmp_path, "image-folder", STATED).condensed.images.shape == (2, 1, 3, 5)
 
 
 def test_pictures_that_unpack_to_far_more_are_refused(tmp_path: Path) -> None:
