@@ -103,7 +103,10 @@ def _is_array(value: Any) -> bool:
 
 
 def _checked(value: Any, path: Path, what: str) -> Array:
-    return value if isinstance(value, np.ndarray) else plain_tensor(value, path, what)
+    array = value if isinstance(value, np.ndarray) else plain_tensor(value, path, what)
+    if array.ndim == 0:
+        raise InputError(f"{path}: {what} is one {array.dtype}, must be an array")
+    return array
 
 
 def _pair(content: Sequence[Any], path: Path) -> Parts | None:

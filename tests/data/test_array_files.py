@@ -133,6 +133,7 @@ def test_classes_apart(grey: bool, tmp_path: Path) -> None:
             {"x": IMAGES, "y": LABELS, "labels": LABELS},
             "holds 'y', 'labels', which may all be the train labels",
         ),
+        ({"x": IMAGES, "y": np.int64(1)}, "y is one int64, must be an array"),
         ({"x": IMAGES, "fine": LABELS}, "the train images have no array labels; it has x, fine"),
         (
             {"x": random_images(6, 3, 5, 3), "y": LABELS},

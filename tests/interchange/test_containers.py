@@ -97,6 +97,7 @@ def test_what_is_not_read_is_told(tmp_path: Path) -> None:
         ({"train": grey_images(), "test": grey_images()}, "holds neither a tensor of images.*it has 'train', 'test'"),
         ({"data": [[grey_images(), LABELS]]}, "holds neither a tensor of images.*it has 'data'"),
         ({"x": grey_images(), "y": "a"}, "y is str, must be a tensor"),
+        ({"x": grey_images()[:, 0], "y": torch.tensor(1)}, r"t\.pt: y is one torch\.int64, must be an array"),
         ([grey_images()], "holds neither a tensor of images"),
         ([grey_images(), LABELS, LABELS], "holds neither a tensor of images"),
         ([LABELS, grey_images()], r"images have shape \[4\]"),
