@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hmdc_ray.data.limits import check_parquet
-from hmdc_ray.data.packing import check_formation, decode
+from hmdc_ray.data.packing import Decoding, check_formation, check_formation_range, decode, decode_as_idc
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import atomic_path
 from hmdc_ray.models.normalisation import Normalisation
@@ -48,11 +48,12 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         class_names: K names.
         mean: per channel, on the scale of ``value_range``.
         std: per channel, positive.
-        formation: factor f, at least 1; divides H and W.
+        formation: factor f, 1 to 8; divides H and W, unless ``decoding`` is ``idc``.
         value_range: lowest and highest value of a pixel that can be shown.
         config: configuration of the run that made the images; None when unknown.
         fingerprint: of the data that the images were learned from; None when unknown.
         version: of this package, when the images were made.
+        decoding: how training images are cut from stored ones; see :data:`hmdc_ray.data.packing.Decoding`.
 
     Raises:
         InputError: the parts do not fit together, or a pixel is not finite.
@@ -68,6 +69,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
     config: dict[str, Any] | None = None
     fingerprint: str | None = None
     version: str = field(default_factory=_package_version)
+    decoding: Decoding = "aligned"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -83,7 +85,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         tile, stored = divmod(index % len(self), len(self.images))
-        return decode(self.images[stored : stored + 1], self.formation)[tile], int(self.labels[stored])
+        return self._decode(self.images[stored : stored + 1])[tile], int(self.labels[stored])
 
     @property
     def ipc(self) -> int:
@@ -96,7 +98,13 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
 
     def decoded(self) -> tuple[Tensor, Tensor]:
         """All training images, float32 (N f f, C, H, W), normalised, and their labels, int64 (N f f,)."""
-        return decode(self.images, self.formation), self.labels.repeat(self.formation**2)
+        return self._decode(self.images), self.labels.repeat(self.formation**2)
+
+    def _decode(self, images_NCHW: Tensor) -> Tensor:
+        if self.decoding == "aligned":
+            return decode(images_NCHW, self.formation)
+        mean, std = self._statistics()
+        return decode_as_idc(images_NCHW, self.formation, fill_C11=(sum(self.value_range) / 2 - mean) / std)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -145,7 +153,11 @@ def _check(condensed: CondensedSet) -> None:
         raise InputError(f"mean {condensed.mean} and std {condensed.std} must be finite, std above 0")
     if not condensed.value_range[0] < condensed.value_range[1]:
         raise InputError(f"value_range is {condensed.value_range}, must be lowest and highest pixel value")
-    check_formation(condensed.formation, *images.shape[2:])
+    if condensed.decoding == "aligned":
+        height, width = images.shape[2:]
+        check_formation(condensed.formation, height, width, "formation")
+    else:
+        check_formation_range(condensed.formation, "formation")
 
 
 class Metadata(BaseModel):
@@ -163,6 +175,7 @@ class Metadata(BaseModel):
     shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     config: dict[str, Any] | None
     data_fingerprint: str | None
+    decoding: Decoding = "aligned"
 
     @classmethod
     def of(cls, condensed: CondensedSet) -> Metadata:
@@ -178,6 +191,7 @@ class Metadata(BaseModel):
             shape=(channels, height, width),
             config=condensed.config,
             data_fingerprint=condensed.fingerprint,
+            decoding=condensed.decoding,
         )
 
     @classmethod
@@ -213,6 +227,7 @@ class Metadata(BaseModel):
             config=self.config,
             fingerprint=self.data_fingerprint,
             version=self.version,
+            decoding=self.decoding,
         )
 
 

@@ -41,6 +41,13 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Names for a message: the first ones, shortened where they are long, and how many there are beside."""
+    texts = [str(name) for name in names]
+    shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in texts[:most]]
+    return ", ".join(shown) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: the closest known one, or the whole list when nothing is close.
 

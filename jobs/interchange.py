@@ -36,7 +36,10 @@ def import_(
         str | None, typer.Option(metavar="normalised|pixel", help="Scale of the values, where the format leaves it open.")
     ] = None,
     class_names: Annotated[
-        str | None, typer.Option(metavar="A,B,..", help="Names of the classes in the order of the labels; else 0, 1, 2, ..")
+        str | None,
+        typer.Option(
+            metavar="A,B,..", help="Names of all classes, in the order of the labels; else 0, 1, 2, .. up to the highest label."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:

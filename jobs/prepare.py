@@ -12,7 +12,7 @@ from jobs.console import console, say, shown
 
 
 def prepare(
-    source: Annotated[str, typer.Argument(help="Image folder, .npz file, or torchvision:NAME.")],
+    source: Annotated[str, typer.Argument(help="Image folder, .npz or .pt file, or torchvision:NAME.")],
     out: Annotated[Path, typer.Argument(help="Folder for the Parquet files.")],
     root: Annotated[Path | None, typer.Option(help="Where torchvision keeps or puts its files.")] = None,
     skip_broken: Annotated[

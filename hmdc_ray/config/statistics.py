@@ -23,13 +23,13 @@ deviations, smaller than the deviation over all pixels."""
 
 
 def parse_statistics(text: str) -> Statistics:
-    """Read a name of :data:`KNOWN`, or ``MEAN,..:STD,..`` with a number for each channel, of pixels from 0 to 1.
+    """Read a name of :data:`KNOWN`, in any case, or ``MEAN,..:STD,..`` with a number for each channel, of pixels from 0 to 1.
 
     Raises:
         ValueError: neither of them, or numbers that cannot be; says what is wrong with the value.
     """
-    if text in KNOWN:
-        return KNOWN[text]
+    if text.lower() in KNOWN:
+        return KNOWN[text.lower()]
     if ":" not in text:
         raise ValueError(f"{text!r}, which is not known: {closest(text, KNOWN)} Or give MEAN,..:STD,..")
     try:

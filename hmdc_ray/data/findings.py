@@ -14,12 +14,14 @@ class Findings:
     """Counts by what they are about, as a person reads them. It grows while images are read.
 
     Attributes:
+        taken: what was taken for what, a line each.
         left_out: files that were left out, by the reason: ``'.txt files'``, ``'links out of the folder'``.
         treated: images that were changed or read in part, by how: ``'16-bit images scaled to 8 bits'``.
         broken: names of images that could not be decoded and were skipped, each with the reason.
         broken_count: number of these, of which at most :data:`MOST_NAMES` are named.
     """
 
+    taken: tuple[str, ...] = ()
     left_out: Counter[str] = field(default_factory=Counter)
     treated: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
@@ -33,7 +35,8 @@ class Findings:
 
     def lines(self) -> tuple[str, ...]:
         """One line for each finding, the most frequent first."""
-        lines = [f"{reason}, left out: {count:,}" for reason, count in self.left_out.most_common()]
+        lines = [*self.taken]
+        lines += [f"{reason}, left out: {count:,}" for reason, count in self.left_out.most_common()]
         lines += [f"{how}: {count:,}" for how, count in self.treated.most_common()]
         if self.broken_count:
             named = "; ".join(self.broken[:3]) + ("; .." if self.broken_count > 3 else "")

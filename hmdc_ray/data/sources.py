@@ -1,4 +1,4 @@
-"""Turn image folders, ``.npz`` files and torchvision's data sets into the Parquet files that runs read."""
+"""Turn image folders, ``.npz`` and ``.pt`` files and torchvision's data sets into the Parquet files that runs read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmdc_ray.data.arrays import TORCHVISION, read_npz, read_torchvision
+from hmdc_ray.data.arrays import TORCHVISION, read_npz, read_pt, read_torchvision
 from hmdc_ray.data.arrow_file import Progress
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.encoded import EncodedImages, open_writer, write_findings, write_split
@@ -56,7 +56,7 @@ def prepare(
 
     Args:
         source: an image folder (a folder per class; or folders named after splits, with a folder per class each), an ``.npz``
-            file, or ``torchvision:NAME``.
+            file, a ``.pt`` file of ``torch.save``, or ``torchvision:NAME``.
         out: folder to write; its parents are made.
         root: folder of torchvision's raw files; None: in the user's cache folder. Other sources have no use for it.
         rules: what to do with images of a folder that cannot be taken as they are.
@@ -128,6 +128,8 @@ def _read(source: str, root: Path | None, rules: ReadingRules | None) -> Encoded
             raise InputError(f"{error}. For Parquet files: runs read them as they are, with --data {source}") from error
     if path.is_file() and path.suffix.lower() == ".npz":
         return read_npz(path)
+    if path.is_file() and path.suffix.lower() in (".pt", ".pth"):
+        return read_pt(path)
     problem = "is of no known kind" if path.exists() else "does not exist"
     known = ", ".join(_PREFIX + name for name in TORCHVISION)
-    raise InputError(f"source {source!r} {problem}; give an image folder, an .npz file, or one of {known}")
+    raise InputError(f"source {source!r} {problem}; give an image folder, an .npz or .pt file, or one of {known}")

@@ -62,7 +62,7 @@ def check_splits(source: str, labels: Labels, splits: Pixels, class_names: tuple
         missing = next(label for label in range(len(class_names)) if label >= len(present) or present[label] != label)
         raise InputError(
             f"data.source {source}: class {class_names[missing]!r} (label {missing}) has no training images;"
-            f" each of the {len(class_names)} classes needs one or more"
+            f" each of the {len(class_names)} classes needs one or more; data.classes chooses among them"
         )
     if not (splits == SPLITS.index("test")).any():
         raise InputError(f"data.source {source}: no test images, and no class has two images to spare one; add images")

@@ -37,8 +37,9 @@ def named_sets(condensed: Sets) -> dict[str, CondensedSet]:
 
 
 def image_fingerprint(condensed: CondensedSet) -> str:
-    """16 hexadecimal digits of a SHA-256 over stored images, labels and formation: equal for equal training images."""
-    digest = hashlib.sha256(f"{condensed.formation} {tuple(condensed.images.shape)}".encode())
+    """16 hexadecimal digits of a SHA-256 over images, labels, formation and decoding: equal for equal training images."""
+    decoding = "" if condensed.decoding == "aligned" else condensed.decoding
+    digest = hashlib.sha256(f"{condensed.formation}{decoding} {tuple(condensed.images.shape)}".encode())
     for tensor in (condensed.images, condensed.labels):
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -70,9 +71,10 @@ def check_fit(condensed: CondensedSet, info: DatasetInfo) -> None:
         InputError: another number or order of classes, or another image shape.
     """
     if len(condensed.class_names) != len(info.class_names):
+        imported = "" if condensed.config is not None else ", or import them with --class-names of all its classes"
         raise InputError(
             f"data {info.source!r} has {len(info.class_names)} classes, but the condensed images have "
-            f"{len(condensed.class_names)}: give the data that they were learned from"
+            f"{len(condensed.class_names)}: give the data that they were learned from{imported}"
         )
     reordered = sorted(condensed.class_names) == sorted(info.class_names)
     for label, (ours, theirs) in enumerate(zip(condensed.class_names, info.class_names, strict=True)):

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config.statistics import KNOWN, Statistics
-from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.labels import integers, read_labels
+from hmdc_ray.data.label_arrays import class_numbers, without_images
+from hmdc_ray.data.packing import check_formation_range
+from hmdc_ray.errors import InputError, listed
+from hmdc_ray.interchange.labels import read_labels
 from hmdc_ray.interchange.stated import Found, Stated
 
 _T = TypeVar("_T")
@@ -29,7 +32,7 @@ class Imported:
 
     Attributes:
         condensed: the set.
-        assumed: what was found, and what it was taken for: two lines to show to the user.
+        assumed: what was found, and what it was taken for: lines to show to the user.
     """
 
     condensed: CondensedSet
@@ -45,10 +48,11 @@ def assemble(path: Path, found: Found, stated: Stated) -> Imported:
     metadata = found.metadata
     images = _checked_images(found.images)
     scale = _settled("--scale", stated.scale, found.scale, "normalised")
-    formation = _settled("--formation", stated.formation, metadata.formation if metadata else found.formation, 1)
+    formation = _formation(found, stated)
     mean, std = _statistics(found, stated, images.shape[1])
-    labels, labels_from = _labels(found, stated, len(images))
-    names = _class_names(labels, found, stated)
+    given = _labels(found, stated, len(images))
+    classes = _classes(given, found, stated)
+    labels, names = classes.labels, classes.names
     if metadata is None:
         _check_scale(images, scale, mean, std)
     if scale == "pixel":
@@ -56,16 +60,18 @@ def assemble(path: Path, found: Found, stated: Stated) -> Imported:
     if metadata is not None:
         condensed = metadata.restore(images, labels)
     else:
-        condensed = CondensedSet(images, labels, names, mean, std, formation)
+        condensed = CondensedSet(images, labels, names, mean, std, formation, decoding=found.decoding)
     count, channels, height, width = images.shape
     size = f"{count} images of {channels}x{height}x{width}, {len(names)} classes"
     taken = [
         f"{'normalised with' if scale == 'normalised' else 'pixels, to be normalised with'} {_shown(mean, std)}",
         f"f {formation}",
-        f"labels of {labels_from}",
+        f"labels of {given.source}",
         f"classes {', '.join(names[:3])}{', ..' if len(names) > 3 else ''}",
     ]
-    return Imported(condensed, f"{path}: {size}{found.origin and '; ' + found.origin}\ntaken as {'; '.join(taken)}")
+    head = f"{path}: {size}{found.origin and '; ' + found.origin}"
+    lines = [head, f"taken as {'; '.join(taken)}", *found.notes, *given.notes, classes.note]
+    return Imported(condensed, "\n".join(filter(None, lines)))
 
 
 def _settled(flag: str, stated: _T | None, known: _T | None, default: _T) -> _T:
@@ -76,11 +82,29 @@ def _settled(flag: str, stated: _T | None, known: _T | None, default: _T) -> _T:
     return stated
 
 
+def _formation(found: Found, stated: Stated) -> int:
+    """The factor, which must divide the images unless the code that packed them cuts others too."""
+    known = found.metadata.formation if found.metadata else found.formation
+    factor = _settled("--formation", stated.formation, known, 1)
+    field = "f of the file" if stated.formation is None else "--formation"
+    check_formation_range(factor, field)
+    height, width = found.images.shape[2:]
+    if not found.metadata and found.decoding == "aligned" and (height % factor or width % factor):
+        raise InputError(
+            f"{field} is {factor}, which does not divide the image size {height}x{width}: "
+            "only IDC's code packs such images (--format idc)"
+        )
+    return factor
+
+
 def _checked_images(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.numel() == 0:
         raise InputError(f"images have shape {list(images.shape)}, must be N x C x H x W, at least one")
     if not images.is_floating_point():
-        raise InputError(f"images are {images.dtype}, must be floating point, normalised or in pixel scale 0 to 1")
+        raise InputError(
+            f"images are {images.dtype}, must be floating point, normalised or in pixel scale 0 to 1 "
+            "(--format tensors, npz and safetensors read uint8, pixels 0 to 255)"
+        )
     return images.float().contiguous()
 
 
@@ -104,23 +128,87 @@ def _close(ours: Statistics, theirs: Statistics) -> bool:
     )
 
 
-def _labels(found: Found, stated: Stated, count: int) -> tuple[Tensor, str]:
+@dataclass(frozen=True)
+class _Labels:
+    """Labels as the file or the user gives them.
+
+    Attributes:
+        numbers: int64 (N,).
+        classes: their number, where the labels say it.
+        source: where they are.
+        notes: how they were read.
+    """
+
+    numbers: Tensor
+    classes: int | None
+    source: str
+    notes: tuple[str, ...]
+
+
+def _labels(found: Found, stated: Stated, count: int) -> _Labels:
     if found.labels is not None and stated.labels is not None:
         raise InputError(f"--labels is {stated.labels}, but the file has labels: leave out --labels")
     if found.labels is not None:
-        return integers(found.labels, count), "the file"
-    if stated.labels is None:
+        labels, source = found.labels, "the file"
+    elif stated.labels is not None:
+        labels, source = read_labels(stated.labels), str(stated.labels)
+    else:
         raise InputError("there are no labels in the file: give --labels FILE, written by torch.save or numpy.save")
-    return integers(read_labels(stated.labels), count), str(stated.labels)
+    read = class_numbers(labels)
+    if len(read.labels) != count:
+        raise InputError(f"labels are {len(read.labels)}, must be one for each of {count} images")
+    notes = (read.note,) if read.note else ()
+    return _Labels(torch.from_numpy(read.labels), read.classes or found.classes, source, notes)
 
 
-def _class_names(labels: Tensor, found: Found, stated: Stated) -> tuple[str, ...]:
-    present = len(labels.unique())
-    known = found.metadata.class_names if found.metadata else found.class_names
+@dataclass(frozen=True)
+class _Classes:
+    """Class names, labels that count them, and a line on where they are from: empty where names were given for all."""
+
+    names: tuple[str, ...]
+    labels: Tensor
+    note: str
+
+
+def _classes(labels: _Labels, found: Found, stated: Stated) -> _Classes:
+    """Names decide how many classes there are; without names what the labels say; else the highest label."""
+    numbers = labels.numbers
+    if found.metadata is not None:
+        names = _settled("--class-names", stated.class_names, found.metadata.class_names, ())
+        return _Classes(names, numbers, without_images(numbers.tolist(), names))
+    if found.class_names is not None:
+        names = stated.class_names or found.class_names
+        numbers = _renumbered(numbers, found.class_names, names)
+        return _Classes(names, numbers, without_images(numbers.tolist(), names))
+    least, highest = int(numbers.max()) + 1, int(numbers.argmax())
+    if stated.class_names is None:
+        names = tuple(map(str, range(max(least, labels.classes or 0))))
+        absent = without_images(numbers.tolist(), names)
+        if labels.classes is None:
+            absent = f"{'; '.join(filter(None, [_counted(len(names)), absent]))}; give --class-names if there are more"
+        return _Classes(names, numbers, absent)
     names = stated.class_names
-    if names is not None and known is None and len(names) != present:
-        raise InputError(f"--class-names are {', '.join(names)}: {len(names)} names, but labels have {present} classes")
-    return _settled("--class-names", names, known, tuple(map(str, range(present))))
+    given = f"--class-names are {listed(names)}: {len(names)} names, but"
+    if labels.classes is not None and len(names) != labels.classes:
+        raise InputError(f"{given} the file has {labels.classes} classes")
+    if len(names) < least:
+        raise InputError(f"{given} label of row {highest} is {least - 1}, so that there are at least {least} classes")
+    return _Classes(names, numbers, without_images(numbers.tolist(), names))
+
+
+def _counted(classes: int) -> str:
+    return f"{classes} class{'es' if classes > 1 else ''}, from the highest label"
+
+
+def _renumbered(numbers: Tensor, old: tuple[str, ...], new: tuple[str, ...]) -> Tensor:
+    """Labels that count the names ``new`` instead of ``old``, which are among them."""
+    missing = [name for name in old if new.count(name) != 1]
+    if missing:
+        raise InputError(
+            f"--class-names are {listed(new)}, but the file says {listed(old)}: name each of its classes once, such as "
+            f"{missing[0]!r}, or leave out --class-names"
+        )
+    return torch.tensor([new.index(name) for name in old])[numbers]
 
 
 def _check_scale(images: Tensor, scale: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:

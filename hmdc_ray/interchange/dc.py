@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor
 from hmdc_ray.interchange.stated import Found, Stated
 
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hmdc_ray.condensed import CondensedSet, Metadata
+from hmdc_ray.data.safe import read_text
 from hmdc_ray.interchange import pt
 from hmdc_ray.interchange.pairs import read_pair
-from hmdc_ray.interchange.safe import read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 METADATA_FILE = "metadata.json"
@@ -44,7 +44,7 @@ def write(folder: Path, condensed: CondensedSet) -> None:
     """
     images, labels = condensed.decoded()
     order = labels.argsort(stable=True)
-    decoded = replace(condensed, images=images[order], labels=labels[order], formation=1)
+    decoded = replace(condensed, images=images[order], labels=labels[order], formation=1, decoding="aligned")
     pt.save(folder / "images.pt", decoded.images)
     pt.save(folder / "labels.pt", decoded.labels)
     (folder / METADATA_FILE).write_text(Metadata.of(decoded).model_dump_json(indent=2), encoding="utf-8")

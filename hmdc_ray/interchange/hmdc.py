@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor
 from hmdc_ray.interchange.stated import Found, Stated
 
 
@@ -39,5 +39,6 @@ def read(path: Path, stated: Stated) -> Found:
         torch.arange(classes).repeat_interleave(ipc),
         scale="normalised",
         formation=factor if "aug" in init else 1,
+        classes=classes,
         origin="labels by position",
     )

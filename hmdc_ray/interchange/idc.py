@@ -2,7 +2,8 @@
 
 ``data.pt`` is a list of images (N, C, H, W), float32, packed, in pixel scale and, after the last steps, a little outside of
 0 to 1; and labels (N,). The factor f is not in it, but in ``args.txt``, JSON that the code writes into the same folder. The
-grid of tiles is the one used here. IDC enlarges tiles with corners not aligned, this package with corners aligned.
+grid of tiles is the one used here. IDC enlarges tiles with corners not aligned, this package with corners aligned; only images
+that f does not divide, which this package never makes, are decoded as that code does, which fills them up with grey.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hmdc_ray.data.safe import load_torch, plain_tensor, read_text
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor, read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 
@@ -19,7 +20,8 @@ def read(path: Path, stated: Stated) -> Found:
     """The set, with f from ``args.txt`` where it lies beside.
 
     Raises:
-        InputError: not such a file, f is nowhere stated, or the images were decoded in another way than a grid of f x f.
+        InputError: not such a file, f is nowhere stated, or the images were decoded in another way than a grid of f x f; f does
+            not divide images that are not square, which that code does not cut into a grid.
     """
     content = load_torch(path)
     if not isinstance(content, list | tuple) or len(content) != 2:
@@ -27,9 +29,19 @@ def read(path: Path, stated: Stated) -> Found:
     images, labels = (plain_tensor(part, path, what) for part, what in zip(content, ("images", "labels"), strict=True))
     arguments = path.with_name("args.txt")
     formation = _factor(arguments) if arguments.is_file() else None
-    if formation is None and stated.formation is None:
+    factor = formation or stated.formation
+    if factor is None:
         raise InputError(f"{path} does not say its factor f, and there is no args.txt beside it: give --formation")
-    return Found(images, labels, scale="pixel", formation=formation)
+    height, width = images.shape[-2:] if images.ndim == 4 else (0, 0)
+    if height % factor == width % factor == 0:
+        return Found(images, labels, scale="pixel", formation=formation)
+    if height != width:
+        raise InputError(
+            f"{path}: f is {factor}, which does not divide the image size {height}x{width}: IDC's code cuts such images "
+            "only if they are square"
+        )
+    origin = f"filled up with grey from {width} to {-(-width // factor) * factor} pixels before it is cut, as IDC's code does"
+    return Found(images, labels, scale="pixel", formation=formation, decoding="idc", origin=origin)
 
 
 def _factor(path: Path) -> int:

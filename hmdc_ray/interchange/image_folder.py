@@ -13,20 +13,20 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet, Metadata, pictures
-from hmdc_ray.data.decode import PixelRule, open_encoded, read_encoded, to_pixels
+from hmdc_ray.data.decode import decode, open_encoded, read_encoded
 from hmdc_ray.data.encoded import NamedImage
 from hmdc_ray.data.image_folder import read_image_folder
 from hmdc_ray.data.limits import check_expansion
+from hmdc_ray.data.safe import read_text
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import read_text
 from hmdc_ray.interchange.stated import Found, Stated
 
 INDEX_FILE = "index.json"
-_GREY_MODES = ("1", "L", "LA")
 
 
 class _Index(BaseModel):
@@ -118,23 +118,23 @@ def _listed(folder: Path, name: str) -> Path:
 
 def _decode(folder: Path, files: Iterable[NamedImage]) -> Tensor:
     """Pixels of all files, float32 (N, C, H, W), 0 to 1; the first one sets the shape."""
-    rule: PixelRule | None = None
+    first: Image.Image | None = None
     pixels, packed, unpacked = [], 0, 0
     for name, data in files:
         try:
-            image = open_encoded(data)
-            rule = rule or PixelRule.following(image, None, None)
-            shape = rule.shape
-            if (image.height, image.width) != (shape.height, shape.width) or (
-                shape.channels == 1 and image.mode not in _GREY_MODES
-            ):
+            opened = open_encoded(data)
+            packed += len(data)
+            unpacked += opened.height * opened.width * len((first or opened).getbands()) * torch.float32.itemsize
+            check_expansion(folder, unpacked, packed)
+            image = decode(opened)
+            first = first or image
+            if image.size != first.size or (first.mode == "L" and image.mode != "L"):
                 raise InputError(
                     f"is {image.height} x {image.width}, mode {image.mode}; must be as the first image, "
-                    f"{shape.height} x {shape.width}, {'grey' if shape.channels == 1 else 'colour'}"
+                    f"{first.height} x {first.width}, {'grey' if first.mode == 'L' else 'colour'}"
                 )
-            packed, unpacked = packed + len(data), unpacked + rule.bytes_per_image * torch.float32.itemsize
-            check_expansion(folder, unpacked, packed)
-            pixels.append(to_pixels(image, rule))
+            pixels.append(np.asarray(image.convert(first.mode)))
         except InputError as error:
             raise InputError(f"{folder / name}: {error}") from error
-    return torch.from_numpy(np.stack(pixels)).float() / 255
+    images = torch.from_numpy(np.stack(pixels)).float() / 255
+    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)

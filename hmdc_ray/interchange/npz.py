@@ -7,26 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from hmdc_ray.condensed import CondensedSet, Metadata
-from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.labels import from_array
-from hmdc_ray.interchange.safe import load_npz
+from hmdc_ray.data.safe import load_npz
+from hmdc_ray.interchange.containers import read_container
 from hmdc_ray.interchange.stated import Found, Stated
 
 
 def read(path: Path, stated: Stated) -> Found:
-    """Arrays ``images`` and ``labels``, and the metadata of an export where it is in the file.
+    """Arrays of images and labels by their names, and the metadata of an export where it is in the file.
 
     Raises:
         InputError: not such a file.
     """
     arrays = load_npz(path)
-    if "images" not in arrays:
-        raise InputError(f"{path} has no array 'images': it has {', '.join(arrays) or 'none'}")
-    return Found(
-        from_array(arrays["images"], path),
-        from_array(arrays["labels"], path) if "labels" in arrays else None,
-        metadata=Metadata.parse(str(arrays["metadata"])) if "metadata" in arrays else None,
-    )
+    return read_container(arrays, path, str(arrays["metadata"]) if "metadata" in arrays else None)
 
 
 def write(path: Path, condensed: CondensedSet) -> None:

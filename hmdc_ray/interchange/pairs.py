@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.labels import read_labels
-from hmdc_ray.interchange.safe import load_torch, plain_tensor
 from hmdc_ray.interchange.stated import Stated
 
 

@@ -8,15 +8,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from hmdc_ray.condensed import METADATA_KEY, CondensedSet, Metadata
+from hmdc_ray.data.safe import require_file
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import require_file
+from hmdc_ray.interchange.containers import read_container
 from hmdc_ray.interchange.stated import Found, Stated
 
 _KEY = METADATA_KEY.decode()
 
 
 def read(path: Path, stated: Stated) -> Found:
-    """Tensors ``images`` and ``labels``, and the metadata of an export where it is in the file.
+    """Tensors of images and labels by their names, and the metadata of an export where it is in the file.
 
     Raises:
         InputError: not such a file.
@@ -25,12 +26,10 @@ def read(path: Path, stated: Stated) -> Found:
     try:
         with safe_open(path, framework="pt") as file:  # the library checks every shape against the size of the file
             text = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name in ("images", "labels")}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is not a file of safetensors: {error}") from error
-    if "images" not in tensors:
-        raise InputError(f"{path} has no tensor 'images'")
-    return Found(tensors["images"], tensors.get("labels"), metadata=None if text is None else Metadata.parse(text))
+    return read_container(tensors, path, text)
 
 
 def write(path: Path, condensed: CondensedSet) -> None:

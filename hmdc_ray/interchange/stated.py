@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy.typing as npt
 from torch import Tensor
 
 from hmdc_ray.condensed import Metadata
 from hmdc_ray.config import statistics as config_statistics
 from hmdc_ray.config.statistics import Statistics
+from hmdc_ray.data.packing import Decoding
 from hmdc_ray.errors import InputError, closest
 
 Scale = Literal["normalised", "pixel"]
@@ -61,21 +63,27 @@ class Found:
 
     Attributes:
         images: stored images, meant to be (N, C, H, W), floating point.
-        labels: meant to be integers (N,); None: not in the file.
+        labels: meant to be one for each image; None: not in the file.
         scale: as the file or its format says; None: neither does.
         formation: likewise.
-        class_names: likewise.
+        decoding: how the format's own code cuts training images from stored ones.
+        class_names: likewise; the labels count them.
+        classes: number of classes, where the file or its format says it, but no names.
         metadata: of a file that was exported from here, else None. States everything else.
         origin: which part of the file, or which further file, this is; for the user to read.
+        notes: what was taken for what, a line each; for the user to read.
     """
 
     images: Tensor
-    labels: Tensor | None
+    labels: Tensor | npt.NDArray[Any] | None
     scale: Scale | None = None
     formation: int | None = None
+    decoding: Decoding = "aligned"
     class_names: tuple[str, ...] | None = None
+    classes: int | None = None
     metadata: Metadata | None = None
     origin: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def parse_statistics(text: str) -> Statistics:

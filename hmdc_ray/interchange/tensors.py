@@ -1,14 +1,11 @@
-"""Any file of ``torch.save`` with images and labels: a tensor, a pair, or a dict with ``images`` and ``labels``."""
+"""Any file of ``torch.save`` with images and labels: a tensor, a pair, a ``TensorDataset``, or a dict or list of tensors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor
-
-from hmdc_ray.condensed import Metadata
-from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.safe import load_torch, plain_tensor
+from hmdc_ray.data.safe import load_torch
+from hmdc_ray.interchange.containers import read_container
 from hmdc_ray.interchange.stated import Found, Stated
 
 
@@ -19,17 +16,5 @@ def read(path: Path, stated: Stated) -> Found:
         InputError: not such a file.
     """
     content = load_torch(path)
-    if isinstance(content, Tensor):
-        content = {"images": content}
-    elif isinstance(content, list | tuple) and len(content) == 2:
-        content = dict(zip(("images", "labels"), content, strict=True))
-    if not isinstance(content, dict) or "images" not in content:
-        raise InputError(
-            f"{path} holds neither a tensor of images, nor [images, labels], nor a dict with 'images' and 'labels'"
-        )
-    labels, text = content.get("labels"), content.get("metadata")
-    return Found(
-        plain_tensor(content["images"], path, "images"),
-        None if labels is None else plain_tensor(labels, path, "labels"),
-        metadata=Metadata.parse(text) if isinstance(text, str) else None,
-    )
+    text = content.get("metadata") if isinstance(content, dict) else None
+    return read_container(content, path, text if isinstance(text, str) else None)

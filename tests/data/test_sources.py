@@ -62,8 +62,20 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "channels": ({"images": np.zeros((2, 4, 4, 7), np.uint8), "labels": np.array([0, 1])}, r"train image 0: .*\(4, 4, 7\)"),
     "fewer labels": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0])}, "for 2 images"),
     "several labels": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros((2, 3), int)}, "expected one each"),
-    "float labels": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros(2)}, "labels are float64"),
-    "gap": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0, 2])}, "label 2 is out of range"),
+    "float labels": (
+        {"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0, 0.5])},
+        "row 1 is 0.5",
+    ),
+    "negative": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0, -2])}, "label of row 1 is -2"),
+    "no images": ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, int)}, "there are no images"),
+    "mixed": (
+        {
+            **{f"x_{split}": np.zeros((2, 4, 4), np.uint8) for split in ("train", "test")},
+            "y_train": np.array(["a", "b"]),
+            "y_test": np.arange(2),
+        },
+        "train labels are strings, but test labels are numbers",
+    ),
     "no labels": ({"images": np.zeros((2, 4, 4), np.uint8)}, "no array labels; it has images"),
     "no training": ({"x_test": np.zeros((2, 4, 4), np.uint8), "y_test": np.zeros(2, int)}, "no array images"),
 }

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interchange.sets import make_set
 from safetensors.numpy import save as save_safetensors
+from torch.utils.data import TensorDataset
 
 from faults.columns import columns
 from faults.fuzz import NOT_FINITE, ODD_TEXTS, fresh, fuzz, plain_values, reads_or_refuses, spoilt
@@ -136,12 +137,35 @@ THINGS = TENSORS | plain_values() | st.sampled_from([make_set().images, torch.ar
 @st.composite
 def torch_contents(draw: st.DrawFn) -> Any:
     """What files of ``torch.save`` may hold, with odd things in the places where readers look."""
-    keys = ("images", "labels", "metadata", "data", "synthetic_images", "factor", "init")
-    match draw(st.sampled_from(["thing", "pair", "dict", "dc"])):
+    keys = (
+        "images",
+        "labels",
+        "metadata",
+        "data",
+        "synthetic_images",
+        "factor",
+        "init",
+        "Target",
+        "x_train",
+        "y",
+        0,
+        "3",
+        "cat",
+    )
+    match draw(st.sampled_from(["thing", "pair", "dict", "dc", "classes", "class dict", "dataset"])):
         case "thing":
             return draw(THINGS)
         case "pair":
             return [draw(THINGS), draw(THINGS)]
+        case "classes":
+            return draw(st.lists(THINGS, max_size=4))
+        case "class dict":
+            names = draw(st.lists(st.sampled_from(ODD_TEXTS) | st.integers(-3, 10**30), max_size=3, unique=True))
+            return {name: draw(THINGS) for name in names}
+        case "dataset":
+            dataset = TensorDataset(torch.zeros(1))
+            vars(dataset)["tensors"] = (draw(THINGS), draw(THINGS)) if draw(st.booleans()) else draw(THINGS)
+            return dataset
         case "dc":
             return {"data": [[draw(THINGS), draw(THINGS)]]}
         case _:

@@ -12,7 +12,7 @@ from hmdc_ray.interchange.stated import Stated
 
 GREY = ((0.5,), (0.25,))
 STATED = Stated(statistics=GREY)
-METADATA = ("class_names", "mean", "std", "formation", "value_range", "config", "fingerprint", "version")
+METADATA = ("class_names", "mean", "std", "formation", "value_range", "config", "fingerprint", "version", "decoding")
 
 
 def make_set(channels: int = 3, **changes: Any) -> CondensedSet:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors.torch import save_file
 
 from hmdc_ray.condensed import Metadata
@@ -193,14 +193,30 @@ def test_safetensors_header_beyond_the_data_is_refused(tmp_path: Path) -> None:
         (grey_images(), STATED, "there are no labels in the file: give --labels FILE"),
         ([grey_images(), LABELS], Stated(statistics=GREY, labels=Path("l.pt")), r"--labels is l\.pt, but the file has labels"),
         ([grey_images(), LABELS[:3]], STATED, "labels are 3, must be one for each of 4 images"),
-        ([grey_images(), LABELS.float()], STATED, r"torch\.float32 \[4\], must be integers"),
-        ([grey_images(), torch.eye(4)], STATED, r"torch\.float32 \[4, 4\], must be integers, one an image \(not soft labels\)"),
+        (
+            [grey_images(), LABELS + 0.5],
+            STATED,
+            r"torch\.float32 \[4\], must be integers, one an image \(not soft labels\): row 0 is 0\.5",
+        ),
+        (
+            [grey_images(), torch.eye(4).roll(1) * 0.5],
+            STATED,
+            r"torch\.float32 \[4, 4\], must be integers, .*\(not soft labels\): row 0 is not a single 1 among zeros",
+        ),
+        ([grey_images(), torch.eye(4)[[0, 1, 2, 2]] + torch.eye(4)], STATED, r"row 0 is not a single 1 among zeros"),
+        ([grey_images(), torch.eye(4, dtype=torch.complex64)], STATED, r"torch\.complex64 \[4, 4\], must be integers"),
+        ([grey_images(), LABELS.float() / 0], STATED, r"row 0 is nan"),
         ([grey_images(), LABELS.bool()], STATED, r"torch\.bool \[4\], must be integers"),
-        ([grey_images(), LABELS - 1], STATED, "label of row 0 is -1, must be 0 to 1"),
-        ([grey_images(), LABELS * 2], STATED, "label of row 2 is 2, must be 0 to 1"),
+        ([grey_images(), LABELS - 1], STATED, "label of row 0 is -1, must be 0 to 999999"),
+        ([grey_images(), LABELS * 10**6], STATED, "label of row 2 is 1000000, must be 0 to 999999"),
+        (
+            [grey_images(), LABELS * 5],
+            Stated(statistics=GREY, class_names=tuple("abcde")),
+            "--class-names are a, b, c, d, e: 5 names, but label of row 2 is 5, so that there are at least 6 classes",
+        ),
         ([grey_images()[0], LABELS], STATED, r"images have shape \[1, 4, 4\], must be N x C x H x W"),
         ([grey_images()[:0], LABELS[:0]], STATED, "at least one"),
-        ([(grey_images() * 9).byte(), LABELS], STATED, r"images are torch\.uint8, must be floating point"),
+        ([grey_images().long(), LABELS], STATED, r"images are torch\.int64, must be floating point"),
         ([grey_images(8).view(4, 2, 4, 4), LABELS], STATED, "0.5:0.25 are for 1 channels, but images have 2"),
         ([grey_images(), LABELS], Stated(statistics=GREY, formation=3), "3, which does not divide the image size 4x4"),
         (
@@ -208,7 +224,6 @@ def test_safetensors_header_beyond_the_data_is_refused(tmp_path: Path) -> None:
             Stated(statistics=GREY, class_names=("a",)),
             "--class-names are a: 1 names, but .* 2 classes",
         ),
-        ([grey_images(), LABELS], Stated(statistics=GREY, class_names=("a", "b", "c")), "3 names, but labels have 2 classes"),
         ({"weights": grey_images()}, STATED, "holds neither a tensor of images"),
         ({"images": grey_images(), "labels": 3}, STATED, "labels is int, must be a tensor"),
     ],
@@ -253,12 +268,12 @@ def test_statements_against_an_export_are_refused(stated: Stated, message: str, 
 
 
 def test_npz_and_safetensors_without_images(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", data=np.zeros(3))
-    save_file({"data": torch.zeros(3)}, tmp_path / "x.safetensors")
+    np.savez(tmp_path / "x.npz", weights=np.zeros(3))
+    save_file({"weights": torch.zeros(3)}, tmp_path / "x.safetensors")
     np.savez(tmp_path / "y.npz", images=np.array(["a"]))
 
-    refused(tmp_path / "x.npz", "npz", "has no array 'images': it has data")
-    refused(tmp_path / "x.safetensors", "safetensors", "has no tensor 'images'")
+    refused(tmp_path / "x.npz", "npz", "holds neither a tensor of images.*: it has 'weights'")
+    refused(tmp_path / "x.safetensors", "safetensors", "holds neither a tensor of images.*: it has 'weights'")
     refused(tmp_path / "y.npz", "npz", "holds <U1, must be numbers")
 
 
@@ -326,6 +341,19 @@ def test_plain_image_folders_that_do_not_fit(tmp_path: Path) -> None:
         (tmp_path / "splits" / split / "a").mkdir(parents=True)
         Image.new("L", (3, 3)).save(tmp_path / "splits" / split / "a/x.png")
     refused(tmp_path / "splits", "image-folder", "has splits test, train: give the folder of one")
+
+
+def test_pictures_that_turn_speak_of_no_field_of_a_run(tmp_path: Path) -> None:
+    for name, tag in (("a", 6), ("b", 6), ("c", 1)):
+        (tmp_path / name).mkdir()
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = tag
+        Image.new("L", (3, 5)).save(tmp_path / name / "x.png", exif=exif)
+
+    refused(tmp_path, "image-folder", r"c/x\.png: is 5 x 3, mode L; must be as the first image, 3 x 5, grey")
+    (tmp_path / "c/x.png").unlink()
+    (tmp_path / "c").rmdir()
+    assert import_set(tmp_path, "image-folder", STATED).condensed.images.shape == (2, 1, 3, 5)
 
 
 def test_pictures_that_unpack_to_far_more_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hmdc_ray.data.statistics import KNOWN
+from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.errors import InputError
 from hmdc_ray.models import Architecture, ImageShape, Network, Normalisation, build, save_weights
 from hmdc_ray.models.normalisation import channel_map

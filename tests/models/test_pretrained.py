@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
-from hmdc_ray.data.statistics import KNOWN
+from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.errors import InputError
 from hmdc_ray.models import ImageShape, Network, Normalisation, build, save_weights
 from hmdc_ray.seeding import Key, forked

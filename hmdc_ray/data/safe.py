@@ -9,17 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.dtypes import Float64DType
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from hmdc_ray.data.limits import MOST_TEXT_BYTES, check_archive, check_array_header, check_arrays, check_expansion
 from hmdc_ray.errors import InputError
 
-# What torch.save wrote into DC's files beside tensors: the authors' accuracies as NumPy scalars, under NumPy 1 and 2 names.
-_NUMPY_SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]  # no public name
-_ALLOWED: list[Any] = [(_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")] + [
+# What files of torch.save hold beside tensors: numbers of NumPy, such as accuracies, and types of numbers. Each under its names
+# in NumPy 1 and NumPy 2. None of them does anything but hold a number.
+_NUMBERS = tuple(kind for kind in dict.fromkeys(np.sctypeDict.values()) if np.dtype(kind).kind in "biufc")
+_SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]  # no public name
+_ALLOWED: list[Any] = [
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     np.dtype,
-    Float64DType,
+    *{type(np.dtype(kind)) for kind in _NUMBERS},
+    *_NUMBERS,
+    (np.bool_, "numpy.bool_"),
+    (np.bool_, "numpy.bool"),
+    TensorDataset,
 ]
 
 
@@ -53,8 +60,10 @@ def read_text(path: Path) -> bytes:
 def load_torch(path: Path) -> Any:
     """Content of a file that ``torch.save`` wrote: tensors, numbers, texts and containers of them, nothing else.
 
+    Numbers may be NumPy's, and a container a ``TensorDataset``, whose ``tensors`` are as little checked as any other value.
+
     Raises:
-        InputError: no such file, broken, of another format, or it asks for code.
+        InputError: no such file, broken, of another format, or it asks for code; with the first line of torch's reason.
     """
     require_file(path)
     with path.open("rb") as file:
@@ -65,9 +74,17 @@ def load_torch(path: Path) -> Any:
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes can fail anywhere in the reader
-        forbidden = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"asks for {forbidden[1]!r}, only tensors and numbers are read" if forbidden else "is not a file of torch.save"
-        raise InputError(f"{path} {reason}") from error
+        raise InputError(f"{path} {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why torch reads no file: what its reader met, not the advice around it, which is to trust the file."""
+    forbidden = re.search(r"GLOBAL (\S+)", str(error))
+    if forbidden:
+        return f"asks for {forbidden[1]!r}, only tensors and numbers are read"
+    met = error.__context__ or error
+    first = next((line.strip() for line in str(met).splitlines() if line.strip()), "it ends too early")
+    return f"cannot be read as a file of torch.save: {type(met).__name__}: {first[:300]}"
 
 
 def plain_tensor(value: Any, path: Path, what: str) -> Tensor:

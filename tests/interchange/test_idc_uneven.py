@@ -1,0 +1,114 @@
+"""Sets of IDC's code whose factor does not divide the image: filled up with grey, cut, and enlarged, corners not aligned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
+from hmdc_ray.data.packing import check_formation
+from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.sets import image_fingerprint
+from hmdc_ray.interchange.formats import export_set, import_file, import_set
+from hmdc_ray.interchange.stated import Stated
+from interchange.sets import GREY, assert_same, saved
+
+LABELS = torch.tensor([0, 1])
+COLOUR = ((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+
+
+def pixels(side: int, channels: int) -> Tensor:
+    return torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(side))
+
+
+def as_its_code_decodes(stored: Tensor, factor: int) -> list[Tensor]:
+    """Training images, in pixel scale, tile by tile: the f * f images of the first tile's place first."""
+    side = stored.shape[-1]
+    tile = -(-side // factor)
+    page = torch.full((*stored.shape[:2], tile * factor, tile * factor), 0.5)
+    page[:, :, :side, :side] = stored
+    corners = [(row * tile, column * tile) for row in range(factor) for column in range(factor)]
+    tiles = [page[:, :, top : top + tile, left : left + tile] for top, left in corners]
+    return [torch.nn.Upsample(size=(side, side), mode="bilinear")(part) for part in tiles]
+
+
+def idc_file(folder: Path, stored: Tensor, factor: int) -> Path:
+    (folder / "args.txt").write_text(json.dumps({"factor": factor, "decode_type": "single"}))
+    return saved(folder / "data.pt", [stored, LABELS])
+
+
+@pytest.mark.parametrize(("side", "factor", "channels"), [(224, 3, 3), (28, 3, 1), (10, 4, 3), (5, 2, 1)])
+def test_decodes_to_the_images_of_its_code(side: int, factor: int, channels: int, tmp_path: Path) -> None:
+    stored = pixels(side, channels)
+    mean, std = GREY if channels == 1 else COLOUR
+
+    target, imported = import_file(idc_file(tmp_path, stored, factor), tmp_path / "out", "idc", Stated(statistics=(mean, std)))
+
+    whole = -(-side // factor) * factor
+    assert f"filled up with grey from {side} to {whole} pixels" in imported.assumed and f"f {factor}" in imported.assumed
+    condensed = load_condensed(target)
+    assert len(condensed.images) == 2 and condensed.ipc == 1, "stored images are counted as they are stored"
+    images, labels = condensed.decoded()
+    shown = images * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
+    torch.testing.assert_close(shown, torch.cat(as_its_code_decodes(stored, factor)), rtol=0, atol=1e-5)
+    assert labels.tolist() == [0, 1] * factor**2 and len(condensed) == 2 * factor**2
+    for row in (0, 1, len(condensed) - 1):
+        image, label = condensed[row]
+        torch.testing.assert_close(image, images[row])
+        assert label == labels[row]
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> CondensedSet:
+    return import_set(idc_file(tmp_path, pixels(5, 3), 2), "idc", Stated(statistics=COLOUR)).condensed
+
+
+@pytest.mark.parametrize("file_format", ["npz", "safetensors", "pt", "image-folder", "dd-ranking"])
+def test_comes_back_from_every_export(file_format: str, uneven: CondensedSet, tmp_path: Path) -> None:
+    save_condensed(tmp_path / "a.parquet", uneven)
+    assert_same(load_condensed(tmp_path / "a.parquet"), uneven)
+
+    export_set(load_condensed(tmp_path / "a.parquet"), tmp_path / "out", file_format)
+    back = import_set(tmp_path / "out", file_format).condensed
+
+    images, labels = uneven.decoded()
+    if file_format == "dd-ranking":
+        images, labels = images[labels.argsort(stable=True)], labels.sort().values
+    tolerance = 0.003 / min(uneven.std) if file_format == "image-folder" else 0
+    torch.testing.assert_close(back.decoded()[0], images, rtol=0, atol=tolerance)
+    assert torch.equal(back.decoded()[1], labels)
+
+
+def test_tells_apart_from_other_sets(uneven: CondensedSet) -> None:
+    even = replace(uneven, images=uneven.images[:, :, :4, :4].contiguous())
+    assert image_fingerprint(even) != image_fingerprint(replace(even, decoding="aligned"))
+
+
+def test_a_factor_that_divides_is_decoded_as_before(tmp_path: Path) -> None:
+    condensed = import_set(idc_file(tmp_path, pixels(6, 1), 3), "idc", Stated(statistics=GREY)).condensed
+    assert condensed.decoding == "aligned"
+
+
+def test_only_square_images_of_its_code_are_uneven(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"f is 2, which does not divide the image size 5x4: .* only if they are square"):
+        import_set(idc_file(tmp_path, pixels(5, 1)[..., :4], 2), "idc", Stated(statistics=GREY))
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (Stated(statistics=GREY, formation=3), r"--formation is 3, which does not divide the image size 4x4: .*--format idc"),
+        (Stated(statistics=GREY, formation=9), "--formation is 9: must be 1 to 8"),
+    ],
+)
+def test_refusals_speak_of_options_of_the_import(stated: Stated, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        import_set(saved(tmp_path / "t.pt", [torch.randn(2, 1, 4, 4), LABELS]), "tensors", stated)
+    assert "images.formation" not in str(caught.value)
+    with pytest.raises(InputError, match=r"images\.formation is 3"):
+        check_formation(3, 4, 4)  # a run is configured: there it is the field
