@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.report import Evaluation
 
 
@@ -16,6 +17,9 @@ class ReadingProgress(Protocol):
 
     def images_decoded(self, done: int, total: int) -> None:
         """Source images decoded so far."""
+
+    def data(self, info: DatasetInfo) -> None:
+        """What the source was taken for."""
 
 
 class Progress(ReadingProgress, Protocol):
@@ -41,6 +45,9 @@ class Silent:
         """Do nothing."""
 
     def images_decoded(self, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def data(self, info: DatasetInfo) -> None:
         """Do nothing."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:

@@ -27,4 +27,6 @@ def read_info(config: RunConfig, progress: ReadingProgress, stop: StopRequest) -
         stop.raise_if_requested()
 
     progress.stage("reading data")
-    return open_dataset(config.data, decoded).info
+    info = open_dataset(config.data, decoded).info
+    progress.data(info)
+    return info

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from hmdc_ray.data.schema import DatasetInfo
     from hmdc_ray.evaluation.report import Evaluation
 
 PLAIN_SECONDS = 10.0
@@ -87,6 +88,13 @@ class TerminalProgress:
     def images_decoded(self, done: int, total: int) -> None:
         """Advance while source images are decoded."""
         self._advance("decoding images", done, total)
+
+    def data(self, info: DatasetInfo) -> None:
+        """Show in a line what the source was taken for, and what was left out or taken for granted."""
+        from hmdc_ray.data.description import summary  # torch is imported with it, which takes seconds
+
+        lines = [f"data        {summary(info)}", *(f"note        {note}" for note in info.origin.notes)]
+        self._console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         """Advance by an image step; show losses and GBM weights, and warn once of a target that was left out."""

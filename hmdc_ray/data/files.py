@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -14,6 +15,7 @@ from hmdc_ray.data.split_names import hidden_keyword, split_of
 from hmdc_ray.errors import InputError
 
 _ENDING = ".parquet"
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 _RENAME = "train-*.parquet, validation-*.parquet or test-*.parquet"
 
 
@@ -59,6 +61,20 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
     if all(split is None for split in splits.values()):
         return tuple(SourceFile(path / file, "train", is_named=False) for file in found)
     return _by_split(source, path, splits)
+
+
+def missing_shards(files: Iterable[SourceFile]) -> list[str]:
+    """What the files' names (``train-00000-of-00004.parquet``) say is missing of a data set: a line for each family."""
+    families: dict[tuple[Path, str, int], set[int]] = {}
+    for file in files:
+        named = _SHARD.match(file.path.name)
+        if named is not None:
+            families.setdefault((file.path.parent, named[1], int(named[3])), set()).add(int(named[2]))
+    return [
+        f"{name}-*: {len(present)} of {count} files are there"
+        for (_, name, count), present in sorted(families.items())
+        if len(present) < count
+    ]
 
 
 def _split(source: str, file: PurePath) -> Split | None:

@@ -21,7 +21,7 @@ from hmdc_ray.config import DataConfig
 from hmdc_ray.data.columns import class_names, image_column, is_list, label_column, other_label_columns, split_column
 from hmdc_ray.data.decode import PixelRule, image_from_array, open_encoded, to_pixels
 from hmdc_ray.data.encoded import prepared_notes
-from hmdc_ray.data.files import SourceFile
+from hmdc_ray.data.files import SourceFile, missing_shards
 from hmdc_ray.data.labels import index_labels, select_classes
 from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.schema import SPLITS, LabelledImages, Origin, Pixels
@@ -89,7 +89,7 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
         image_column=first.image_column,
         label_column=first.label_column,
         split_column=first.split_column or "",
-        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+        notes=(*missing_shards(files), *dict.fromkeys(note for table in tables for note in table.notes)),
     )
     return LabelledImages(config.source, names, labels[kept], splits, _images(tables, kept, config), origin)
 

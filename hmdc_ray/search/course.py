@@ -17,6 +17,8 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import dump_config, flatten
 from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.data.description import summary
+from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, RunError
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
@@ -113,7 +115,7 @@ def search(
         storage_path = str(Path(storage_path).absolute())
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
-        _check_base(config)
+        progress.stage(f"data {summary(_check_base(config))}")
         with claimed(output.absolute(), config, settings, storage_path, resume) as folder, ray_session(address):
             progress.stage("checking the cluster's resources")
             count, share = plan_concurrency(config, settings.trials, settings.concurrent)
@@ -299,8 +301,8 @@ def _track(tracking: Tracking, trials: list[TrialRecord]) -> None:
         tracking.metrics(trial.number, {f"search/{name}": value for name, value in values.items()})
 
 
-def _check_base(config: RunConfig) -> None:
-    """Refuse a base that no trial could be run or judged with.
+def _check_base(config: RunConfig) -> DatasetInfo:
+    """Refuse a base that no trial could be run or judged with; returns what its data are.
 
     Raises:
         InputError: names the field.
@@ -308,7 +310,9 @@ def _check_base(config: RunConfig) -> None:
     if not config.evaluation.students:
         raise InputError("evaluation.students is empty: a search needs at least one student to judge trials by")
     on_validation = config.evaluation.model_copy(update={"split": "validation"})
-    validate(config.model_copy(update={"evaluation": on_validation}), open_dataset(config.data).info)
+    info = open_dataset(config.data).info
+    validate(config.model_copy(update={"evaluation": on_validation}), info)
+    return info
 
 
 @contextmanager

@@ -103,6 +103,14 @@ def test_files_beside_a_configuration_are_refused(tmp_path: Path) -> None:
     assert "(the folder itself), backup" in refusal(tmp_path)
 
 
+def test_files_that_are_missing_of_a_set_are_told(tmp_path: Path) -> None:
+    for name in ("train-00001-of-00003.parquet", "test-00000-of-00001.parquet"):
+        write(tmp_path / "in" / name, structs(random_images(4, 4, 4)), [0, 1] * 2)
+    info = open_dataset(DataConfig(source=str(tmp_path / "in"), cache=str(tmp_path / "cache"))).info
+    assert info.origin.notes == ("train-*: 1 of 3 files are there",)
+    assert info.origin.files == {"train": 1, "validation": 0, "test": 1}
+
+
 def test_a_file_of_no_split_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train.parquet", "extra.parquet")
     assert "'extra.parquet' belongs to no split" in refusal(tmp_path)
