@@ -128,7 +128,7 @@ def evaluate(
         info = read_info(config, progress, stop)
         check_all_fit(sets, info)
         validate_students(config, info)
-        with ray_session(address, progress.stage):
+        with ray_session(address, progress.stage, stop.raise_if_requested):
             require_gpus(config.evaluation)
             progress.stage("evaluating")
             evaluation = evaluate_on_ray(
@@ -190,7 +190,7 @@ class Run:
             if self._opens_tracking_first:
                 self.tracking.open()  # while Ray and the actors start
             try:
-                stack.enter_context(ray_session(address, self.progress.stage))
+                stack.enter_context(ray_session(address, self.progress.stage, self.stop.raise_if_requested))
                 require_gpus(self.config.evaluation)
                 condensed = self._condense()
                 evaluation = self._evaluate(condensed)

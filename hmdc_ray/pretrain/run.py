@@ -104,8 +104,7 @@ def _train(
     progress: Progress,
 ) -> Position:
     """Train on Ray in a claimed folder, and take the folder over when nothing stands against it any more."""
-    progress.stage("starting Ray")
-    with ray_session(address):
+    with ray_session(address, progress.stage, stop.raise_if_requested):
         each = require_resources(workers, plan.threads, config.evaluation.num_gpus)
         stop.raise_if_requested()
         run = run_config(record.run, record.storage)

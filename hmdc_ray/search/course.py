@@ -114,7 +114,10 @@ def search(
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
         _check_base(config)
-        with claimed(output.absolute(), config, settings, storage_path, resume) as folder, ray_session(address):
+        with (
+            claimed(output.absolute(), config, settings, storage_path, resume) as folder,
+            ray_session(address, progress.stage, stop.raise_if_requested),
+        ):
             progress.stage("checking the cluster's resources")
             count, share = plan_concurrency(config, settings.trials, settings.concurrent)
             wait_for_room(config, share, stop.raise_if_requested)
