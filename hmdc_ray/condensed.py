@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import check_formation, decode
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import atomic_path
+from hmdc_ray.files import atomic_path, require_regular
 
 FILE_NAME = "condensed.parquet"
 METADATA_KEY = b"hmdc_ray"
@@ -262,6 +262,7 @@ def load_condensed(path: str | Path) -> CondensedSet:
     file = Path(path)
     if file.is_dir():
         file /= FILE_NAME
+    require_regular(file)
     if not file.is_file():
         raise InputError(f"{file} does not exist: give a run's folder or its {FILE_NAME}")
     try:

@@ -21,7 +21,7 @@ from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, mark_resumable
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
@@ -37,6 +37,7 @@ from hmdc_ray.resume import require_unused, resumable_version
 from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, can_be_checked, check_tracking, open_tracking
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, TolerantSaves
+from hmdc_ray.server.storage import require_writable
 from hmdc_ray.tracking import LateTracking, Tracking
 from hmdc_ray.validate import validate, validate_students
 
@@ -91,6 +92,8 @@ def condense(
         validate(config, info)
         folder = RunFolder.claim(path, overwrite=overwrite, resume=resume)
         try:
+            if config.schedule.checkpoint_uri is not None:
+                require_writable(config.schedule.checkpoint_uri, path, "schedule.checkpoint_uri", stop.raise_if_requested)
             start = resumable_version(path, config, info) if resume else None
             if not resume and not overwrite:
                 require_unused(path, config)
@@ -200,8 +203,10 @@ class Run:
                 if self.started:
                     self._tell("stopped", self.recorded)
                 raise
-            except BaseException:
+            except BaseException as error:
                 self.tracking.finish("FAILED")
+                if self.resumes or self.started:
+                    mark_resumable(error)
                 raise
             self._tell("finished", self.total)
             self.tracking.tags(tags(read_events(self.path)))

@@ -53,7 +53,7 @@ def ray_session(
         check: called several times a second while a cluster is asked; may raise to stop.
 
     Raises:
-        InputError: no cluster answers at the address, or it does not let this process join.
+        InputError: no cluster answers at the address, or it does not let this process join; a local one has no folder.
         RunError: a local one does not start.
         Interrupted: SIGTERM came while Ray was starting.
     """
@@ -116,6 +116,11 @@ def _start_local() -> None:
             return
         except Exception as error:  # Ray raises the bare class where its node does not start in time
             ray.shutdown()
+            if isinstance(error, OSError) and error.filename is not None:
+                raise InputError(
+                    f"Ray cannot keep its files in {error.filename} ({error.strerror}): name a folder that can be written in "
+                    "RAY_TMPDIR, or in TMPDIR"
+                ) from error
             if attempt == START_ATTEMPTS:
                 reason = " ".join(str(error).split()) or repr(error)
                 raise RunError(
@@ -194,7 +199,8 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
 
         if isinstance(error.cause, torch.OutOfMemoryError):
             raise RunError(
-                f"out of GPU memory ({str(error.cause).splitlines()[0]}): use smaller batches, or matching.classes_per_call"
+                f"out of GPU memory ({str(error.cause).splitlines()[0]}): set matching.classes_per_call to a smaller number, "
+                "or let fewer members or students share a GPU (a larger num_gpus)"
             ) from error
         raise
     except RayError as error:
@@ -203,4 +209,4 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
 
 def _fault(error: RayError) -> LostProcessError:
     reason = (str(error).strip() or repr(error)).splitlines()[0]
-    return LostProcessError(f"a process is gone ({reason}): condensation goes on from its last checkpoint with --resume")
+    return LostProcessError(f"a process is gone ({reason})")

@@ -13,6 +13,7 @@ from ray import _raylet
 from ray.exceptions import AuthenticationError
 
 from hmdc_ray.errors import InputError
+from hmdc_ray.home import home
 
 _ray_core: Any = _raylet  # without types
 
@@ -46,7 +47,7 @@ def protect_token() -> None:
 def token_path() -> Path:
     """Where Ray looks for the token."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named).expanduser() if named else Path.home() / ".ray" / "auth_token"
+    return Path(named).expanduser() if named else home() / ".ray" / "auth_token"
 
 
 def token_place() -> str:

@@ -17,7 +17,7 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import dump_config, flatten
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
@@ -25,7 +25,7 @@ from hmdc_ray.located import located
 from hmdc_ray.pictures import image_grid
 from hmdc_ray.run import evaluate
 from hmdc_ray.search.algorithms import scheduler, searcher
-from hmdc_ray.search.folder import SearchFolder, claimed
+from hmdc_ray.search.folder import SETTINGS_FILE, SearchFolder, claimed
 from hmdc_ray.search.importance import comparable_fidelity, parameter_importance
 from hmdc_ray.search.naming import folder_name
 from hmdc_ray.search.outcome import axes_of, images_of, trial_record
@@ -35,6 +35,7 @@ from hmdc_ray.search.settings import FIDELITIES, SearchSettings
 from hmdc_ray.search.spaces import SearchSpace, open_space
 from hmdc_ray.search.trial import TrialTask
 from hmdc_ray.search.watch import Listener, SearchProgress, Watch, listening
+from hmdc_ray.server.storage import require_writable
 from hmdc_ray.tracking import NoTracker, Tracker, Tracking
 from hmdc_ray.tracking.store import Address
 from hmdc_ray.validate import validate
@@ -114,6 +115,8 @@ def search(
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
         _check_base(config)
+        if storage_path is not None:
+            require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)
         with (
             claimed(output.absolute(), config, settings, storage_path, resume) as folder,
             ray_session(address, progress.stage, stop.raise_if_requested),
@@ -162,8 +165,10 @@ class _Course:
             tracking.finish("KILLED")
             stopped.resumable = True
             raise
-        except BaseException:
+        except BaseException as error:
             tracking.finish("FAILED")
+            if (self._folder / SETTINGS_FILE).exists():
+                mark_resumable(error)
             raise
         tracking.artifacts(sorted(path for path in self._folder.iterdir() if path.is_file() and not path.name.startswith(".")))
         tracking.finish("FINISHED")
@@ -185,7 +190,10 @@ class _Course:
         _track(tracking, trials)
         if best is None:
             problem = next((trial.problem for trial in trials if trial.problem), "all were stopped")
-            raise RunError(f"no trial reached its last rung ({problem}); see {self._folder / TRIALS_FILE}")
+            raise DeadEndError(
+                f"no trial reached its last rung ({problem}): see {self._folder / TRIALS_FILE}, and start another search with "
+                "--output"
+            )
         chosen = self._chosen(best)
         write_atomically(self._folder / BEST_FILE, dump_config(chosen))
         self._progress.stage("evaluating the best on test data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -11,7 +12,7 @@ import pytest
 import ray
 
 from hmdc_ray.actors.session import ray_session
-from hmdc_ray.errors import RunError
+from hmdc_ray.errors import InputError, RunError
 from hmdc_ray.interrupt import Interrupted
 
 SLOW = "The current node timed out during startup. This could happen because\nsome of the raylet failed to startup"
@@ -61,6 +62,16 @@ def test_two_slow_starts_are_told_in_one_line(use: Callable[[FakeRay], FakeRay])
     assert str(caught.value).startswith("Ray did not start on this machine (The current node timed out during startup. This")
     assert "\n" not in str(caught.value)
     assert fake.calls == ["init local", "shutdown"] * 2
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_its_variables(use: Callable[[FakeRay], FakeRay]) -> None:
+    fake = use(FakeRay(failures=1, error=lambda _: PermissionError(errno.EACCES, "Permission denied", "/nowhere/ray")))
+    with (
+        pytest.raises(InputError, match=r"/nowhere/ray \(Permission denied\): name .* in RAY_TMPDIR, or in TMPDIR"),
+        ray_session(),
+    ):
+        pytest.fail("there is no Ray to use")
+    assert fake.calls == ["init local", "shutdown"]
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
