@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import Decoding, check_formation, check_formation_range, decode, decode_as_idc
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import atomic_path
+from hmdc_ray.files import atomic_path, require_regular
 from hmdc_ray.models.normalisation import Normalisation
 
 FILE_NAME = "condensed.parquet"
@@ -285,6 +285,7 @@ def load_condensed(path: str | Path) -> CondensedSet:
     file = Path(path)
     if file.is_dir():
         file /= FILE_NAME
+    require_regular(file)
     if not file.is_file():
         raise InputError(f"{file} does not exist: give a run's folder or its {FILE_NAME}")
     try:

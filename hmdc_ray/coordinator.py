@@ -28,7 +28,7 @@ from dataclasses import replace
 from typing import Any
 
 from hmdc_ray.config import RunConfig
-from hmdc_ray.errors import LostProcessError, RunError
+from hmdc_ray.errors import DeadEndError, LostProcessError, RunError
 from hmdc_ray.messages import MemberTaps, Snapshot
 from hmdc_ray.protocols import ChunkHandle, Pool, WorkerHandle
 from hmdc_ray.records import DISTILLATION, Part, Reference, StepRecord, summarise
@@ -104,7 +104,10 @@ class Coordinator:
                 faults, snapshot = faults + 1, None
                 self._tell("fault", version, what=str(fault))
                 if faults > self.config.cluster.recovery_attempts:
-                    raise RunError(f"after {faults} faults at step {version} the pool gives up, the last: {fault}") from fault
+                    raise RunError(
+                        f"after {faults} faults at step {version} the pool gives up, the last: {fault}; see events.jsonl in "
+                        "the run's folder, and set cluster.recovery_attempts to a larger number if that may pass"
+                    ) from fault
 
     def plan(self, version: int) -> StepPlan:
         """The plan of the step that starts from this image version."""
@@ -213,7 +216,10 @@ class Coordinator:
         """Members that take part in no plan from now on."""
         self.health = self.health.without(*names)
         if len(self.health.absent) == len(self.names):
-            raise RunError(f"no member of the pool is left, the last was {names[-1]!r}: see events.jsonl in the run's folder")
+            raise DeadEndError(
+                f"no member of the pool is left, the last was {names[-1]!r}: see events.jsonl in the run's folder, and start "
+                "anew with --overwrite, with smaller learning rates (images.learning_rate) or more resources"
+            )
 
     def _watch(self, plan: StepPlan, record: StepRecord) -> None:
         """Count gradients that are not finite; a member that keeps having them starts afresh, then leaves."""

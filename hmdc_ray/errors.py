@@ -48,6 +48,21 @@ def listed(names: Iterable[object], most: int = 10) -> str:
     return ", ".join(shown) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
+class DeadEndError(RunError):
+    """A run that would end in the same way from its last checkpoint, whatever may be changed there: it must start anew."""
+
+
+def mark_resumable(error: BaseException) -> None:
+    """Note on an error that ends a run, which is raised further, that the run's folder holds something to resume from."""
+    if not isinstance(error, DeadEndError):
+        error.__dict__["resumable"] = True
+
+
+def is_resumable(error: BaseException) -> bool:
+    """Whether :func:`mark_resumable` has marked the error."""
+    return bool(getattr(error, "resumable", False))
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: the closest known one, or the whole list when nothing is close.
 

@@ -9,9 +9,10 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from hmdc_ray.errors import InputError
@@ -20,6 +21,9 @@ _log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 TEMPORARY_PREFIX = ".hmdc-tmp-"
+LOCK_POLL_SECONDS = 0.05
+TELL_SECONDS = 2.0
+"""How long a lock is waited for in silence."""
 RUN_FILES = (  # what a run writes in its folder; the configuration, which marks the folder as a run's, last
     "condensed.parquet",
     "images.png",
@@ -54,6 +58,18 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def require_regular(path: Path) -> None:
+    """Refuse a named pipe, a socket or a device: who opens it may wait for ever. What is not there passes, as folders do.
+
+    Raises:
+        InputError: it is one.
+    """
+    tests = {"named pipe": path.is_fifo, "socket": path.is_socket, "device": path.is_char_device, "disk": path.is_block_device}
+    for kind, is_one in tests.items():
+        if is_one():
+            raise InputError(f"{path} is a {kind}: give a file")
 
 
 @contextmanager
@@ -116,6 +132,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with _named_errors(path, "read"):
+        require_regular(path)
         lines = path.read_bytes().split(b"\n")
     records = []
     for number, line in enumerate(lines[:-1], start=1):  # what follows the last line break is nothing, or torn
@@ -153,20 +170,45 @@ class LineLog:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, what: str, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold an exclusive lock on the file ``path`` (made if need be), waiting until whoever holds it lets go.
+
+    That may take long, so a wait of more than a moment is told of in the log, with the other process.
+
+    Args:
+        path: of the file, which holds the number of the process that has locked it last.
+        what: the other process is said to do.
+        check: called several times a second while waiting; may raise to stop.
 
     Raises:
         InputError: the file cannot be opened or locked.
     """
     with _named_errors(path, "locked"):
+        require_regular(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        with _named_errors(path, "locked"):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        tells_at: float | None = monotonic() + TELL_SECONDS
+        while not _try_lock(descriptor, path):
+            check()
+            if tells_at is not None and monotonic() > tells_at:
+                _log.warning("process %s %s: waiting until it has released %s", _recorded_holder(descriptor), what, path)
+                tells_at = None
+            sleep(LOCK_POLL_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def _try_lock(descriptor: int, path: Path) -> bool:
+    """Lock, and record this process in the file; False when another one has locked it."""
+    with _named_errors(path, "locked"):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return True
 
 
 def holder(folder: Path) -> str | None:
@@ -273,16 +315,12 @@ def _lock_for_life(path: Path) -> int:
     with _named_errors(path / LOCK_FILE, "locked"):
         descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            used_by = _recorded_holder(descriptor)
-            os.close(descriptor)
-            raise InputError(
-                f"{path}: folder in use by process {used_by}: wait until that run ends, or choose another --output"
-            ) from None
-        except OSError:
+            if not _try_lock(descriptor, path / LOCK_FILE):
+                raise InputError(
+                    f"{path}: folder in use by process {_recorded_holder(descriptor)}: wait until that run ends, or choose "
+                    "another --output"
+                )
+        except BaseException:
             os.close(descriptor)
             raise
     return descriptor

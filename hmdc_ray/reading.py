@@ -15,7 +15,7 @@ def read_info(config: RunConfig, progress: ReadingProgress, stop: StopRequest) -
     Args:
         config: whose data is read.
         progress: is told of every part.
-        stop: asked between images.
+        stop: asked between images, and while another process decodes them.
 
     Raises:
         InputError: see :func:`hmdc_ray.data.dataset.open_dataset`.
@@ -27,6 +27,6 @@ def read_info(config: RunConfig, progress: ReadingProgress, stop: StopRequest) -
         stop.raise_if_requested()
 
     progress.stage("reading data")
-    info = open_dataset(config.data, decoded).info
+    info = open_dataset(config.data, decoded, stop.raise_if_requested).info
     progress.data(info)
     return info

@@ -21,7 +21,7 @@ from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, mark_resumable
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.report import Evaluation
@@ -39,6 +39,7 @@ from hmdc_ray.resume import require_unused, resumable_version
 from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, can_be_checked, check_tracking, open_tracking
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, TolerantSaves
+from hmdc_ray.server.storage import require_writable
 from hmdc_ray.tracking import LateTracking, Tracking
 from hmdc_ray.validate import validate, validate_students
 
@@ -94,6 +95,8 @@ def condense(
         require_apart(config.images, path)
         folder = RunFolder.claim(path, overwrite=overwrite, resume=resume)
         try:
+            if config.schedule.checkpoint_uri is not None:
+                require_writable(config.schedule.checkpoint_uri, path, "schedule.checkpoint_uri", stop.raise_if_requested)
             start = resumable_version(path, config, info) if resume else None
             if not resume and not overwrite:
                 require_unused(path, config)
@@ -135,7 +138,7 @@ def evaluate(
         info = read_info(config, progress, stop)
         check_all_fit(sets, info)
         validate_students(config, info)
-        with ray_session(address, progress.stage):
+        with ray_session(address, progress.stage, stop.raise_if_requested):
             require_gpus(config.evaluation)
             progress.stage("evaluating")
             evaluation = evaluate_on_ray(
@@ -198,7 +201,7 @@ class Run:
             if self._opens_tracking_first:
                 self.tracking.open()  # while Ray and the actors start
             try:
-                stack.enter_context(ray_session(address, self.progress.stage))
+                stack.enter_context(ray_session(address, self.progress.stage, self.stop.raise_if_requested))
                 require_gpus(self.config.evaluation)
                 condensed = self._condense()
                 evaluation = self._evaluate(condensed)
@@ -208,8 +211,10 @@ class Run:
                 if self.started:
                     self._tell("stopped", self.recorded)
                 raise
-            except BaseException:
+            except BaseException as error:
                 self.tracking.finish("FAILED")
+                if self.resumes or self.started:
+                    mark_resumable(error)
                 raise
             self._tell("finished", self.total)
             self.tracking.tags(tags(read_events(self.path)))

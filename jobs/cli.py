@@ -7,8 +7,10 @@ from typing import Any
 
 import typer
 
-from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.errors import InputError, RunError, is_resumable
+from hmdc_ray.home import home
 from jobs.condense import condense
+from jobs.configuration import resuming
 from jobs.console import fail
 from jobs.evaluate import evaluate
 from jobs.interchange import export, import_
@@ -38,18 +40,27 @@ app.command()(sync_tracking)
 
 
 def main() -> None:
-    """Run the command line. Bad input is one line on the standard error output and exit code 2; a failed run, exit code 1."""
+    """Run the command line. Bad input is one line on the standard error output and exit code 2; a failed run, exit code 1;
+    after it the command that resumes a run that has begun."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     try:
+        home()  # before libraries look for it
         sys.exit(app(standalone_mode=False))
     except _UsageError as error:
         command = f"'{error.ctx.command_path} --help'" if error.ctx else "--help"
         fail(f"{error.format_message().rstrip('.')}; see {command}", 2)
-    except InputError as error:
-        fail(str(error), 2)
-    except RunError as error:
-        fail(str(error), 1)
+    except (InputError, RunError) as error:
+        fail(str(error), 2 if isinstance(error, InputError) else 1, _hint(error))
+    except Exception as error:
+        if hint := _hint(error):
+            error.add_note(hint)
+        raise
+
+
+def _hint(error: Exception) -> str:
+    """How to resume what the error has ended; empty where nothing can be resumed."""
+    return f"When that is mended, resume with:\n  {resuming()}" if is_resumable(error) else ""
 
 
 if __name__ == "__main__":

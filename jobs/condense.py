@@ -49,7 +49,12 @@ def condense(
     progress = TerminalProgress(console)
     try:
         # What runs imports torch, which takes seconds, as Ray's start does: at the same time.
-        with progress, stop_on_signals(), _importing("hmdc_ray.run") as imported, ray_session(address, progress.stage):
+        with (
+            progress,
+            stop_on_signals() as stop,
+            _importing("hmdc_ray.run") as imported,
+            ray_session(address, progress.stage, stop.raise_if_requested),
+        ):
             imported.join()
             from hmdc_ray.run import condense as run
 

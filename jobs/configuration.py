@@ -37,13 +37,11 @@ def _read(text: str, assignments: list[str]) -> RunConfig:
 
 
 def tell_how_to_go_on(stopped: Interrupted, position: str) -> None:
-    """Print where a command was stopped, and the command that goes on with it, or starts it again."""
-    again = sys.argv[1:]
-    if stopped.resumable:
-        again = [word for word in again if word not in ("--overwrite", "--resume")] + ["--resume"]
-    errors.print(
-        f"{stopped} {position}. {'Go on' if stopped.resumable else 'Start again'} with:\n  hmdc {shlex.join(again)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    """Print where a command was stopped, and the command that resumes it, or starts it again."""
+    again = f"Resume with:\n  {resuming()}" if stopped.resumable else f"Start again with:\n  hmdc {shlex.join(sys.argv[1:])}"
+    errors.print(f"{stopped} {position}. {again}", highlight=False, markup=False, soft_wrap=True)
+
+
+def resuming() -> str:
+    """The command that resumes what this process was told to do."""
+    return f"hmdc {shlex.join([*(word for word in sys.argv[1:] if word not in ('--overwrite', '--resume')), '--resume'])}"

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.home import home
 from hmdc_ray.interrupt import Interrupted
 
 console = Console()
@@ -32,15 +33,18 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print the message as one line on the standard error output, and exit."""
+def fail(message: str, code: int, hint: str = "") -> NoReturn:
+    """Print the message as one line on the standard error output, and a hint below it if there is one, and exit."""
     errors.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
+    if hint:
+        errors.print(hint, highlight=False, markup=False, soft_wrap=True)
     sys.exit(code)
 
 
 def run_alone(app: typer.Typer) -> None:
     """Run a program of one command: bad input is one line and exit code 2, a failed run exit code 1, a signal 128 and more."""
     try:
+        home()  # before libraries look for it
         app(standalone_mode=True)
     except Interrupted as stopped:
         fail(str(stopped), 128 + stopped.signal_number)

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -277,14 +278,10 @@ def test_a_tracking_server_that_does_not_answer_costs_no_run(hmdc: CommandLine, 
 def test_a_cluster_that_does_not_answer_is_named(hmdc: CommandLine, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    def refuse(**_: object) -> None:
-        raise ConnectionError("nobody there")
-
     monkeypatch.setattr("hmdc_ray.actors.session.ray_session", ray_session)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refuse)
-    line = refusal(hmdc("condense", "tiny.yaml", "--output", "new", "--address", "127.0.0.1:9"))
-    assert "address is '127.0.0.1:9', where no Ray cluster answers (nobody there)" in line
+    line = refusal(hmdc("condense", "tiny.yaml", "--output", "new", "--address", "ray://127.0.0.1:9"))
+    assert "--address is 'ray://127.0.0.1:9': nobody answers there (Connection refused)" in line
     assert not (place / "new").exists()
 
 
@@ -305,11 +302,14 @@ def test_a_full_disk_names_the_file_and_costs_nothing_that_was_saved(
     words = ("condense", "tiny.yaml", "--output", tmp_path / "run", "--set", "schedule.checkpoint_failures=1")
     with monkeypatch.context() as disk:
         disk.setattr(os, "fsync", full)
-        line = refusal(hmdc(*words))
-    assert file in line and "No space left on device" in line
+        failed = hmdc(*words)
+    line, *hint = failed.err.splitlines()
+    assert failed.code == 2 and line.startswith("error: ") and file in line and "No space left on device" in line
     started = (tmp_path / "run" / "config.yaml").exists()
     assert started == (file != "config.yaml")
     assert not [name for name in tree(tmp_path / "run") if name.startswith(".") or file in name]
-    hmdc.succeeds(*words, *(["--resume"] if started else []))
+    again = shlex.split(hint[1])[1:] if started else words
+    assert len(hint) == (2 if started else 0)
+    hmdc.succeeds(*again)
     assert pixels(tmp_path / "run") == pixels(place / "run")
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["schema_version"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,11 +19,14 @@ from whole_runs import STEPS, CommandLine, pixels, tiniest, tree, without_ray, w
 
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides, load_config
+from hmdc_ray.errors import InputError
 from hmdc_ray.files import RunFolder
 from hmdc_ray.models import registered
 from hmdc_ray.presets import PRESETS, preset
 from hmdc_ray.server.checkpoint import CheckpointFolder
+from hmdc_ray.server.storage import LocalStorage
 from hmdc_ray.terminal import TerminalProgress
+from jobs.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -244,9 +248,44 @@ def test_a_run_that_is_stopped_says_where_and_how_to_go_on(
         stopping.setattr(TerminalProgress, "step", stop_after_two)
         stopped = hmdc("condense", "tiny.yaml", "--output", "my run", "--overwrite")
     assert stopped.code == 128 + signal.SIGTERM
-    assert f"stopped by SIGTERM after step 2 of {STEPS}. Go on with:" in stopped.err
+    assert f"stopped by SIGTERM after step 2 of {STEPS}. Resume with:" in stopped.err
     assert stopped.err.endswith("\n  hmdc condense tiny.yaml --output 'my run' --resume\n")
     assert f"going on from step 2 of {STEPS}" in hmdc.succeeds("condense", "tiny.yaml", "--output", "my run", "--resume")
+
+
+def test_a_run_that_fails_says_how_to_resume(
+    hmdc: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tmp_path / "tiny.yaml", tiniest(home, schedule={"checkpoint_failures": 1}))
+    write = LocalStorage.write
+
+    def full(self: LocalStorage, name: str, data: bytes) -> None:
+        if name.startswith("000000004"):
+            raise InputError(f"{self.place(name)} cannot be written: No space left on device")
+        write(self, name, data)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(LocalStorage, "write", full)
+        failed = hmdc("condense", "tiny.yaml", "--output", "my run", "--overwrite")
+    assert failed.code == 2 and "No space left on device (1 failed saves in a row" in failed.err
+    command = "hmdc condense tiny.yaml --output 'my run' --resume"
+    assert failed.err.endswith(f"\nWhen that is mended, resume with:\n  {command}\n")
+
+    def broken(self: TerminalProgress, *_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as program, pytest.raises(ZeroDivisionError) as caught:
+        program.setattr(TerminalProgress, "step", broken)
+        program.setattr(sys, "argv", shlex.split(command))
+        main()
+    assert caught.value.__notes__ == [f"When that is mended, resume with:\n  {command}"]
+    assert f"going on from step 2 of {STEPS}" in hmdc.succeeds(*shlex.split(command)[1:])
+
+
+def test_what_fails_before_a_run_begins_is_not_resumed(hmdc: CommandLine, home: Path, tmp_path: Path) -> None:
+    write_config(tmp_path / "tiny.yaml", tiniest(home))
+    refused = hmdc("condense", "tiny.yaml", "--output", "run", "--set", "schedule.checkpoint_uri=/dev/null/x")
+    assert refused.code == 2 and "schedule.checkpoint_uri is '/dev/null/x'" in refused.err and "resume" not in refused.err
 
 
 # evaluate

@@ -187,7 +187,7 @@ def test_the_command_that_starts_again_is_the_same_one(
 
 def resumed_from_what_is_printed(error: str, hmdc: CommandLine) -> None:
     lines = error.strip().splitlines()
-    assert lines[-2].endswith("Go on with:"), error
+    assert lines[-2].endswith("Resume with:"), error
     command = shlex.split(lines[-1])
     assert command[0] == "hmdc" and command[-1] == "--resume"
     hmdc.succeeds(*command[1:])

@@ -149,7 +149,7 @@ def _evaluate(
 
 
 @contextmanager
-def _no_session(address: str | None, stage: Callable[[str], None]) -> Iterator[None]:
+def _no_session(address: str | None, stage: Callable[[str], None], check: Callable[[], None]) -> Iterator[None]:
     stage("starting Ray")
     yield
 

@@ -253,7 +253,7 @@ class RayPool:
             absent = {self._members[slots[position]] for position in missing}
             reason = self._not_started([slots[position] for position in missing])
             if policy == "stop":
-                raise RunError(f"{reason}: add resources, and go on from the last checkpoint with --resume")
+                raise RunError(f"{reason}: add resources, or do without it (cluster.when_lost=continue)")
             for slot, member in enumerate(self._members):
                 if member in absent:  # other replicas of it too
                     ray.kill(self._actors[slot])

@@ -16,9 +16,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from hmdc_ray.actors.token import protect_token
+from hmdc_ray.actors.cluster import ClusterAddress
+from hmdc_ray.actors.token import protect_token, token_mode_kept
 from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.errors import InputError, LostProcessError, RunError
+from hmdc_ray.interrupt import Interrupted
 
 Ref = ray.ObjectRef[Any]
 
@@ -36,49 +38,67 @@ FETCH_SECONDS = 60.0
 
 
 @contextmanager
-def ray_session(address: str | None = None, stage: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def ray_session(
+    address: str | None = None,
+    stage: Callable[[str], None] = lambda _: None,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Use the Ray that this process is connected to, the cluster at ``address`` (or in RAY_ADDRESS), or a fresh local one.
 
     A local one is bound to loopback and shut down at the end.
 
     Args:
-        address: of a cluster.
-        stage: told that Ray is being started, if it is.
+        address: a cluster's, see :class:`hmdc_ray.actors.cluster.ClusterAddress`.
+        stage: told that Ray is being started, or what it is asked for.
+        check: called several times a second while a cluster is asked; may raise to stop.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or it does not let this process join; a local one has no folder.
         RunError: a local one does not start.
+        Interrupted: SIGTERM came while Ray was starting.
     """
     if ray.is_initialized():
         yield
         return
-    stage("starting Ray")
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    wanted = ClusterAddress.chosen(address)
     # After a fault the calls that build on the one that failed fail too; only the first is told of.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    with token_mode_kept():
+        with _signals_kept():
+            if wanted.given == "local":
+                stage("starting Ray")
+                _start_local()
+            else:
+                stage(f"connecting to Ray at {wanted.given}")
+                wanted.join(check)
+        try:
+            check()
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back the handlers of signals that Ray replaces by its own, which leaves by ``SystemExit``.
+
+    Raises:
+        Interrupted: it did.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if address == "local":
-            _start_local()
-        else:
-            _connect(address)
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():  # Ray puts its own in their place
-                signal.signal(number, handler)
-    try:
         yield
-    finally:
+    except SystemExit as left:
         ray.shutdown()
-
-
-def _connect(address: str) -> None:
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
-        raise InputError(
-            f"address is {address!r}, where no Ray cluster answers ({error}): give that of a running head"
-        ) from error
+        if left.code == signal.SIGTERM:
+            raise Interrupted(signal.SIGTERM) from None
+        raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _start_local() -> None:
@@ -96,6 +116,11 @@ def _start_local() -> None:
             return
         except Exception as error:  # Ray raises the bare class where its node does not start in time
             ray.shutdown()
+            if isinstance(error, OSError) and error.filename is not None:
+                raise InputError(
+                    f"Ray cannot keep its files in {error.filename} ({error.strerror}): name a folder that can be written in "
+                    "RAY_TMPDIR, or in TMPDIR"
+                ) from error
             if attempt == START_ATTEMPTS:
                 reason = " ".join(str(error).split()) or repr(error)
                 raise RunError(
@@ -174,7 +199,8 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
 
         if isinstance(error.cause, torch.OutOfMemoryError):
             raise RunError(
-                f"out of GPU memory ({str(error.cause).splitlines()[0]}): use smaller batches, or matching.classes_per_call"
+                f"out of GPU memory ({str(error.cause).splitlines()[0]}): set matching.classes_per_call to a smaller number, "
+                "or let fewer members or students share a GPU (a larger num_gpus)"
             ) from error
         raise
     except RayError as error:
@@ -183,4 +209,4 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
 
 def _fault(error: RayError) -> LostProcessError:
     reason = (str(error).strip() or repr(error)).splitlines()[0]
-    return LostProcessError(f"a process is gone ({reason}): condensation goes on from its last checkpoint with --resume")
+    return LostProcessError(f"a process is gone ({reason})")

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from ray import _raylet
+from ray.exceptions import AuthenticationError
 
 from hmdc_ray.errors import InputError
+from hmdc_ray.home import home
+
+_ray_core: Any = _raylet  # without types
 
 TOKEN_BYTES = 32
+MODE_VARIABLE = "RAY_AUTH_MODE"
 
 
 def protect_token() -> None:
@@ -21,10 +30,9 @@ def protect_token() -> None:
     Raises:
         InputError: the file cannot be made or narrowed; it belongs to somebody else.
     """
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+    if os.environ.get("RAY_AUTH_TOKEN") or token_mode() not in (None, "token"):
         return
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named).expanduser() if named else Path.home() / ".ray" / "auth_token"
+    path = token_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _make(path)
@@ -34,6 +42,57 @@ def protect_token() -> None:
         raise InputError(
             f"{path} cannot be kept for its owner alone ({error.strerror}): name another file in RAY_AUTH_TOKEN_PATH"
         ) from error
+
+
+def token_path() -> Path:
+    """Where Ray looks for the token."""
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(named).expanduser() if named else home() / ".ray" / "auth_token"
+
+
+def token_place() -> str:
+    """What gives the token to Ray, for messages."""
+    return "RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else str(token_path())
+
+
+def known_token() -> str:
+    """The token as Ray reads it; empty where there is none."""
+    loader = _ray_core.AuthenticationTokenLoader.instance()
+    loader.reset_cache()
+    try:
+        token: str = loader.get_raw_token(ignore_auth_mode=True)
+    except AuthenticationError:  # a file that is named and missing
+        return ""
+    return token
+
+
+def token_mode() -> str | None:
+    """``token`` or ``disabled``, as RAY_AUTH_MODE says; None where it says nothing, which lets Ray choose."""
+    return os.environ.get(MODE_VARIABLE, "").lower() or None
+
+
+def send_token() -> None:
+    """Let this process send the token with all its calls to Ray."""
+    _set_mode("token")
+
+
+@contextmanager
+def token_mode_kept() -> Iterator[None]:
+    """Put back at the end what the environment said before Ray, or :func:`send_token`, has chosen."""
+    before = os.environ.get(MODE_VARIABLE)
+    try:
+        yield
+    finally:
+        if os.environ.get(MODE_VARIABLE) != before:
+            _set_mode(before)
+
+
+def _set_mode(mode: str | None) -> None:
+    if mode is None:
+        os.environ.pop(MODE_VARIABLE, None)
+    else:
+        os.environ[MODE_VARIABLE] = mode
+    _ray_core.Config.initialize("")  # which has read the environment before
 
 
 def _make(path: Path) -> None:

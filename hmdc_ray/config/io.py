@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from hmdc_ray.config import RunConfig, Section, default_name
 from hmdc_ray.config.errors import dotted, explain, field_schema, quote, unknown_field
 from hmdc_ray.errors import InputError, closest
+from hmdc_ray.files import require_regular
 
 Scalar = str | int | float | bool | None
 
@@ -125,6 +126,7 @@ def load_config(path: Path) -> RunConfig:
         InputError: the file is missing, unreadable, not UTF-8, not YAML, or not a valid configuration.
     """
     file = path / CONFIG_FILE if path.is_dir() else path
+    require_regular(file)
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:

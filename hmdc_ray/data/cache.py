@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.arrow_file import VERSION, DecodedFile, Progress, open_decoded, write_decoded
 from hmdc_ray.data.files import SourceFile
 from hmdc_ray.data.schema import LabelledImages
 from hmdc_ray.errors import InputError
+from hmdc_ray.files import locked
+from hmdc_ray.home import home
 
 _DECODING_FIELDS = {
     *("image_column", "label_column", "split_column", "classes", "image_size", "channels"),
@@ -26,7 +26,7 @@ def cache_folder(configured: str | None = None) -> Path:
     """The folder ``configured``, else hmdc_ray in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache)."""
     if configured is not None:
         return Path(configured).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hmdc_ray"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "hmdc_ray"
 
 
 def cache_path(config: DataConfig, files: tuple[SourceFile, ...]) -> Path:
@@ -37,13 +37,16 @@ def cache_path(config: DataConfig, files: tuple[SourceFile, ...]) -> Path:
     return cache_folder(config.cache) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
 
 
-def open_or_decode(path: Path, read: Callable[[], LabelledImages], progress: Progress | None) -> DecodedFile:
+def open_or_decode(
+    path: Path, read: Callable[[], LabelledImages], progress: Progress | None, check: Callable[[], None]
+) -> DecodedFile:
     """Open the decoded file; when it is missing or broken, decode it, once however many processes ask.
 
     Args:
         path: of the decoded file.
         read: gives the data set to decode.
         progress: told of the images decoded, if it is this process that decodes.
+        check: called several times a second while another process decodes; may raise to stop waiting.
 
     Raises:
         InputError: bad images, or a cache folder that cannot be written or is full.
@@ -52,12 +55,12 @@ def open_or_decode(path: Path, read: Callable[[], LabelledImages], progress: Pro
     if decoded is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_suffix(".lock")):
+            with locked(path.with_suffix(".lock"), "decodes the data", check):
                 decoded = open_decoded(path) or _decode(path, read(), progress)
         except OSError as error:
             raise InputError(
                 f"data.cache {str(path.parent)!r}: cannot write the decoded images ({error});"
-                " choose a folder that can be written and has room"
+                " choose a folder that can be written and has room, there or in XDG_CACHE_HOME"
             ) from error
     return decoded
 

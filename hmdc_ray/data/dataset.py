@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,12 +23,15 @@ from hmdc_ray.errors import InputError
 Rows = npt.NDArray[np.int64]
 
 
-def open_dataset(config: DataConfig, progress: Progress | None = None) -> ImageDataset:
+def open_dataset(
+    config: DataConfig, progress: Progress | None = None, check: Callable[[], None] = lambda: None
+) -> ImageDataset:
     """Open a data set in this process; the first process on the node decodes it for all.
 
     Args:
         config: the data section of a run.
         progress: called with (images done, images in all) while this process decodes; never when that is done already.
+        check: called several times a second while another process decodes; may raise to stop waiting.
 
     Raises:
         InputError: anything wrong with the source, its images and labels, or the cache folder.
@@ -37,6 +41,7 @@ def open_dataset(config: DataConfig, progress: Progress | None = None) -> ImageD
         cache_path(config, files),
         lambda: read_parquet(files, config) if files else read_digits(config),
         progress,
+        check,
     )
     info = replace(decoded.info, source=config.source)  # the same files may be named in another way than when they were decoded
     if config.statistics is not None:

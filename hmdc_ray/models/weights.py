@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import atomic_path
+from hmdc_ray.files import atomic_path, require_regular
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.normalisation import Normalisation
 
@@ -74,6 +74,7 @@ def load_weights(network: Network, path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    require_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # not a mapping

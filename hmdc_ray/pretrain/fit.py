@@ -145,7 +145,7 @@ class Fit:
         try:
             position = ray.get(self._board.look.remote(self._stop.signal_number is not None))
         except RayError as error:
-            raise RunError(f"Ray ended while networks were trained ({error}): go on with --resume") from error
+            raise RunError(f"Ray ended while networks were trained ({error})") from error
         if position is not None and position != self._told:
             self._told = position
             self._epoch_done(*position)
@@ -172,5 +172,5 @@ def _cause(error: Exception) -> Exception:
             return InputError(str(cause))
     if None in raised:
         reason = str([*failures.values()][raised.index(None)]).strip().splitlines()[0]
-        return RunError(f"workers died {MAX_FAILURES + 1} times ({reason}): go on from the last checkpoint with --resume")
+        return RunError(f"workers died {MAX_FAILURES + 1} times ({reason})")
     return error

@@ -10,7 +10,7 @@ from hmdc_ray.actors.session import ray_session
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE, dump_config
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, mark_resumable
 from hmdc_ray.files import RunFolder, write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
 from hmdc_ray.located import located
@@ -21,6 +21,7 @@ from hmdc_ray.pretrain.plan import MeasuredSplit, Plan, make_plan
 from hmdc_ray.pretrain.report import Pretrained, TrainedNetwork
 from hmdc_ray.progress import ReadingProgress
 from hmdc_ray.reading import read_info
+from hmdc_ray.server.storage import require_writable
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -84,6 +85,7 @@ def pretrain(
                 record = resumed_record(path, storage_path, identity)
             else:
                 record = Record.fresh(config.name, storage_location(storage_path, path), identity)
+            require_writable(record.storage, path, "--storage-path", stop.raise_if_requested)
             position = _train(plan, record, folder, config, workers, resume, address, stop, progress)
             result = _summary(plan, position, workers, info)
             result.write(path, position.losses)
@@ -104,8 +106,7 @@ def _train(
     progress: Progress,
 ) -> Position:
     """Train on Ray in a claimed folder, and take the folder over when nothing stands against it any more."""
-    progress.stage("starting Ray")
-    with ray_session(address):
+    with ray_session(address, progress.stage, stop.raise_if_requested):
         each = require_resources(workers, plan.threads, config.evaluation.num_gpus)
         stop.raise_if_requested()
         run = run_config(record.run, record.storage)
@@ -119,6 +120,9 @@ def _train(
             return fit.execute(folder.path)
         except Interrupted as stopped:
             stopped.resumable = True
+            raise
+        except Exception as error:
+            mark_resumable(error)
             raise
 
 

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hmdc_ray.config import StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.errors import RunError
+from hmdc_ray.errors import DeadEndError
 from hmdc_ray.evaluation.images import TEST_BATCH
 from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.evaluation.training import accuracy
@@ -109,9 +109,10 @@ class Training:
             distributed.all_reduce(losses)
         found = (losses / self._group.workers).tolist()
         if not all(map(math.isfinite, found)):
-            raise RunError(
+            raise DeadEndError(
                 f"network {self._name!r}: the loss is not finite in epoch {epoch}; training diverges at learning rate "
-                f"{recipe.learning_rate:g}, give a smaller learning_rate to {self._name!r} in evaluation.students"
+                f"{recipe.learning_rate:g}, give a smaller learning_rate to {self._name!r} in evaluation.students, "
+                "and start anew with --overwrite"
             )
         self.losses += found
         self.epoch += 1

@@ -19,7 +19,7 @@ from hmdc_ray.config.io import dump_config, flatten
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.description import summary
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
@@ -27,7 +27,7 @@ from hmdc_ray.located import located
 from hmdc_ray.pictures import image_grid
 from hmdc_ray.run import evaluate
 from hmdc_ray.search.algorithms import scheduler, searcher
-from hmdc_ray.search.folder import SearchFolder, claimed
+from hmdc_ray.search.folder import SETTINGS_FILE, SearchFolder, claimed
 from hmdc_ray.search.importance import comparable_fidelity, parameter_importance
 from hmdc_ray.search.naming import folder_name
 from hmdc_ray.search.outcome import axes_of, images_of, trial_record
@@ -37,6 +37,7 @@ from hmdc_ray.search.settings import FIDELITIES, SearchSettings
 from hmdc_ray.search.spaces import SearchSpace, open_space
 from hmdc_ray.search.trial import TrialTask
 from hmdc_ray.search.watch import Listener, SearchProgress, Watch, listening
+from hmdc_ray.server.storage import require_writable
 from hmdc_ray.tracking import NoTracker, Tracker, Tracking
 from hmdc_ray.tracking.store import Address
 from hmdc_ray.validate import validate
@@ -116,7 +117,12 @@ def search(
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
         progress.stage(f"data {summary(_check_base(config))}")
-        with claimed(output.absolute(), config, settings, storage_path, resume) as folder, ray_session(address):
+        if storage_path is not None:
+            require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)
+        with (
+            claimed(output.absolute(), config, settings, storage_path, resume) as folder,
+            ray_session(address, progress.stage, stop.raise_if_requested),
+        ):
             progress.stage("checking the cluster's resources")
             count, share = plan_concurrency(config, settings.trials, settings.concurrent)
             wait_for_room(config, share, stop.raise_if_requested)
@@ -161,8 +167,10 @@ class _Course:
             tracking.finish("KILLED")
             stopped.resumable = True
             raise
-        except BaseException:
+        except BaseException as error:
             tracking.finish("FAILED")
+            if (self._folder / SETTINGS_FILE).exists():
+                mark_resumable(error)
             raise
         tracking.artifacts(sorted(path for path in self._folder.iterdir() if path.is_file() and not path.name.startswith(".")))
         tracking.finish("FINISHED")
@@ -184,7 +192,10 @@ class _Course:
         _track(tracking, trials)
         if best is None:
             problem = next((trial.problem for trial in trials if trial.problem), "all were stopped")
-            raise RunError(f"no trial reached its last rung ({problem}); see {self._folder / TRIALS_FILE}")
+            raise DeadEndError(
+                f"no trial reached its last rung ({problem}): see {self._folder / TRIALS_FILE}, and start another search with "
+                "--output"
+            )
         chosen = self._chosen(best)
         write_atomically(self._folder / BEST_FILE, dump_config(chosen))
         self._progress.stage("evaluating the best on test data")

@@ -78,6 +78,6 @@ def images_of(results: Sequence[Result], trial: TrialRecord) -> CondensedSet:
     """
     checkpoint = next(result for result in results if Path(result.path).name == trial.name).checkpoint
     if checkpoint is None:
-        raise RunError(f"the checkpoint of trial {trial.number} is gone: resume the search with --resume")
+        raise RunError(f"the checkpoint of trial {trial.number} is gone from the storage")
     with checkpoint.as_directory() as folder:
         return load_condensed(Path(folder))

@@ -19,7 +19,7 @@ from hmdc_ray.actors.session import import_from
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.errors import DivergedError, InputError
+from hmdc_ray.errors import DeadEndError, DivergedError, InputError
 from hmdc_ray.files import append_json_line, read_json_lines
 from hmdc_ray.located import located
 from hmdc_ray.search.judging import accuracies, judge, mean_accuracy, worst
@@ -105,7 +105,7 @@ class _Trial:
                 group=group,
                 parent=self._task.parent,
             )
-        except DivergedError as error:  # nothing can be learned from the images
+        except (DivergedError, DeadEndError) as error:  # nothing can be learned from the images
             self._give_up(str(error))
 
     def _judge(self, version: int, condensed: CondensedSet) -> dict[str, float]:

@@ -245,7 +245,7 @@ class TolerantSaves:
             if self.failures >= self.most:
                 raise InputError(
                     f"{error} ({self.failures} failed saves in a row, schedule.checkpoint_failures is {self.most}): make "
-                    "room or name another schedule.checkpoint_uri, then go on from the last checkpoint with --resume"
+                    "room there, or copy the checkpoints elsewhere and name the copy in schedule.checkpoint_uri"
                 ) from error
             _log.warning("%s; the run goes on without this checkpoint (%d of %d)", error, self.failures, self.most)
             return error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -10,8 +11,14 @@ from typing import Protocol
 import pyarrow as pa
 from pyarrow import fs
 
+from hmdc_ray.deadline import within
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import write_atomically
+from hmdc_ray.files import TEMPORARY_PREFIX, require_regular, write_atomically
+
+ANSWER_SECONDS = 30.0
+"""How long a storage may take to write a small file and to remove it."""
+
+_REMEDY = "give a folder, or an address of a bucket that is there, that can be written"
 
 ARROW_ERRORS = (OSError, pa.ArrowException)
 """What Arrow's file systems raise."""
@@ -70,6 +77,7 @@ class LocalStorage:
     def read(self, name: str) -> bytes:
         """Content of a file."""
         with _named(self.place(name), "read"):
+            require_regular(self.path / name)
             return (self.path / name).read_bytes()
 
     def write(self, name: str, data: bytes | memoryview) -> None:
@@ -139,8 +147,13 @@ class ArrowStorage:
         return f"{self.path}/{name}" if self.path else name
 
 
-def open_storage(location: str, folder: Path) -> Storage:
+def open_storage(location: str, folder: Path, field: str = "schedule.checkpoint_uri") -> Storage:
     """The folder at ``location``: an address (``file://``, ``s3://``, ``gs://``), or a path, relative ones within ``folder``.
+
+    Args:
+        location: the address or path.
+        folder: of the run.
+        field: what gave the location, for messages.
 
     Raises:
         InputError: an address that Arrow does not know, or whose file system does not answer.
@@ -151,7 +164,36 @@ def open_storage(location: str, folder: Path) -> Storage:
         system, path = fs.FileSystem.from_uri(location)
     except ARROW_ERRORS as error:
         raise InputError(
-            f"schedule.checkpoint_uri is {location!r}, which cannot be opened ({str(error).splitlines()[0]}): "
+            f"{field} is {location!r}, which cannot be opened ({str(error).splitlines()[0]}): "
             "give a path, or an address such as file:///folder, s3://bucket/folder or gs://bucket/folder"
         ) from error
     return LocalStorage(Path(path)) if isinstance(system, fs.LocalFileSystem) else ArrowStorage(system, path, location)
+
+
+def require_writable(location: str, folder: Path, field: str, check: Callable[[], None]) -> None:
+    """Write a small file to the folder at ``location``, and remove it: object stores tell of a missing bucket, of an endpoint
+    that nobody serves, and of a key without permission only then, and some of them try for minutes first.
+
+    Args:
+        location: an address or a path, see :func:`open_storage`.
+        folder: of the run.
+        field: what gave the location, for messages.
+        check: called several times a second; may raise to stop.
+
+    Raises:
+        InputError: it cannot be written, or does not answer within :data:`ANSWER_SECONDS`.
+    """
+
+    def attempt() -> None:
+        storage = open_storage(location, folder, field)
+        name = f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        try:
+            storage.write(name, b"hmdc")
+            storage.remove(name)
+        except InputError as error:
+            raise InputError(f"{field} is {location!r}: {error}: {_REMEDY}") from error
+
+    try:
+        within(ANSWER_SECONDS, attempt, check)
+    except TimeoutError as error:
+        raise InputError(f"{field} is {location!r}, where nobody answers ({error}): {_REMEDY}") from error

@@ -9,16 +9,18 @@ import logging
 import os
 import re
 import shlex
+import socket
 import ssl
 import textwrap
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import locked
@@ -29,7 +31,13 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 ADDRESS_VARIABLE = "MLFLOW_TRACKING_URI"
-_SQLITE = "sqlite:///"
+_SQLITE, _SQLITE_QUOTED = "sqlite:///", "sqlite+pysqlite:///"
+ANSWER_SECONDS = 10.0
+"""How long a store may take to answer."""
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Of the database servers that MLflow knows, where the address names none."""
+
 _ENVIRONMENT = {  # a value that the user has set wins
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -64,7 +72,7 @@ class Address:
             return cls(uri, field)
         if os.environ.get(ADDRESS_VARIABLE):
             return cls(os.environ[ADDRESS_VARIABLE], ADDRESS_VARIABLE)
-        return cls(f"{_SQLITE}{folder.absolute().parent / 'mlflow.db'}", field, is_default=True)
+        return cls(_sqlite(folder.absolute().parent / "mlflow.db"), field, is_default=True)
 
     @property
     def shown(self) -> str:
@@ -76,14 +84,19 @@ class Address:
         """The address to be written down, which holds in any folder; None for the default, which moves with the runs."""
         if self.is_default:
             return None
-        return f"{_SQLITE}{self.database}" if self.database else self.shown
+        return _sqlite(self.database) if self.database else self.shown
 
     @property
     def database(self) -> Path | None:
         """The file of an SQLite database, absolute; None for anything else."""
-        if not self.uri.startswith(_SQLITE):
+        if not self.uri.startswith((_SQLITE, _SQLITE_QUOTED)):
             return None
-        return Path(self.uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
+        path: str | None = self.uri.partition(":///")[2].partition("?")[0]
+        if "%" in self.uri:  # which versions of SQLAlchemy take for different files
+            from sqlalchemy import make_url
+
+            path = make_url(self.uri).database
+        return Path(path or "").absolute()
 
     @property
     def is_server(self) -> bool:
@@ -96,6 +109,13 @@ class Address:
         if self.is_server:
             return f"{self.shown.rstrip('/')}/{page}"
         return f"mlflow ui --backend-store-uri {shlex.quote(self.shown)}\nthen open http://127.0.0.1:5000/{page}"
+
+
+def _sqlite(path: Path) -> str:
+    """The address of a database file. Where ``?`` and ``%`` must be quoted, the address names the driver: of one that does
+    not, MLflow takes the path as it is written for a folder to make."""
+    quoted = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"{_SQLITE if quoted == str(path) else _SQLITE_QUOTED}{quoted}"
 
 
 @contextmanager
@@ -138,8 +158,9 @@ def connect(address: Address) -> MlflowClient:
         from mlflow.tracking import MlflowClient
 
         database = address.database
+        lock = database.with_name(database.name + ".lock") if database else None
         # Processes that open a new database at once would all try to migrate it.
-        with locked(database.with_name(database.name + ".lock")) if database else nullcontext():
+        with locked(lock, "opens the same MLflow database") if lock else nullcontext():
             return MlflowClient(tracking_uri=address.uri)
 
 
@@ -190,23 +211,26 @@ def reason(error: Exception) -> str:
 
 
 def check_store(address: Address) -> None:
-    """Ask an HTTP server for its health, any answer will do; look for the folder of a database. mlflow is not imported.
+    """Ask an HTTP server for its health, any answer will do, and a database server for a connection; look for the folder of a
+    database file. mlflow is not imported.
 
     MLflow itself would try for a long time.
 
     Raises:
         InputError: there is no answer within 10 s, or no folder.
     """
-    if address.database is not None and not address.database.parent.is_dir():
+    database = address.database
+    if database is not None and not database.parent.is_dir():
         raise InputError(
-            f"{address.field} {address.shown!r} cannot be used: there is no folder {str(address.database.parent)!r}; {_ADVICE}"
+            f"{address.field} {address.shown!r} cannot be used: there is no folder {str(database.parent)!r}; {_ADVICE}"
         )
-    if not address.is_server:
-        return
+    if database is not None and database.exists() and not database.is_file():
+        raise InputError(f"{address.field} {address.shown!r} cannot be used: {str(database)!r} is not a file; {_ADVICE}")
     try:
-        urllib.request.urlopen(f"{address.shown.rstrip('/')}/health", timeout=10).close()  # noqa: S310  # http or https
-    except urllib.error.HTTPError:
-        return
+        if address.is_server:
+            _ask_health(address.uri)
+        elif database is None:
+            _ask_connection(address.uri)
     except (OSError, ValueError) as error:
         cause = getattr(error, "reason", error)
         if not isinstance(cause, ssl.SSLError):  # MLflow has its own settings for certificates
@@ -214,3 +238,15 @@ def check_store(address: Address) -> None:
                 f"{address.field} {address.shown!r} does not answer ({cause}):"
                 f" is the MLflow server running? Start it, {_ADVICE}"
             ) from None
+
+
+def _ask_health(uri: str) -> None:
+    with suppress(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{without_password(uri).rstrip('/')}/health", timeout=ANSWER_SECONDS).close()  # noqa: S310  # http or https
+
+
+def _ask_connection(uri: str) -> None:
+    parts = urlsplit(uri)
+    port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+    if parts.hostname and port:
+        socket.create_connection((parts.hostname, port), timeout=ANSWER_SECONDS).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -12,6 +13,7 @@ import ray
 
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.interrupt import Interrupted
 
 SLOW = "The current node timed out during startup. This could happen because\nsome of the raylet failed to startup"
 
@@ -19,7 +21,7 @@ SLOW = "The current node timed out during startup. This could happen because\nso
 class FakeRay:
     """Stands in for ``ray.init`` and ``ray.shutdown``; the first ``failures`` starts fail."""
 
-    def __init__(self, failures: int, error: Callable[[str], Exception] = Exception) -> None:
+    def __init__(self, failures: int, error: Callable[[str], BaseException] = Exception) -> None:
         self.calls: list[str] = []
         self._failures = failures
         self._error = error
@@ -62,6 +64,16 @@ def test_two_slow_starts_are_told_in_one_line(use: Callable[[FakeRay], FakeRay])
     assert fake.calls == ["init local", "shutdown"] * 2
 
 
+def test_a_folder_that_cannot_be_written_is_told_with_its_variables(use: Callable[[FakeRay], FakeRay]) -> None:
+    fake = use(FakeRay(failures=1, error=lambda _: PermissionError(errno.EACCES, "Permission denied", "/nowhere/ray")))
+    with (
+        pytest.raises(InputError, match=r"/nowhere/ray \(Permission denied\): name .* in RAY_TMPDIR, or in TMPDIR"),
+        ray_session(),
+    ):
+        pytest.fail("there is no Ray to use")
+    assert fake.calls == ["init local", "shutdown"]
+
+
 @pytest.mark.parametrize("failures", [0, 1, 2])
 def test_signals_go_where_they_went_before(failures: int, use: Callable[[FakeRay], FakeRay]) -> None:
     def mine(number: int, frame: FrameType | None) -> None:
@@ -81,8 +93,8 @@ def test_signals_go_where_they_went_before(failures: int, use: Callable[[FakeRay
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_cluster_is_asked_once(use: Callable[[FakeRay], FakeRay]) -> None:
-    fake = use(FakeRay(failures=1, error=ConnectionError))
-    with pytest.raises(InputError, match=r"'10.0.0.1:6379', where no Ray cluster answers"), ray_session("10.0.0.1:6379"):
+def test_ray_s_own_answer_to_a_signal_is_the_usual_one(use: Callable[[FakeRay], FakeRay]) -> None:
+    fake = use(FakeRay(failures=1, error=lambda _: SystemExit(signal.SIGTERM)))  # what Ray's handler raises
+    with pytest.raises(Interrupted, match="stopped by SIGTERM"), ray_session():
         pytest.fail("there is no Ray to use")
-    assert fake.calls == ["init 10.0.0.1:6379"]
+    assert fake.calls == ["init local", "shutdown"]

@@ -239,8 +239,11 @@ class Nodes:
 
     def __init__(self, folder: Path, others: int = 2) -> None:
         import ray
+        from ray._common.utils import get_default_ray_temp_dir
         from ray.cluster_utils import Cluster
 
+        # Wherever the cluster's own folder is, its address is written into this one, which nobody else makes.
+        Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"object_store_memory": 150 * 1024 * 1024}
         head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": str(folder), **options}
         system = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_timeout_ms": 1000}

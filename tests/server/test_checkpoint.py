@@ -277,7 +277,9 @@ def test_saves_may_fail_until_there_are_too_many_in_a_row(caplog: pytest.LogCapt
     assert "the run goes on without this checkpoint (2 of 3)" in caplog.text
     assert saves.attempt(lambda: None) is None
     assert saves.attempt(fail) is not None and saves.attempt(fail) is not None
-    with pytest.raises(InputError, match=r"No space left .* \(3 failed saves in a row, .*: make room .* --resume"):
+    with pytest.raises(
+        InputError, match=r"No space left .* \(3 failed saves in a row, .*: make room there, or copy the checkpoints"
+    ):
         saves.attempt(fail)
     with pytest.raises(InputError):
         TolerantSaves(1).attempt(fail)

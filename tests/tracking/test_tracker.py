@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import shlex
 import shutil
+import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,7 @@ from PIL import Image
 from hmdc_ray.config import RunConfig, TrackingConfig
 from hmdc_ray.config.io import flatten
 from hmdc_ray.errors import InputError
-from hmdc_ray.tracking import NoTracker, Tracker, Tracking
+from hmdc_ray.tracking import Address, NoTracker, Tracker, Tracking, check_store
 from hmdc_ray.tracking.tags import run_tags
 
 
@@ -196,6 +201,39 @@ def test_a_database_that_the_user_names_keeps_its_files_beside_it(store: Store, 
     tracker.finish("FINISHED")
     found = MlflowClient(config.uri).get_run(tracker.run_id).info.artifact_uri
     assert found.startswith((tmp_path / "stores" / "mlruns").as_uri())
+
+
+@pytest.mark.parametrize("name", ["what?", "x?uri=true", "a#b", "a%41b", "100%", "a b", "été"])
+def test_the_store_lies_beside_runs_whatever_their_folder_is_called(name: str, store: Store, tmp_path: Path) -> None:
+    runs = tmp_path / name
+    store.copy_database(runs / "mlflow.db")
+    (runs / "run").mkdir()
+    (runs / "run" / "noted.txt").write_text("noted")
+    tracker = Tracker.open(TrackingConfig(experiment="own"), "run", runs / "run", {})
+    tracker.artifacts([runs / "run" / "noted.txt"])
+    tracker.finish("FINISHED")
+    with sqlite3.connect(runs / "mlflow.db") as database:
+        assert database.execute("SELECT status FROM runs WHERE run_uuid = ?", [tracker.run_id]).fetchall() == [("FINISHED",)]
+    assert [path.read_text() for path in (runs / "mlruns").rglob("noted.txt")] == ["noted"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    shown = shlex.split(tracker.location.splitlines()[0])[-1]  # what the printed command opens
+    assert MlflowClient(shown).get_run(tracker.run_id).info.status == "FINISHED"
+    assert Address(shown, "test").database == runs / "mlflow.db"
+    assert Address(Address(shown, "test").remembered or "", "test").database == runs / "mlflow.db"
+
+
+def test_a_database_server_that_nobody_serves_is_told_at_once(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    uri = f"postgresql+psycopg2://me:secret@127.0.0.1:{port}/mlflow"
+    with pytest.raises(InputError, match=rf"tracking.uri 'postgresql.*//127.0.0.1:{port}/mlflow' does not answer .*refused"):
+        check_store(Address(uri, "tracking.uri"))
+
+
+def test_a_named_pipe_is_no_database(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mlflow.db")
+    with pytest.raises(InputError, match=r"mlflow\.db' is not a file"):
+        check_store(Address.chosen(None, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
