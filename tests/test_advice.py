@@ -276,9 +276,9 @@ def test_images_in_a_configurations_place(hmdc: CommandLine, tmp_path: Path, sid
     prepare, option = advised(r"as in: (hmdc prepare .* OUT), then named with (--data) OUT", message)
     (following,) = advised(r"next +(hmdc condense PRESET .* --dry-run)", follow(hmdc, prepare))
     few = ("--set", "evaluation.students=[mlp]", "--set", f"data.cache={tmp_path / 'cache'}")
-    assert "2 classes" in follow(hmdc, following.replace("PRESET", "dc"), *few)
+    assert "2: a cat, a dog" in follow(hmdc, following.replace("PRESET", "dc"), *few)
     (shown,) = advised(r"as in: (hmdc condense .*)$", refused(hmdc, "condense", "OUT"))
-    assert option in shown and "2 classes" in follow(hmdc, shown, "--dry-run", *few)
+    assert option in shown and "2: a cat, a dog" in follow(hmdc, shown, "--dry-run", *few)
 
 
 # The run's folder

@@ -161,8 +161,9 @@ def test_images_of_ones_own_are_prepared_and_planned(hmdc: CommandLine, tmp_path
         *words, *students, "--set", "pool.members.convnet.options.width=8", "--seed", 3, "--output", "out", "--dry-run"
     )
     for text in (
-        "2 classes of 5 to 9 training images each",
-        "14 train, 1 validation, 3 test images",
+        "2: cat, dog",
+        "training images: 5 (cat) to 9 (dog) of a class",
+        "images: 14 train, 1 validation, 3 test",
         "3x16x20",
         "member convnet convnet {width: 8}",
         "member mlp     mlp,",
