@@ -286,7 +286,11 @@ def test_a_run_that_fails_says_how_to_resume(
 def test_what_fails_before_a_run_begins_is_not_resumed(hmdc: CommandLine, home: Path, tmp_path: Path) -> None:
     write_config(tmp_path / "tiny.yaml", tiniest(home))
     refused = hmdc("condense", "tiny.yaml", "--output", "run", "--set", "schedule.checkpoint_uri=/dev/null/x")
-    assert refused.code == 2 and "schedule.checkpoint_uri is '/dev/null/x'" in refused.err and "resume" not in refused.err
+    assert (
+        refused.code == 2
+        and "schedule.checkpoint_uri is '/dev/null/x', which cannot be written (Not a directory)" in refused.err
+        and "resume" not in refused.err
+    )
 
 
 # evaluate

@@ -51,8 +51,12 @@ def _named(place: str, action: str) -> Iterator[None]:
     try:
         yield
     except ARROW_ERRORS as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{place} cannot be {action}: {reason.splitlines()[0] if reason else type(error).__name__}") from error
+        raise InputError(f"{place} cannot be {action}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return reason.splitlines()[0] if reason else type(error).__name__
 
 
 class LocalStorage:
@@ -191,7 +195,8 @@ def require_writable(location: str, folder: Path, field: str, check: Callable[[]
             storage.write(name, b"hmdc")
             storage.remove(name)
         except InputError as error:
-            raise InputError(f"{field} is {location!r}: {error}: {_REMEDY}") from error
+            reason = _reason(error.__cause__ or error)
+            raise InputError(f"{field} is {location!r}, which cannot be written ({reason}): {_REMEDY}") from error
 
     try:
         within(ANSWER_SECONDS, attempt, check)

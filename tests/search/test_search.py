@@ -218,7 +218,7 @@ def test_a_storage_that_cannot_be_written_is_told(ray_local: None, tmp_path: Pat
     (tmp_path / "file").write_text("")
     config = tiniest(tmp_path, evaluation={"students": ["mlp"]})
     for storage in (str(tmp_path / "file" / "storage"), "nonsense://bucket"):
-        with pytest.raises(InputError, match=r"--storage-path .* cannot be used"):
+        with pytest.raises(InputError, match=r"--storage-path is .*, which cannot be (written|opened) \(.*\): give"):
             search(config, SearchSettings(space="loss_weights"), tmp_path / "search", storage_path=storage, progress=Recorder())
 
 

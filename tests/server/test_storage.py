@@ -66,12 +66,12 @@ def test_a_folder_is_as_it_was(tmp_path: Path) -> None:
 
 def test_what_is_no_folder_is_told_with_the_field(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"schedule.checkpoint_uri is '.*/x': .* cannot be written: Not a directory: g"):
+    with pytest.raises(InputError, match=r"checkpoint_uri is '.*/file/x', which cannot be written \(Not a directory\): give a"):
         check(f"{tmp_path}/file/x", tmp_path)
 
 
 def test_a_missing_bucket_is_found(empty_store: int, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"schedule.checkpoint_uri is 's3.*cannot be written: .*: give a folder, or an"):
+    with pytest.raises(InputError, match=r"checkpoint_uri is 's3://.*', which cannot be written \(.*[Bb]ucket.*\): give a"):
         check(bucket(empty_store), tmp_path)
 
 
