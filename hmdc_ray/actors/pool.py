@@ -115,6 +115,7 @@ class RayPool:
         self._parts = class_parts(len(info.class_names), config.server_shards)
         self._server_actors: list[Any] = []
         self._lost: dict[int, str] = {}
+        self._unbuilt: set[int] = set()
         self._others: list[Ref] = []
         self._initial: Ref | None = None
         self.descriptions: list[MemberDescription] = []
@@ -187,7 +188,10 @@ class RayPool:
             InputError: a member cannot be built any more, such as when data have changed.
         """
         actors = {**dict(enumerate(self._actors)), **{-1 - shard: actor for shard, actor in enumerate(self._server_actors)}}
-        gone = [slot for slot in self._unanswered(actors) if slot < 0 or self._members[slot] not in self._lost]
+        unanswered = self._unanswered(actors)
+        gone = [slot for slot in actors if slot in unanswered or slot in self._unbuilt]
+        gone = [slot for slot in gone if slot < 0 or self._members[slot] not in self._lost]
+        self._unbuilt = {*gone}  # until all of them are: they answer before, and what is killed may answer once more
         self._others.clear()
         for slot in gone:
             with suppress(RayError):
@@ -202,6 +206,7 @@ class RayPool:
             for shard in shards:
                 self._server_actors[shard] = self._new_server()
             self._open_servers(shards)
+        self._unbuilt.clear()
         names = [self._name(slot) for slot in workers if self._members[slot] not in self._lost] + ["server"] * len(shards)
         return Healed(tuple(names), dict(self._lost))
 
@@ -259,12 +264,7 @@ class RayPool:
                     ray.kill(self._actors[slot])
             self._lost |= dict.fromkeys(absent, reason)
         ready = {slot: call for slot, call in zip(slots, calls, strict=True) if self._members[slot] not in self._lost}
-        try:
-            descriptions = fetch(list(ready.values()))
-        except LostProcessError:
-            for slot in ready:
-                ray.kill(self._actors[slot])  # that it answers must not make it pass for one that is built
-            raise
+        descriptions = fetch(list(ready.values()))
         self._require_same_data([self._members[slot] for slot in ready], descriptions)
 
     def _missing(self, calls: Sequence[Ref], timeout: float | None = None) -> list[int]:
@@ -300,10 +300,6 @@ class RayPool:
         try:
             wait(calls, self._config.cluster.start_timeout, self._check, "the parameter server")
             fetch(calls)
-        except LostProcessError:
-            for shard in shards:
-                ray.kill(self._server_actors[shard])  # that it answers must not make it pass for one that is open
-            raise
         except TimeoutError as error:
             raise InputError(
                 f"the parameter server did not start within cluster.start_timeout {self._config.cluster.start_timeout:g} s: it "

@@ -36,7 +36,7 @@ def hmdc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hmdc:
         return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress, earlier=earlier)
 
     monkeypatch.setattr(run, "evaluate_on_ray", here)
-    monkeypatch.setattr(run, "ray_session", lambda address, stage: nullcontext())
+    monkeypatch.setattr(run, "ray_session", lambda *_: nullcontext())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     app = typer.Typer()
     app.command()(evaluate)

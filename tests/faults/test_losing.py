@@ -74,7 +74,8 @@ def test_a_run_that_stops_keeps_its_checkpoint_and_says_what_is_missing(ray_loca
     config = losing_config(tmp_path, "stop")
     course = course_of(config, tmp_path / "run")
     assert "'lenet' (1 of 2 workers) did not start within" in course.problem
-    assert f"num_gpus {GPUS}" in course.problem and f"0 of {GPUS} GPU" in course.problem and "--resume" in course.problem
+    assert f"num_gpus {GPUS}" in course.problem and f"0 of {GPUS} GPU" in course.problem
+    assert "add resources, or do without it (cluster.when_lost=continue)" in course.problem
     assert "\n" not in course.problem
     folder = CheckpointFolder.of_run(tmp_path / "run", config.schedule)
     assert folder.load(AFTER)["server"].values["version"] == AFTER
