@@ -105,8 +105,8 @@ def open_encoded(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise InputError(f"image is too large ({error}); at most {MAX_PIXELS} pixels are read") from error
     except Exception as error:  # Pillow's readers raise many kinds of error on broken bytes
-        kinds = ", ".join(_FORMATS[:-1])
-        raise InputError(f"image cannot be decoded: its {len(data)} bytes are none of {kinds} or {_FORMATS[-1]}") from error
+        kinds = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+        raise InputError(f"image cannot be decoded: its {len(data)} bytes cannot be read as {kinds}") from error
     if image.width * image.height > MAX_PIXELS:
         raise InputError(f"image is {image.width} x {image.height}, too large; at most {MAX_PIXELS} pixels are read")
     return image
@@ -166,6 +166,19 @@ def is_deep(image: Image.Image) -> bool:
 def is_sixteen_bits(image: Image.Image) -> bool:
     """Whether grey values have 16 bits, of which a wider format may be the carrier (PGM files)."""
     return image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PPM")
+
+
+def has_deep_colour(image: Image.Image) -> bool:
+    """Whether colours are stored in 16 bits a channel, of which Pillow reads the upper 8; ask before they are decoded."""
+    return not is_deep(image) and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+
+
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether the file holds images after the one that is read, whole or broken; previews do not count."""
+    try:
+        return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+    except Exception:  # Pillow's readers raise many kinds of error on broken bytes
+        return True
 
 
 def from_sixteen_bits(image: Image.Image) -> Image.Image:
