@@ -82,16 +82,19 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
         raise InputError(f"data.source {config.source}: the files hold no rows; at least one image per class is needed")
     labels, names = index_labels([(table.path, table.labels) for table in tables], first.class_names)
     labels, names, kept = select_classes(labels, names, config.classes)
-    splits = assign_splits(labels[kept], splits[kept], config.test_fraction, config.validation_fraction)
-    check_splits(config.source, labels[kept], splits, names)
+    labels, given = labels[kept], splits[kept]
+    splits = assign_splits(labels, given, config.test_fraction, config.validation_fraction)
+    check_splits(config.source, labels, splits, names)
+    others = (f"images of other classes than data.classes, left out: {np.sum(~kept):,}",) if not kept.all() else ()
     origin = Origin(
         files={split: sum(file.split == split for file in files) for split in SPLITS},
+        cut=tuple(split for code, split in enumerate(SPLITS) if code in splits and code not in given),
         image_column=first.image_column,
         label_column=first.label_column,
         split_column=first.split_column or "",
-        notes=(*missing_shards(files), *dict.fromkeys(note for table in tables for note in table.notes)),
+        notes=(*missing_shards(files), *others, *dict.fromkeys(note for table in tables for note in table.notes)),
     )
-    return LabelledImages(config.source, names, labels[kept], splits, _images(tables, kept, config), origin)
+    return LabelledImages(config.source, names, labels, splits, _images(tables, kept, config), origin)
 
 
 def _read_table(file: SourceFile, config: DataConfig) -> _Table:

@@ -16,12 +16,14 @@ from pydantic import ValidationError
 from hmdc_ray.config import DataConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
+from hmdc_ray.data.description import describe
 from hmdc_ray.errors import InputError
 
 IMAGES = random_images(12, 4, 4)
 
 
 def table(tmp_path: Path, features: dict[str, Any] | None = None, name: str = "data.parquet", **columns: Any) -> Path:
+    tmp_path.mkdir(exist_ok=True)
     written = pa.table({"image": structs(IMAGES), **columns})
     if features is not None:
         written = written.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
@@ -124,6 +126,25 @@ def test_a_named_column_of_splits(tmp_path: Path) -> None:
     path = table(tmp_path, label=[0, 1] * 6, subset=SPLIT)
     assert opened(tmp_path, path, split_column="subset").info.sizes["test"] == 4
     assert "no column 'subsets' (data.split_column); did you mean 'subset'?" in refusal(tmp_path, path, split_column="subsets")
+
+
+def test_splits_that_are_cut_are_told_whatever_names_the_others(tmp_path: Path) -> None:
+    """A column without test rows, a file without rows, and a choice of classes that a test file lacks."""
+    info = opened(tmp_path, table(tmp_path, label=[0, 1] * 6, split=["train"] * 12)).info
+    assert info.origin.cut == ("test",)
+    assert ("", "files: 1; test cut from the training images, always the same ones") in describe(info)
+    table(tmp_path / "in", name="train.parquet", label=[0, 1, 2] * 4)
+    write(tmp_path / "in" / "test.parquet", structs(IMAGES[:0]), pa.array([], pa.int64()))
+    assert opened(tmp_path, tmp_path / "in").info.origin.cut == ("test",)
+    table(tmp_path / "in", name="test.parquet", label=[2] * 12)
+    origin = opened(tmp_path, tmp_path / "in", classes=(0, 1)).info.origin
+    assert origin.cut == ("test",) and origin.notes == ("images of other classes than data.classes, left out: 16",)
+    assert opened(tmp_path, tmp_path / "in").info.origin.cut == ()
+
+
+def test_a_column_of_splits_without_training_rows_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, label=[0, 1] * 6, split=["test"] * 12)
+    assert "no training images: all 12 belong to other splits" in refusal(tmp_path, path)
 
 
 def test_files_and_columns_of_splits_must_agree(tmp_path: Path) -> None:
