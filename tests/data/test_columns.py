@@ -82,6 +82,11 @@ def test_a_second_label_column_is_told(tmp_path: Path) -> None:
     assert origin.notes == ("labels are from column 'fine_label', not from 'coarse_label'",)
 
 
+def test_a_class_label_beside_a_usual_name_is_told(tmp_path: Path) -> None:
+    path = table(tmp_path, {"breed": {"_type": "ClassLabel", "names": ["a", "b"]}}, target=[0, 1, 2] * 4, breed=[0, 1] * 6)
+    assert opened(tmp_path, path).info.origin.notes == ("labels are from column 'target', not from 'breed'",)
+
+
 # A column of splits
 
 SPLIT = ["train"] * 8 + ["test"] * 4
@@ -145,6 +150,53 @@ def test_splits_that_are_cut_are_told_whatever_names_the_others(tmp_path: Path) 
 def test_a_column_of_splits_without_training_rows_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path, label=[0, 1] * 6, split=["test"] * 12)
     assert "no training images: all 12 belong to other splits" in refusal(tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"subset": SPLIT},
+        {"Usage": ["Training"] * 8 + ["PublicTest"] * 2 + ["PrivateTest"] * 2},
+        {"fold": pa.array(SPLIT).dictionary_encode()},
+        {"is_test": [False] * 8 + [True] * 4},
+        {"Train": [True] * 8 + [False] * 4},
+    ],
+)
+def test_a_column_of_splits_with_another_name_is_not_ignored(tmp_path: Path, column: dict[str, Any]) -> None:
+    (name,) = column
+    message = refusal(tmp_path, table(tmp_path, label=[0, 1] * 6, **column))
+    assert f"column {name!r} seems to say each row's split (train, test), and is not read" in message
+    if name in ("subset", "fold"):
+        assert opened(tmp_path, tmp_path / "data.parquet", split_column=name).info.sizes["test"] == 4
+
+
+def test_a_numbered_column_of_splits_with_another_name_is_not_ignored(tmp_path: Path) -> None:
+    path = table(tmp_path, {"part": {"_type": "ClassLabel", "names": ["train", "test"]}}, label=[0, 1] * 6, part=[0, 1] * 6)
+    assert "column 'part' seems to say each row's split" in refusal(tmp_path, path)
+
+
+def test_a_column_of_splits_over_several_files_is_not_ignored(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "test")):
+        table(tmp_path / "in", name=f"{number:04}.parquet", label=[0, 1] * 6, subset=[split] * 12)
+    assert "column 'subset' seems to say each row's split (train, test)" in refusal(tmp_path, tmp_path / "in")
+
+
+def test_other_texts_and_flags_are_no_splits(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {
+        "vehicle": ["train", "bus", "test car"] * 4,
+        "path": [f"train/{row}.png" for row in range(12)],
+        "origin": ["training"] * 12,
+        "sharp": [True, False] * 6,
+        "latest": [True, False] * 6,
+    }
+    assert opened(tmp_path, table(tmp_path, label=[0, 1] * 6, **columns)).info.origin.split_column == ""
+
+
+def test_two_columns_of_splits_are_refused(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"Split": SPLIT, "SPLIT": SPLIT[::-1]}
+    path = table(tmp_path, label=[0, 1] * 6, **columns)
+    assert "columns 'Split' and 'SPLIT' may say each row's split; set data.split_column" in refusal(tmp_path, path)
+    assert opened(tmp_path, path, split_column="SPLIT").info.sizes["train"] == 8
 
 
 def test_files_and_columns_of_splits_must_agree(tmp_path: Path) -> None:
