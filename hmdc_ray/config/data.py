@@ -22,9 +22,9 @@ class DataConfig(Section):
     split_column: str | None = Field(
         None, description="Column that names each row's split (train, validation, test); null: 'split' where there is one."
     )
-    classes: (
-        Annotated[tuple[Annotated[StrictStr | StrictInt, Field(union_mode="left_to_right")], ...], Strict(False)] | None
-    ) = Field(None, min_length=1, description="Names or numbers of the classes to use, in the order that they get; null: all.")
+    classes: Annotated[tuple[ClassName, ...], Strict(False)] | None = Field(
+        None, min_length=1, description="Names or numbers of the classes to use, in the order that they get; null: all."
+    )
     image_size: Annotated[tuple[Side, Side], Strict(False)] | None = Field(
         None, description="[height, width] in pixels, 1 to 1024, to which images are resized (bilinear); null: as stored."
     )

@@ -40,4 +40,6 @@ def parse_statistics(text: str) -> Statistics:
         raise ValueError(f"{text!r}: {len(mean)} means, but {len(std)} deviations; must be one each a channel")
     if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
         raise ValueError(f"{text!r}, must be finite, the deviations above 0")
+    if not all(0 <= value <= 1 for value in mean):
+        raise ValueError(f"{text!r}, must be of pixels from 0 to 1, with means from 0 to 1; divide those of 0 to 255 by 255")
     return mean, std

@@ -17,6 +17,7 @@ from hmdc_ray.config import DataConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.description import describe
+from hmdc_ray.data.labels import select_classes
 from hmdc_ray.errors import InputError
 
 IMAGES = random_images(12, 4, 4)
@@ -247,6 +248,21 @@ def test_the_built_in_digits_by_class(tmp_path: Path) -> None:
 def test_bad_choices_of_classes(tmp_path: Path, chosen: tuple[str | int, ...], expected: str) -> None:
     path = write(tmp_path / "data.parquet", structs(IMAGES), [3, 5] * 6, TEN)
     assert expected in refusal(tmp_path, path, classes=chosen)
+
+
+def test_numbers_that_are_names_of_other_classes_are_not_guessed(tmp_path: Path) -> None:
+    path = table(tmp_path, label=["1", "2", "3"] * 4)
+    message = refusal(tmp_path, path, classes=(1, 2))
+    assert "class number 1 is called '2', and number 0 is called '1'" in message and "in quotes" in message
+    assert opened(tmp_path, path, classes=("1", "2")).info.class_names == ("1", "2")
+    years = table(tmp_path, name="years.parquet", label=["2019", "2020", "2021"] * 4)
+    assert "classes are 0 to 2; write '2020' in quotes" in refusal(tmp_path, years, classes=(2020,))
+
+
+def test_many_classes_are_chosen_quickly() -> None:
+    names = tuple(map(str, range(50_000)))
+    labels, kept, rows = select_classes(np.arange(50_000), names, names[::-1])
+    assert labels[0] == 49_999 and kept == names[::-1] and rows.all()
 
 
 def test_classes_are_names_or_numbers() -> None:
