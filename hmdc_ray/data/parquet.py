@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +33,7 @@ from hmdc_ray.errors import InputError, listed
 _DECODING_THREADS = 2
 _ROWS_READ = 64  # encoded images held in memory at a time; few, because each may be large
 _READ_BYTES = 1 << 20  # of a file at a time
+_ARRAYS = (".npz", ".pt", ".pth")
 _DECODED_BYTES = 32 << 20  # decoded images waiting at a time
 
 RawImage: TypeAlias = bytes | pa.Scalar | None
@@ -148,7 +150,9 @@ def _reading(file: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # broken bytes can fail anywhere in the reader
-        raise InputError(f"{file}: cannot be read as a Parquet file: {error}") from error
+        remedy = f"; for arrays: hmdc prepare {shlex.quote(str(file))} OUT, then --data OUT"
+        hint = remedy if file.suffix.lower() in _ARRAYS else ""
+        raise InputError(f"{file}: cannot be read as a Parquet file: {str(error).rstrip('.')}{hint}") from error
 
 
 @dataclass(frozen=True, slots=True)
