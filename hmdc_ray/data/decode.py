@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from hmdc_ray.data.limits import LFS_POINTER
 from hmdc_ray.data.schema import Pixels
 from hmdc_ray.errors import InputError
 from hmdc_ray.models.shape import ImageShape
@@ -105,6 +106,8 @@ def open_encoded(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise InputError(f"image is too large ({error}); at most {MAX_PIXELS} pixels are read") from error
     except Exception as error:  # Pillow's readers raise many kinds of error on broken bytes
+        if data.startswith(LFS_POINTER):
+            raise InputError("image is a pointer of Git LFS: run 'git lfs pull' in its repository") from error
         kinds = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
         raise InputError(f"image cannot be decoded: its {len(data)} bytes cannot be read as {kinds}") from error
     if image.width * image.height > MAX_PIXELS:

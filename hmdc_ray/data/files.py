@@ -46,9 +46,9 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
         Files in the order of their splits and paths, absolute.
 
     Raises:
-        InputError: the source does not exist, or holds no Parquet file, no training file, or several configurations; a file
-            of no split beside others that have one; a name with two splits, with a keyword inside of another word, or that is
-            not UTF-8; a part of a set that is there twice.
+        InputError: the source does not exist, or holds no Parquet file, no training file, several configurations, a link to
+            nothing, or a part of a set twice; a file of no split beside others that have one; a name with two splits, with a
+            keyword inside of another word, or that is not UTF-8.
     """
     path = Path(source).expanduser().absolute()
     require_text(path)
@@ -139,7 +139,11 @@ def _require_single_parts(source: str, files: list[PurePath]) -> None:
 
 
 def _visible_files(folder: Path) -> Iterator[str]:
-    """Paths of all files below a folder, links followed (a Hugging Face cache consists of them), hidden ones left out."""
+    """Paths of all files below a folder, links followed (a Hugging Face cache consists of them), hidden ones left out.
+
+    Raises:
+        InputError: a Parquet file that is a link to nothing.
+    """
     entered: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         entered.add(os.path.realpath(parent))
@@ -148,7 +152,11 @@ def _visible_files(folder: Path) -> Iterator[str]:
             for name in folders
             if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in entered  # links in a circle
         ]
-        yield from (str(Path(parent, name)) for name in files if not name.startswith(".") and Path(parent, name).is_file())
+        for path in (Path(parent, name) for name in files if not name.startswith(".")):
+            if path.is_file():
+                yield str(path)
+            elif path.suffix.lower() == _ENDING:
+                raise InputError(f"{path} is a link to nothing, images would be missing; fetch the file, or remove the link")
 
 
 def _quoted(path: str | Path) -> str:

@@ -24,7 +24,7 @@ from hmdc_ray.data.decode import PixelRule, image_from_array, open_encoded, to_p
 from hmdc_ray.data.encoded import prepared_notes
 from hmdc_ray.data.files import SourceFile, missing_shards
 from hmdc_ray.data.labels import index_labels, select_classes
-from hmdc_ray.data.limits import check_parquet
+from hmdc_ray.data.limits import check_fetched, check_parquet
 from hmdc_ray.data.schema import SPLITS, LabelledImages, Origin, Pixels
 from hmdc_ray.data.split_column import Hints, hinted_splits, require_no_hints, splits_of_rows
 from hmdc_ray.data.splits import assign_splits, check_splits
@@ -105,6 +105,7 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
 
 def _read_table(file: SourceFile, config: DataConfig) -> _Table:
     path = file.path
+    check_fetched(path)
     with _reading(path), pq.ParquetFile(path, buffer_size=_READ_BYTES) as parquet:
         check_parquet(path, parquet)
         schema = parquet.schema_arrow

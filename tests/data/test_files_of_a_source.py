@@ -76,6 +76,18 @@ def test_a_cache_of_links_is_read(tmp_path: Path) -> None:
     assert found(tmp_path / "snapshot") == [("data/train-0.parquet", "train"), ("data/test-0.parquet", "test")]
 
 
+def test_links_to_nothing_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "train.parquet")
+    (tmp_path / "test.parquet").symlink_to(tmp_path / "blobs" / "gone")
+    assert "test.parquet is a link to nothing, images would be missing" in refusal(tmp_path)
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(InputError, match="is a pointer of Git LFS, not the file itself: run 'git lfs pull'"):
+        open_dataset(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache")))
+
+
 def test_test_images_stay_test_images(tmp_path: Path) -> None:
     for name in ("cifar10-train.parquet", "cifar10-test.parquet"):
         write(tmp_path / "in" / name, structs(random_images(16, 4, 4)), [0, 1] * 8)

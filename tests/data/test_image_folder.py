@@ -293,6 +293,12 @@ def test_a_broken_image_is_named_or_skipped(tmp_path: Path) -> None:
     assert b"cat/half.jpg" in metadata and b'"source": ' in metadata
 
 
+def test_an_image_that_git_lfs_has_not_fetched_is_told(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "in")
+    (source / "cat" / "1.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert f"{source}/cat/1.jpg: image is a pointer of Git LFS: run 'git lfs pull'" in refusal(tmp_path)
+
+
 def test_a_class_of_broken_images_alone_is_refused(tmp_path: Path) -> None:
     source = write_classes(tmp_path / "in")
     (source / "dog").mkdir()
