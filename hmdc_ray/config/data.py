@@ -54,7 +54,9 @@ class DataConfig(Section):
     @field_validator("statistics", mode="before")
     @classmethod
     def _statistics_may_be_a_mapping(cls, value: Any) -> Any:
-        if isinstance(value, dict) and set(value) == {"mean", "std"}:
+        if isinstance(value, dict):
+            if set(value) != {"mean", "std"}:
+                raise ValueError(f"statistics has {', '.join(map(str, value)) or 'nothing'}: must have mean and std")
             columns = [each if isinstance(each, list | tuple) else [each] for each in (value["mean"], value["std"])]
             return ":".join(",".join(map(str, column)) for column in columns)
         return value

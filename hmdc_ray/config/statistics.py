@@ -31,7 +31,8 @@ def parse_statistics(text: str) -> Statistics:
     if text.lower() in KNOWN:
         return KNOWN[text.lower()]
     if ":" not in text:
-        raise ValueError(f"{text!r}, which is not known: {closest(text, KNOWN)} Or give MEAN,..:STD,..")
+        hint = closest(text, KNOWN)
+        raise ValueError(f"{text!r}, which is not known: {hint}{' Or' if hint.endswith('?') else '; or'} give MEAN,..:STD,..")
     try:
         mean, std = (tuple(float(number) for number in part.split(",")) for part in text.split(":"))
     except ValueError:

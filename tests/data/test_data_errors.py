@@ -194,6 +194,8 @@ def test_unreadable_metadata(tmp_path: Path) -> None:
         ("123.7,116.3,103.5:58.4,57.1,57.4", "divide those of 0 to 255 by 255"),
         ("a:b", "must be numbers MEAN,..:STD,.."),
         ({"mean": [0.5], "std": ["x"]}, "must be numbers"),
+        ({"mean": [0.5]}, "statistics has mean: must have mean and std"),
+        ("0.5,0.4", "not known: known: cifar10.*, svhn; or give MEAN"),
         (0.5, "valid string"),
     ],
 )
