@@ -185,7 +185,7 @@ def has_more_frames(image: Image.Image) -> bool:
 
 
 def from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded.
+    """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded; upright as the rotation tag says.
 
     Raises:
         InputError: an image of another kind, such as of 32 bits or floating point; broken pixels.
@@ -193,10 +193,12 @@ def from_sixteen_bits(image: Image.Image) -> Image.Image:
     if not is_sixteen_bits(image):
         raise InputError(f"image has mode {image.mode!r}, which is not grey of 16 bits; store it as 8-bit grey or colour")
     try:
+        turn = _UPRIGHT.get(_orientation(image))
         values_HW = np.asarray(image).astype(np.uint32)
     except Exception as error:  # Pillow's decoders raise many kinds of error on broken bytes
         raise InputError(f"image cannot be decoded: {error}") from error
-    return Image.fromarray(((values_HW + 128) // 257).astype(np.uint8))
+    scaled = Image.fromarray(((values_HW + 128) // 257).astype(np.uint8))
+    return scaled if turn is None else scaled.transpose(turn)
 
 
 def decode(image: Image.Image, mode: str | None = None) -> Image.Image:

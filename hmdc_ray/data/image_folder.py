@@ -107,6 +107,8 @@ def _split_roots(folder: Path, children: list[Path]) -> list[tuple[Split, Path]]
         same = [other.name for each, other in named if each == split]
         if len(same) > 1:
             raise InputError(f"{folder}: folders {' and '.join(same)} are both {split} images; keep one of them")
+    if len({child.resolve() for _, child in named}) < len(named):
+        raise InputError(f"{folder}: {', '.join(child.name for _, child in named)} lead to the same folder; remove the link")
     if "train" not in [split for split, _ in named]:
         raise InputError(f"{folder}: no folder of training images beside {', '.join(child.name for _, child in named)}")
     return sorted(named, key=lambda root: SPLITS.index(root[0]))
@@ -195,7 +197,7 @@ class _Reader:
                 held = f": it holds {', '.join(f'{count} {what}' for what, count in left.items())}" if left else ""
                 raise InputError(
                     f"{classes.get(name, root / name)}: class {name!r} has no training images{held};"
-                    " add some, or remove the folders of that name"
+                    f" add some, or remove the folders of that name{_another_case(name, names)}"
                 )
             if len(names) == 1 and found:
                 _require_images_of_its_own(root, classes[name], found)
@@ -313,6 +315,11 @@ class _Read:
     treated: Sequence[str] = ()
     problem: str = ""
     is_broken: bool = True
+
+
+def _another_case(name: str, names: list[str]) -> str:
+    other = next((each for each in names if each != name and each.casefold() == name.casefold()), None)
+    return "" if other is None else f"; there is a class {other!r} too: if they are one, rename the folders alike"
 
 
 def _require_images_of_its_own(root: Path, folder: Path, found: list[Path]) -> None:

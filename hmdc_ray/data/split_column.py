@@ -99,7 +99,7 @@ def require_no_hints(hints: list[Hints], file: Path) -> None:
 
 def _named_splits(values: Iterable[Any]) -> set[Split]:
     """Splits that the values name, within words too; none where a value names none or there are too many values."""
-    texts = {*values}
+    texts = {*values} - {None}
     keywords = {hidden_keyword(text) if isinstance(text, str) else None for text in texts}
     if None in keywords or len(texts) > _MOST_NAMES_OF_SPLITS:
         return set()

@@ -159,6 +159,7 @@ def test_a_column_of_splits_without_training_rows_is_refused(tmp_path: Path) -> 
         {"subset": SPLIT},
         {"Usage": ["Training"] * 8 + ["PublicTest"] * 2 + ["PrivateTest"] * 2},
         {"fold": pa.array(SPLIT).dictionary_encode()},
+        {"part": ["train"] * 7 + [None] + ["test"] * 4},
         {"is_test": [False] * 8 + [True] * 4},
         {"Train": [True] * 8 + [False] * 4},
     ],

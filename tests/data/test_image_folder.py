@@ -101,11 +101,13 @@ def test_classes_that_are_called_like_splits_can_be_put_into_train(tmp_path: Pat
         (("val", "valid", "train"), "val and valid are both validation images"),
         (("val", "test"), "no folder of training images beside test, val"),
         (("train-test", "val"), "names two splits"),
+        (("train/Cat", "test/cat"), "there is a class 'Cat' too: if they are one, rename the folders alike"),
     ],
 )
 def test_unclear_splits_are_refused(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
     for name in names:
-        write_classes(tmp_path / "in" / name)
+        root, _, inner = name.partition("/")
+        write_classes(tmp_path / "in" / root, names=(inner,) if inner else ("cat", "ant"))
     assert expected in refusal(tmp_path)
 
 
@@ -247,6 +249,12 @@ def test_a_class_that_is_a_link_to_nothing_is_refused_with_advice_that_helps(tmp
     assert "in/dog is a link to nothing" in message and message.endswith("or remove the link")
 
 
+def test_a_split_that_is_a_link_to_another_is_refused(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "in" / "train")
+    (tmp_path / "in" / "test").symlink_to(source)
+    assert "test, train lead to the same folder" in refusal(tmp_path)
+
+
 def test_links_within_a_class_are_followed_or_counted(tmp_path: Path) -> None:
     source, outside = write_classes(tmp_path / "in"), write_classes(tmp_path / "outside")
     (source / "cat" / "link.png").symlink_to(outside / "cat" / "0.PNG")
@@ -363,6 +371,17 @@ def test_sixteen_bits_are_refused_or_scaled_by_a_stated_rule(tmp_path: Path, end
     assert result.notes == ("images of 16 bits, scaled from 0 to 65,535 to 0 to 255: 4",)
     pixels = opened(tmp_path, tmp_path / "out").pixels("train", [0]).numpy()[0, 0]
     assert pixels.tolist() == [[0, 0, 1], [127, 255, 255]]
+
+
+def test_turned_images_of_sixteen_bits_are_stored_upright(tmp_path: Path) -> None:
+    source, exif = write_classes(tmp_path / "in", names=("cat",)), Image.Exif()
+    exif[0x0112] = 6
+    values = (np.arange(20, dtype=np.uint16) * 257).reshape(4, 5)
+    Image.fromarray(values).save(source / "cat" / "00.png", exif=exif)
+    prepared(tmp_path, ReadingRules(scale_16_bit=True))
+    rows = pq.read_table(tmp_path / "out" / "train-00000-of-00001.parquet")["image"].to_pylist()
+    (stored,) = [Image.open(io.BytesIO(row["bytes"])) for row in rows if row["path"] == "cat/00.png"]
+    assert np.array_equal(np.asarray(stored), np.rot90(np.arange(20).reshape(4, 5), -1))
 
 
 def test_floating_point_grey_is_refused_whatever_the_rules(tmp_path: Path) -> None:
