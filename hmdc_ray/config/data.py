@@ -22,9 +22,9 @@ class DataConfig(Section):
     split_column: str | None = Field(
         None, description="Column that names each row's split (train, validation, test); null: 'split' where there is one."
     )
-    classes: (
-        Annotated[tuple[Annotated[StrictStr | StrictInt, Field(union_mode="left_to_right")], ...], Strict(False)] | None
-    ) = Field(None, min_length=1, description="Names or numbers of the classes to use, in the order that they get; null: all.")
+    classes: Annotated[tuple[ClassName, ...], Strict(False)] | None = Field(
+        None, min_length=1, description="Names or numbers of the classes to use, in the order that they get; null: all."
+    )
     image_size: Annotated[tuple[Side, Side], Strict(False)] | None = Field(
         None, description="[height, width] in pixels, 1 to 1024, to which images are resized (bilinear); null: as stored."
     )
@@ -54,7 +54,9 @@ class DataConfig(Section):
     @field_validator("statistics", mode="before")
     @classmethod
     def _statistics_may_be_a_mapping(cls, value: Any) -> Any:
-        if isinstance(value, dict) and set(value) == {"mean", "std"}:
+        if isinstance(value, dict):
+            if set(value) != {"mean", "std"}:
+                raise ValueError(f"statistics has {', '.join(map(str, value)) or 'nothing'}: must have mean and std")
             columns = [each if isinstance(each, list | tuple) else [each] for each in (value["mean"], value["std"])]
             return ":".join(",".join(map(str, column)) for column in columns)
         return value

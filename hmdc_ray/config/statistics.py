@@ -31,7 +31,8 @@ def parse_statistics(text: str) -> Statistics:
     if text.lower() in KNOWN:
         return KNOWN[text.lower()]
     if ":" not in text:
-        raise ValueError(f"{text!r}, which is not known: {closest(text, KNOWN)} Or give MEAN,..:STD,..")
+        hint = closest(text, KNOWN)
+        raise ValueError(f"{text!r}, which is not known: {hint}{' Or' if hint.endswith('?') else '; or'} give MEAN,..:STD,..")
     try:
         mean, std = (tuple(float(number) for number in part.split(",")) for part in text.split(":"))
     except ValueError:
@@ -40,4 +41,6 @@ def parse_statistics(text: str) -> Statistics:
         raise ValueError(f"{text!r}: {len(mean)} means, but {len(std)} deviations; must be one each a channel")
     if not all(map(math.isfinite, mean)) or not all(0 < value < math.inf for value in std):
         raise ValueError(f"{text!r}, must be finite, the deviations above 0")
+    if not all(0 <= value <= 1 for value in mean):
+        raise ValueError(f"{text!r}, must be of pixels from 0 to 1, with means from 0 to 1; divide those of 0 to 255 by 255")
     return mean, std

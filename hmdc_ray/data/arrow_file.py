@@ -29,7 +29,7 @@ from hmdc_ray.models.shape import ImageShape
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
-VERSION = 3
+VERSION = 4
 """Of the layout and of the decoding; files of another version are not read."""
 
 _BATCH_BYTES = 8 << 20

@@ -57,21 +57,28 @@ def label_column(schema: pa.Schema, named: str | None, file: Path) -> str:
     return column
 
 
-def other_label_columns(schema: pa.Schema, column: str) -> tuple[str, ...]:
-    """Columns beside ``column`` that are called as label columns are."""
-    return tuple(name for name in schema.names if name.lower() in LABEL_NAMES and name != column)
+def other_label_columns(schema: pa.Schema, column: str, file: Path) -> tuple[str, ...]:
+    """Columns beside ``column`` that are called as label columns are, or that the Hugging Face metadata call a ClassLabel."""
+    features = _features(schema, file)
+    return tuple(
+        name
+        for name in schema.names
+        if name != column and (name.lower() in LABEL_NAMES or _class_label(features.get(name)) is not None)
+    )
 
 
 def split_column(schema: pa.Schema, named: str | None, file: Path) -> str | None:
     """The column with each row's split: ``named``, else one called ``split``; None where there is none.
 
     Raises:
-        InputError: no such column.
+        InputError: no such column, or several of that name in other cases.
     """
-    column = named or _usual(schema, (SPLIT_NAME,))
-    if column is not None:
+    found = [named] if named else list(dict.fromkeys(name for name in schema.names if name.lower() == SPLIT_NAME))
+    if len(found) > 1:
+        raise InputError(f"{file}: columns {' and '.join(map(repr, found))} may say each row's split; set data.split_column")
+    for column in found:
         _field(schema, column, "split", file)
-    return column
+    return found[0] if found else None
 
 
 def class_names(schema: pa.Schema, column: str, file: Path) -> tuple[str, ...] | None:
@@ -80,13 +87,17 @@ def class_names(schema: pa.Schema, column: str, file: Path) -> tuple[str, ...] |
     Raises:
         InputError: the metadata cannot be read, or the names are not a list of different strings.
     """
-    feature = _features(schema, file).get(column)
-    names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
+    names = _class_label(_features(schema, file).get(column))
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(f"{file}: class names in the 'huggingface' schema metadata must be a list of different strings")
     return tuple(names)
+
+
+def _class_label(feature: Any) -> Any:
+    """What stands for the names in the description of a ClassLabel; None in that of any other column."""
+    return feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
 
 
 def _features(schema: pa.Schema, file: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from hmdc_ray.data.limits import LFS_POINTER
 from hmdc_ray.data.schema import Pixels
 from hmdc_ray.errors import InputError
 from hmdc_ray.models.shape import ImageShape
@@ -105,8 +106,10 @@ def open_encoded(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise InputError(f"image is too large ({error}); at most {MAX_PIXELS} pixels are read") from error
     except Exception as error:  # Pillow's readers raise many kinds of error on broken bytes
-        kinds = ", ".join(_FORMATS[:-1])
-        raise InputError(f"image cannot be decoded: its {len(data)} bytes are none of {kinds} or {_FORMATS[-1]}") from error
+        if data.startswith(LFS_POINTER):
+            raise InputError("image is a pointer of Git LFS: run 'git lfs pull' in its repository") from error
+        kinds = f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}"
+        raise InputError(f"image cannot be decoded: its {len(data)} bytes cannot be read as {kinds}") from error
     if image.width * image.height > MAX_PIXELS:
         raise InputError(f"image is {image.width} x {image.height}, too large; at most {MAX_PIXELS} pixels are read")
     return image
@@ -168,8 +171,21 @@ def is_sixteen_bits(image: Image.Image) -> bool:
     return image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PPM")
 
 
+def has_deep_colour(image: Image.Image) -> bool:
+    """Whether colours are stored in 16 bits a channel, of which Pillow reads the upper 8; ask before they are decoded."""
+    return not is_deep(image) and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+
+
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether the file holds images after the one that is read, whole or broken; previews do not count."""
+    try:
+        return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
+    except Exception:  # Pillow's readers raise many kinds of error on broken bytes
+        return True
+
+
 def from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded.
+    """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded; upright as the rotation tag says.
 
     Raises:
         InputError: an image of another kind, such as of 32 bits or floating point; broken pixels.
@@ -177,10 +193,12 @@ def from_sixteen_bits(image: Image.Image) -> Image.Image:
     if not is_sixteen_bits(image):
         raise InputError(f"image has mode {image.mode!r}, which is not grey of 16 bits; store it as 8-bit grey or colour")
     try:
+        turn = _UPRIGHT.get(_orientation(image))
         values_HW = np.asarray(image).astype(np.uint32)
     except Exception as error:  # Pillow's decoders raise many kinds of error on broken bytes
         raise InputError(f"image cannot be decoded: {error}") from error
-    return Image.fromarray(((values_HW + 128) // 257).astype(np.uint8))
+    scaled = Image.fromarray(((values_HW + 128) // 257).astype(np.uint8))
+    return scaled if turn is None else scaled.transpose(turn)
 
 
 def decode(image: Image.Image, mode: str | None = None) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hmdc_ray.data.schema import SPLITS, DatasetInfo
+from hmdc_ray.data.schema import SPLITS, DatasetInfo, Split
 
 MOST_NAMES = 10
 
@@ -14,7 +14,9 @@ def describe(info: DatasetInfo) -> list[tuple[str, str]]:
     origin, sizes = info.origin, info.sizes
     rows = [("data", f"{info.source} (fingerprint {info.fingerprint})")]
     if any(origin.files.values()):
-        rows.append(("", f"files: {', '.join(f'{origin.files[split]} {split}' for split in SPLITS)}{_cut(info)}"))
+        by_split = ", ".join(f"{origin.files[split]} {split}" for split in SPLITS)
+        counts = f"{sum(origin.files.values())}" if origin.split_column else by_split
+        rows.append(("", f"files: {counts}{_cut(origin.cut)}"))
     if origin.label_column:
         splits = f", splits from {origin.split_column!r}" if origin.split_column else ""
         rows.append(("", f"images from column {origin.image_column!r}, labels from {origin.label_column!r}{splits}"))
@@ -49,9 +51,6 @@ def span(class_names: Sequence[str], counts: Sequence[int]) -> str:
     return f"{least:,} ({fewest}) to {most:,} ({largest}) of a class"
 
 
-def _cut(info: DatasetInfo) -> str:
+def _cut(cut: Sequence[Split]) -> str:
     """Which splits were cut from the training images."""
-    if info.origin.split_column:
-        return ""
-    cut = [split for split in SPLITS if split != "train" and info.sizes[split] and not info.origin.files[split]]
     return f"; {' and '.join(cut)} cut from the training images, always the same ones" if cut else ""

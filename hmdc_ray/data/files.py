@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from hmdc_ray.data.file_names import require_text
 from hmdc_ray.data.schema import SPLITS, Split
 from hmdc_ray.data.split_names import hidden_keyword, split_of
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, listed
 
 _ENDING = ".parquet"
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
@@ -45,10 +46,12 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
         Files in the order of their splits and paths, absolute.
 
     Raises:
-        InputError: the source does not exist, or holds no Parquet file, no training file, or several configurations; a file
-            of no split beside others that have one; a name with two splits, or with a keyword inside of another word.
+        InputError: the source does not exist, or holds no Parquet file, no training file, several configurations, a link to
+            nothing, or a part of a set twice; a file of no split beside others that have one; a name with two splits, with a
+            keyword inside of another word, or that is not UTF-8.
     """
     path = Path(source).expanduser().absolute()
+    require_text(path)
     if path.is_file():
         return (SourceFile(path, "train", is_named=False),)
     if not path.is_dir():
@@ -56,8 +59,11 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
     found = sorted(PurePath(file).relative_to(path) for file in _visible_files(path) if file.lower().endswith(_ENDING))
     if not found:
         raise InputError(f"data.source {source!r} holds no Parquet file, such as train-*.parquet{_remedy(source, path)}")
+    for file in found:
+        require_text(path / file)
     splits = {file: _split(source, file) for file in found}
     _require_one_configuration(source, found)
+    _require_single_parts(source, found)
     if all(split is None for split in splits.values()):
         return tuple(SourceFile(path / file, "train", is_named=False) for file in found)
     return _by_split(source, path, splits)
@@ -83,12 +89,13 @@ def _split(source: str, file: PurePath) -> Split | None:
     except InputError as error:
         raise InputError(f"data.source {source!r}: {error}, such as {_RENAME}") from error
     if split is None:
-        for part in file.parts:
-            keyword = hidden_keyword(part)
+        for part in (file, *file.parents):
+            keyword = hidden_keyword(part.name)
             if keyword is not None:
                 raise InputError(
                     f"data.source {source!r}: {str(file)!r} contains {keyword!r}, but not as a word of its own, so its split is"
-                    f" not known; rename it to {_RENAME}, or give the file itself as --data if it is the whole data set"
+                    f" not known; rename it to {_RENAME}, or give --data {_quoted(Path(source, part))} if that is the"
+                    " whole data set"
                 )
     return split
 
@@ -112,15 +119,31 @@ def _require_one_configuration(source: str, files: list[PurePath]) -> None:
     configurations = {PurePath(*(part for part in file.parent.parts if split_of([part]) is None)) for file in files}
     if len(configurations) > 1:
         names = sorted(str(each) if each.parts else "(the folder itself)" for each in configurations)
-        shown = ", ".join(names[:5]) + (", .." if len(names) > 5 else "")
-        raise InputError(
-            f"data.source {source!r} holds {len(names)} data sets side by side: {shown}; give the folder of one, such as"
-            f" --data {shlex.quote(str(Path(source, next(str(each) for each in sorted(configurations) if each.parts))))}"
-        )
+        folders = [Path(source, each) for each in sorted(configurations) if each.parts]
+        given = next((each for each in folders if each.expanduser().is_dir()), None)  # none where they lie within split folders
+        remedy = f"give the folder of one, such as --data {_quoted(given)}" if given else "move the files of all but one away"
+        raise InputError(f"data.source {source!r} holds {len(names)} data sets side by side: {listed(names, 5)}; {remedy}")
+
+
+def _require_single_parts(source: str, files: list[PurePath]) -> None:
+    """Refuse a part of a set that is there twice: a copy (``train-00000-of-00001 (1).parquet``), or another version."""
+    parts: dict[tuple[PurePath, str], PurePath] = {}
+    for file in files:
+        named = _SHARD.match(file.name)
+        if named is not None:
+            first = parts.setdefault((file.parent, named[0]), file)
+            if first != file:
+                raise InputError(
+                    f"data.source {source!r}: {str(first)!r} and {str(file)!r} are the same part of the set; move one away"
+                )
 
 
 def _visible_files(folder: Path) -> Iterator[str]:
-    """Paths of all files below a folder, links followed (a Hugging Face cache consists of them), hidden ones left out."""
+    """Paths of all files below a folder, links followed (a Hugging Face cache consists of them), hidden ones left out.
+
+    Raises:
+        InputError: a Parquet file that is a link to nothing.
+    """
     entered: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         entered.add(os.path.realpath(parent))
@@ -129,7 +152,16 @@ def _visible_files(folder: Path) -> Iterator[str]:
             for name in folders
             if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in entered  # links in a circle
         ]
-        yield from (str(Path(parent, name)) for name in files if not name.startswith(".") and Path(parent, name).is_file())
+        for path in (Path(parent, name) for name in files if not name.startswith(".")):
+            if path.is_file():
+                yield str(path)
+            elif path.suffix.lower() == _ENDING:
+                raise InputError(f"{path} is a link to nothing, images would be missing; fetch the file, or remove the link")
+
+
+def _quoted(path: str | Path) -> str:
+    """As a shell reads it."""
+    return shlex.quote(str(path))
 
 
 def _remedy(source: str, folder: Path) -> str:
@@ -138,5 +170,5 @@ def _remedy(source: str, folder: Path) -> str:
     if not endings:
         return ": it is empty"
     held = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items(), key=lambda entry: (-entry[1], entry[0])))
-    command = f"hmdc prepare {shlex.quote(source)} OUT"
+    command = f"hmdc prepare {_quoted(source)} OUT"
     return f"; it holds files {held}. For images in a folder per class: {command}, then --data OUT"

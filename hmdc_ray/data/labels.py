@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def index_labels(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, 
         (n,) class index per row, the files' rows one after the other; one name per class.
 
     Raises:
-        InputError: a null, negative or unknown label (file, row and value), or files of which only some hold strings.
+        InputError: a null, empty, negative or unknown label (file, row and value), or files of which only some hold strings.
     """
     for file, column in columns:
         if column.null_count:
@@ -58,33 +59,47 @@ def select_classes(
         (n,) new class index per row, -1 for rows of other classes; the names kept; (n,) whether a row is kept.
 
     Raises:
-        InputError: an unknown class, or one that is named twice.
+        InputError: an unknown class, one that is named twice, or a number that is another class's name.
     """
     if chosen is None:
         return labels, names, np.ones(len(labels), np.bool_)
-    places = [_place(entry, names) for entry in chosen]
-    doubled = next((entry for entry, place in zip(chosen, places, strict=True) if places.count(place) > 1), None)
-    if doubled is not None:
-        raise InputError(f"data.classes names class {doubled!r} more than once")
+    known = {name: place for place, name in enumerate(names)}
+    places = [_place(entry, names, known) for entry in chosen]
+    taken = Counter(places)
+    for entry, place in zip(chosen, places, strict=True):
+        if taken[place] > 1:
+            raise InputError(f"data.classes names class {entry!r} more than once")
     numbers = np.full(len(names), -1, np.int64)
     numbers[places] = np.arange(len(places))
     selected = numbers[labels]
     return selected, tuple(names[place] for place in places), selected >= 0
 
 
-def _place(entry: str | int, names: tuple[str, ...]) -> int:
-    if isinstance(entry, int):
-        if not 0 <= entry < len(names):
-            raise InputError(f"data.classes has class {entry}, which does not exist; classes are 0 to {len(names) - 1}")
-        return entry
-    if entry not in names:
-        raise InputError(f"data.classes has {entry!r}, which is no class; {closest(entry, names)}")
-    return names.index(entry)
+def _place(entry: str | int, names: tuple[str, ...], known: dict[str, int]) -> int:
+    """The class index that a name or a number stands for; ``known`` has those of the names."""
+    if isinstance(entry, str):
+        if entry not in known:
+            raise InputError(f"data.classes has {entry!r}, which is no class; {closest(entry, names)}")
+        return known[entry]
+    called = str(entry)
+    if not 0 <= entry < len(names):
+        hint = f"; write {called!r} in quotes for the class of that name" if called in known else ""
+        raise InputError(f"data.classes has class {entry}, which does not exist; classes are 0 to {len(names) - 1}{hint}")
+    if known.get(called, entry) != entry:
+        raise InputError(
+            f"data.classes has {entry}: class number {entry} is called {names[entry]!r}, and number {known[called]} is called"
+            f" {called!r}; write the one that is meant in quotes, by its name"
+        )
+    return entry
 
 
 def _from_texts(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, ...] | None) -> tuple[Labels, tuple[str, ...]]:
     texts = [column.cast(pa.large_string()) for _, column in columns]
     if names is None:
+        for (file, _), text in zip(columns, texts, strict=True):
+            row = pc.index(text, "").as_py()
+            if row >= 0:
+                raise InputError(f"{file}, row {row}: label is an empty text; every row needs a class")
         names = tuple(sorted({name for text in texts for name in text.unique().to_pylist()}))
     known = pa.array(names, pa.large_string())
     parts = []
@@ -106,7 +121,9 @@ def _from_integers(
         values = column.to_numpy()
         wrong = np.flatnonzero((values < 0) | (values >= limit))
         if len(wrong):
-            raise InputError(f"{file}, row {wrong[0]}: label is {values[wrong[0]]}; must be 0 to {limit - 1}")
+            value = values[wrong[0]]
+            hint = " (-1 stands for images without labels: leave them out)" if value == -1 else ""
+            raise InputError(f"{file}, row {wrong[0]}: label is {value}; must be 0 to {limit - 1}{hint}")
         parts.append(values.astype(np.int64))
     labels = np.concatenate(parts)
     return labels, names if names is not None else tuple(str(label) for label in range(labels.max(initial=-1) + 1))

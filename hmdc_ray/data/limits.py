@@ -20,6 +20,22 @@ MOST_TEXT_BYTES = 64 << 20
 """Largest text of a stranger that is parsed: lists of files and metadata."""
 
 
+LFS_POINTER = b"version https://git-lfs"
+"""How the text begins that Git LFS leaves in the place of a file that it has not fetched."""
+
+
+def check_fetched(path: Path) -> None:
+    """Refuse what Git LFS leaves in the place of a file that it has not fetched.
+
+    Raises:
+        InputError: such a pointer.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise InputError(f"{path} is a pointer of Git LFS, not the file itself: run 'git lfs pull' in its repository")
+
+
 def check_expansion(path: Path, unpacked: int, packed: int) -> None:
     """Refuse content that is small on the disk and huge in memory: more than 100 times as large, and above 64 MiB.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,14 +24,16 @@ from hmdc_ray.data.decode import PixelRule, image_from_array, open_encoded, to_p
 from hmdc_ray.data.encoded import prepared_notes
 from hmdc_ray.data.files import SourceFile, missing_shards
 from hmdc_ray.data.labels import index_labels, select_classes
-from hmdc_ray.data.limits import check_parquet
+from hmdc_ray.data.limits import check_fetched, check_parquet
 from hmdc_ray.data.schema import SPLITS, LabelledImages, Origin, Pixels
-from hmdc_ray.data.split_column import splits_of_rows
+from hmdc_ray.data.split_column import Hints, hinted_splits, require_no_hints, splits_of_rows
 from hmdc_ray.data.splits import assign_splits, check_splits
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import InputError, listed
 
 _DECODING_THREADS = 2
 _ROWS_READ = 64  # encoded images held in memory at a time; few, because each may be large
+_READ_BYTES = 1 << 20  # of a file at a time
+_ARRAYS = (".npz", ".pt", ".pth")
 _DECODED_BYTES = 32 << 20  # decoded images waiting at a time
 
 RawImage: TypeAlias = bytes | pa.Scalar | None
@@ -48,6 +51,7 @@ class _Table:
         labels: (rows,) as they are in the file.
         class_names: of the labels, from the file's metadata; None where it has none.
         splits: (rows,) position in ``SPLITS`` of each row's split.
+        hints: columns that seem to say each row's split, where neither the file nor ``split_column`` does.
         notes: what other columns may have been meant, and what ``hmdc prepare`` noted.
     """
 
@@ -58,6 +62,7 @@ class _Table:
     labels: pa.ChunkedArray
     class_names: tuple[str, ...] | None
     splits: Pixels
+    hints: Hints
     notes: tuple[str, ...]
 
 
@@ -77,34 +82,39 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
         if (table.split_column is None) != (first.split_column is None):
             has, lacks = (table, first) if first.split_column is None else (first, table)
             raise InputError(f"{lacks.path}: no column {has.split_column!r}, which says each row's split in {has.path}")
+    require_no_hints([table.hints for table in tables], first.path)
     splits = np.concatenate([table.splits for table in tables])
     if not len(splits):
         raise InputError(f"data.source {config.source}: the files hold no rows; at least one image per class is needed")
     labels, names = index_labels([(table.path, table.labels) for table in tables], first.class_names)
     labels, names, kept = select_classes(labels, names, config.classes)
-    splits = assign_splits(labels[kept], splits[kept], config.test_fraction, config.validation_fraction)
-    check_splits(config.source, labels[kept], splits, names)
+    labels, given = labels[kept], splits[kept]
+    splits = assign_splits(labels, given, config.test_fraction, config.validation_fraction)
+    check_splits(config.source, labels, splits, names)
+    others = (f"images of other classes than data.classes, left out: {np.sum(~kept):,}",) if not kept.all() else ()
     origin = Origin(
         files={split: sum(file.split == split for file in files) for split in SPLITS},
+        cut=tuple(split for code, split in enumerate(SPLITS) if code in splits and code not in given),
         image_column=first.image_column,
         label_column=first.label_column,
         split_column=first.split_column or "",
-        notes=(*missing_shards(files), *dict.fromkeys(note for table in tables for note in table.notes)),
+        notes=(*missing_shards(files), *others, *dict.fromkeys(note for table in tables for note in table.notes)),
     )
-    return LabelledImages(config.source, names, labels[kept], splits, _images(tables, kept, config), origin)
+    return LabelledImages(config.source, names, labels, splits, _images(tables, kept, config), origin)
 
 
 def _read_table(file: SourceFile, config: DataConfig) -> _Table:
     path = file.path
-    with _reading(path), pq.ParquetFile(path) as parquet:
+    check_fetched(path)
+    with _reading(path), pq.ParquetFile(path, buffer_size=_READ_BYTES) as parquet:
         check_parquet(path, parquet)
         schema = parquet.schema_arrow
         image = image_column(schema, config.image_column, path)
         label = label_column(schema, config.label_column, path)
         split = split_column(schema, config.split_column, path)
         table = parquet.read(columns=[label] + ([] if split is None else [split]))
-        others = other_label_columns(schema, label)
-        notes = (f"labels are from column {label!r}, not from {' or '.join(map(repr, others))}",) if others else ()
+        others = [repr(name) for name in other_label_columns(schema, label, path) if name != split]
+        notes = (f"labels are from column {label!r}, not from {listed(others)}",) if others else ()
         return _Table(
             path=path,
             image_column=image,
@@ -113,6 +123,7 @@ def _read_table(file: SourceFile, config: DataConfig) -> _Table:
             labels=table.column(label),
             class_names=class_names(schema, label, path),
             splits=_splits(file, table, split, schema),
+            hints={} if file.is_named or split is not None else hinted_splits(parquet, label, path),
             notes=notes + prepared_notes(parquet.metadata.metadata),
         )
 
@@ -140,7 +151,9 @@ def _reading(file: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # broken bytes can fail anywhere in the reader
-        raise InputError(f"{file}: cannot be read as a Parquet file: {error}") from error
+        remedy = f"; for arrays: hmdc prepare {shlex.quote(str(file))} OUT, then --data OUT"
+        hint = remedy if file.suffix.lower() in _ARRAYS else ""
+        raise InputError(f"{file}: cannot be read as a Parquet file: {str(error).rstrip('.')}{hint}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +215,7 @@ def _raw_images(table: _Table) -> Iterator[list[_Row]]:
     """The rows of the file, a few at a time."""
     start = 0
     # pre_buffer off and a read buffer on: pages are read one by one, never a whole row group.
-    with _reading(table.path), pq.ParquetFile(table.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+    with _reading(table.path), pq.ParquetFile(table.path, pre_buffer=False, buffer_size=_READ_BYTES) as parquet:
         for batch in parquet.iter_batches(batch_size=_ROWS_READ, columns=[table.image_column]):
             column = batch.column(0)
             if isinstance(column, pa.ExtensionArray):

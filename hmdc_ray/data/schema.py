@@ -28,7 +28,8 @@ class Origin:
     """What the data were read from, and what was taken for what: for people to check.
 
     Attributes:
-        files: number of files of each split; 0 where it was cut from the training images.
+        files: number of files of each split, by their names.
+        cut: splits that were cut from the training images, because the source has no images of them.
         image_column: the column taken for the images; empty where there are no columns.
         label_column: likewise for the labels.
         split_column: the column that says each row's split; empty: there is none.
@@ -36,6 +37,7 @@ class Origin:
     """
 
     files: dict[Split, int] = field(default_factory=dict)
+    cut: tuple[Split, ...] = ()
     image_column: str = ""
     label_column: str = ""
     split_column: str = ""
@@ -91,7 +93,7 @@ class DatasetInfo:
             source=fields["source"],
             sizes=fields["sizes"],
             class_sizes=tuple(fields["class_sizes"]),
-            origin=Origin(**{**fields["origin"], "notes": tuple(fields["origin"]["notes"])}),
+            origin=Origin(**{**fields["origin"], **{name: tuple(fields["origin"][name]) for name in ("cut", "notes")}}),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -125,11 +126,17 @@ def _read(source: str, root: Path | None, rules: ReadingRules | None) -> Encoded
         except InputError as error:
             if next(path.rglob("*.parquet"), None) is None:
                 raise
-            raise InputError(f"{error}. For Parquet files: runs read them as they are, with --data {source}") from error
+            raise InputError(f"{error}. For Parquet files: {_as_they_are(source)}") from error
     if path.is_file() and path.suffix.lower() == ".npz":
         return read_npz(path)
     if path.is_file() and path.suffix.lower() in (".pt", ".pth"):
         return read_pt(path)
+    if path.is_file() and path.suffix.lower() == ".parquet":
+        raise InputError(f"source {source!r} is a Parquet file: {_as_they_are(source)}")
     problem = "is of no known kind" if path.exists() else "does not exist"
     known = ", ".join(_PREFIX + name for name in TORCHVISION)
     raise InputError(f"source {source!r} {problem}; give an image folder, an .npz or .pt file, or one of {known}")
+
+
+def _as_they_are(source: str) -> str:
+    return f"runs read them as they are, with --data {shlex.quote(source)}"

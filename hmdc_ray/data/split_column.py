@@ -2,46 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from hmdc_ray.data.columns import is_text
+from hmdc_ray.data.columns import class_names, is_text
 from hmdc_ray.data.schema import SPLITS, Pixels, Split
-from hmdc_ray.data.split_names import split_of
+from hmdc_ray.data.split_names import KEYWORDS, hidden_keyword, split_of
 from hmdc_ray.errors import InputError
 
+_MOST_NAMES_OF_SPLITS = 10
+_ROWS_TRIED = 64
 
-def splits_of_rows(column: pa.ChunkedArray, name: str, class_names: tuple[str, ...] | None, file: Path) -> Pixels:
+Hints = dict[str, set[Split]]
+"""Splits that the values of a column seem to name, by the column."""
+
+
+def splits_of_rows(column: pa.ChunkedArray, name: str, names: tuple[str, ...] | None, file: Path) -> Pixels:
     """Position in ``SPLITS`` of every row's split, (n,), by the keywords of :mod:`hmdc_ray.data.split_names`.
 
     Args:
-        column: texts, or integers that ``class_names`` give texts to.
+        column: texts, or integers that ``names`` give texts to.
         name: the column's name, for messages.
-        class_names: names of the values, where the file has them.
+        names: of the values, where the file has them.
         file: for messages.
 
     Raises:
         InputError: a value that names no split.
     """
-    values = column.combine_chunks()
-    if pa.types.is_integer(values.type) and class_names is not None:
-        unique = sorted(set(values.to_pylist()) - {None})
-        known = {value: class_names[value] for value in unique if 0 <= value < len(class_names)}
-    elif is_text(values.type):
-        values = values.cast(pa.large_string())
-        known = {value: value for value in values.unique().to_pylist() if value is not None}
-    else:
-        raise _refused(file, name, f"holds {values.type}")
-    codes = np.full(len(values), len(SPLITS), np.uint8)
-    array = np.asarray(values.to_pylist(), dtype=object)
-    for value, text in known.items():
-        codes[array == value] = SPLITS.index(_split(file, name, text))
-    wrong = np.flatnonzero(codes == len(SPLITS))
-    if len(wrong):
-        raise _refused(file, name, f"is {array[wrong[0]]!r} in row {wrong[0]}")
-    return codes
+    if not is_text(column.type) and (names is None or not pa.types.is_integer(column.type)):
+        raise _refused(file, name, f"holds {column.type}")
+    codes: dict[Any, int] = {}
+    for value in column.unique().to_pylist():
+        text = names[value] if isinstance(value, int) and names is not None and 0 <= value < len(names) else value
+        if not isinstance(text, str):
+            row = column.to_pylist().index(value)
+            raise _refused(file, name, f"is {value!r} in row {row}")
+        codes[value] = SPLITS.index(_split(file, name, text))
+    return np.array([codes[value] for value in column.to_pylist()], np.uint8)
+
+
+def hinted_splits(parquet: pq.ParquetFile, label: str, file: Path) -> Hints:
+    """Columns that are not called ``split`` and yet hold nothing but names of splits, such as ``Usage`` with ``PublicTest``.
+
+    These are texts, numbers that the file's metadata give names to, and booleans in a column that is called after a split
+    (``is_test``).
+
+    Args:
+        parquet: opened.
+        label: the column with the labels, which is none of them.
+        file: for messages.
+    """
+    schema = parquet.schema_arrow
+    columns = [field for field in schema if field.name != label and schema.names.count(field.name) == 1]
+    hints: Hints = {}
+    for name in (field.name for field in columns if pa.types.is_integer(field.type)):
+        hints[name] = _named_splits(class_names(schema, name, file) or ())
+    texts = [field.name for field in columns if is_text(field.type)]
+    first = next(parquet.iter_batches(batch_size=_ROWS_TRIED, columns=texts), None) if texts else None
+    for name in texts:
+        if first is not None and _named_splits(first.column(name).to_pylist()):
+            hints[name] = _named_splits(parquet.read(columns=[name]).column(name).unique().to_pylist())
+    for name in (field.name for field in columns if pa.types.is_boolean(field.type)):
+        split = KEYWORDS.get(name.lower().removeprefix("is_"))
+        if split is not None:
+            values = parquet.read(columns=[name]).column(name).unique().to_pylist()
+            other: Split = "test" if split == "train" else "train"
+            hints[name] = {split if value else other for value in values if value is not None}
+    return {name: splits for name, splits in hints.items() if splits}
+
+
+def require_no_hints(hints: list[Hints], file: Path) -> None:
+    """Refuse files whose rows seem to name their splits in a column that is not read as such: test images would train.
+
+    Args:
+        hints: of each file.
+        file: the first one, for messages.
+
+    Raises:
+        InputError: a column seems to name two splits or more.
+    """
+    for name in {name: None for each in hints for name in each}:
+        splits = {split for each in hints for split in each.get(name, ())}
+        if len(splits) > 1:
+            found = ", ".join(split for split in SPLITS if split in splits)
+            raise InputError(
+                f"{file}: column {name!r} seems to say each row's split ({found}), and is not read: set data.split_column:"
+                f" {name} if its values are such words, else write the words into a column 'split'; remove the column if it is"
+                " about something else"
+            )
+
+
+def _named_splits(values: Iterable[Any]) -> set[Split]:
+    """Splits that the values name, within words too; none where a value names none or there are too many values."""
+    texts = {*values} - {None}
+    keywords = {hidden_keyword(text) if isinstance(text, str) else None for text in texts}
+    if None in keywords or len(texts) > _MOST_NAMES_OF_SPLITS:
+        return set()
+    return {KEYWORDS[keyword] for keyword in keywords if keyword is not None}
 
 
 def _split(file: Path, name: str, text: str) -> Split:

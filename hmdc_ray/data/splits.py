@@ -55,9 +55,11 @@ def check_splits(source: str, labels: Labels, splits: Pixels, class_names: tuple
     """Refuse a data set in which a class cannot be trained on, or nothing can be tested.
 
     Raises:
-        InputError: names the first class without training images, or the empty test split.
+        InputError: no training images; names the first class without them, or the empty test split.
     """
     present = np.unique(labels[splits == SPLITS.index("train")])
+    if not len(present):
+        raise InputError(f"data.source {source}: no training images: all {len(labels):,} belong to other splits; add some")
     if len(present) < len(class_names):
         missing = next(label for label in range(len(class_names)) if label >= len(present) or present[label] != label)
         raise InputError(

@@ -16,12 +16,15 @@ from pydantic import ValidationError
 from hmdc_ray.config import DataConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
+from hmdc_ray.data.description import describe
+from hmdc_ray.data.labels import select_classes
 from hmdc_ray.errors import InputError
 
 IMAGES = random_images(12, 4, 4)
 
 
 def table(tmp_path: Path, features: dict[str, Any] | None = None, name: str = "data.parquet", **columns: Any) -> Path:
+    tmp_path.mkdir(exist_ok=True)
     written = pa.table({"image": structs(IMAGES), **columns})
     if features is not None:
         written = written.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
@@ -80,6 +83,11 @@ def test_a_second_label_column_is_told(tmp_path: Path) -> None:
     assert origin.notes == ("labels are from column 'fine_label', not from 'coarse_label'",)
 
 
+def test_a_class_label_beside_a_usual_name_is_told(tmp_path: Path) -> None:
+    path = table(tmp_path, {"breed": {"_type": "ClassLabel", "names": ["a", "b"]}}, target=[0, 1, 2] * 4, breed=[0, 1] * 6)
+    assert opened(tmp_path, path).info.origin.notes == ("labels are from column 'target', not from 'breed'",)
+
+
 # A column of splits
 
 SPLIT = ["train"] * 8 + ["test"] * 4
@@ -124,6 +132,73 @@ def test_a_named_column_of_splits(tmp_path: Path) -> None:
     path = table(tmp_path, label=[0, 1] * 6, subset=SPLIT)
     assert opened(tmp_path, path, split_column="subset").info.sizes["test"] == 4
     assert "no column 'subsets' (data.split_column); did you mean 'subset'?" in refusal(tmp_path, path, split_column="subsets")
+
+
+def test_splits_that_are_cut_are_told_whatever_names_the_others(tmp_path: Path) -> None:
+    """A column without test rows, a file without rows, and a choice of classes that a test file lacks."""
+    info = opened(tmp_path, table(tmp_path, label=[0, 1] * 6, split=["train"] * 12)).info
+    assert info.origin.cut == ("test",)
+    assert ("", "files: 1; test cut from the training images, always the same ones") in describe(info)
+    table(tmp_path / "in", name="train.parquet", label=[0, 1, 2] * 4)
+    write(tmp_path / "in" / "test.parquet", structs(IMAGES[:0]), pa.array([], pa.int64()))
+    assert opened(tmp_path, tmp_path / "in").info.origin.cut == ("test",)
+    table(tmp_path / "in", name="test.parquet", label=[2] * 12)
+    origin = opened(tmp_path, tmp_path / "in", classes=(0, 1)).info.origin
+    assert origin.cut == ("test",) and origin.notes == ("images of other classes than data.classes, left out: 16",)
+    assert opened(tmp_path, tmp_path / "in").info.origin.cut == ()
+
+
+def test_a_column_of_splits_without_training_rows_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, label=[0, 1] * 6, split=["test"] * 12)
+    assert "no training images: all 12 belong to other splits" in refusal(tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"subset": SPLIT},
+        {"Usage": ["Training"] * 8 + ["PublicTest"] * 2 + ["PrivateTest"] * 2},
+        {"fold": pa.array(SPLIT).dictionary_encode()},
+        {"part": ["train"] * 7 + [None] + ["test"] * 4},
+        {"is_test": [False] * 8 + [True] * 4},
+        {"Train": [True] * 8 + [False] * 4},
+    ],
+)
+def test_a_column_of_splits_with_another_name_is_not_ignored(tmp_path: Path, column: dict[str, Any]) -> None:
+    (name,) = column
+    message = refusal(tmp_path, table(tmp_path, label=[0, 1] * 6, **column))
+    assert f"column {name!r} seems to say each row's split (train, test), and is not read" in message
+    if name in ("subset", "fold"):
+        assert opened(tmp_path, tmp_path / "data.parquet", split_column=name).info.sizes["test"] == 4
+
+
+def test_a_numbered_column_of_splits_with_another_name_is_not_ignored(tmp_path: Path) -> None:
+    path = table(tmp_path, {"part": {"_type": "ClassLabel", "names": ["train", "test"]}}, label=[0, 1] * 6, part=[0, 1] * 6)
+    assert "column 'part' seems to say each row's split" in refusal(tmp_path, path)
+
+
+def test_a_column_of_splits_over_several_files_is_not_ignored(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "test")):
+        table(tmp_path / "in", name=f"{number:04}.parquet", label=[0, 1] * 6, subset=[split] * 12)
+    assert "column 'subset' seems to say each row's split (train, test)" in refusal(tmp_path, tmp_path / "in")
+
+
+def test_other_texts_and_flags_are_no_splits(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {
+        "vehicle": ["train", "bus", "test car"] * 4,
+        "path": [f"train/{row}.png" for row in range(12)],
+        "origin": ["training"] * 12,
+        "sharp": [True, False] * 6,
+        "latest": [True, False] * 6,
+    }
+    assert opened(tmp_path, table(tmp_path, label=[0, 1] * 6, **columns)).info.origin.split_column == ""
+
+
+def test_two_columns_of_splits_are_refused(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"Split": SPLIT, "SPLIT": SPLIT[::-1]}
+    path = table(tmp_path, label=[0, 1] * 6, **columns)
+    assert "columns 'Split' and 'SPLIT' may say each row's split; set data.split_column" in refusal(tmp_path, path)
+    assert opened(tmp_path, path, split_column="SPLIT").info.sizes["train"] == 8
 
 
 def test_files_and_columns_of_splits_must_agree(tmp_path: Path) -> None:
@@ -174,6 +249,21 @@ def test_the_built_in_digits_by_class(tmp_path: Path) -> None:
 def test_bad_choices_of_classes(tmp_path: Path, chosen: tuple[str | int, ...], expected: str) -> None:
     path = write(tmp_path / "data.parquet", structs(IMAGES), [3, 5] * 6, TEN)
     assert expected in refusal(tmp_path, path, classes=chosen)
+
+
+def test_numbers_that_are_names_of_other_classes_are_not_guessed(tmp_path: Path) -> None:
+    path = table(tmp_path, label=["1", "2", "3"] * 4)
+    message = refusal(tmp_path, path, classes=(1, 2))
+    assert "class number 1 is called '2', and number 0 is called '1'" in message and "in quotes" in message
+    assert opened(tmp_path, path, classes=("1", "2")).info.class_names == ("1", "2")
+    years = table(tmp_path, name="years.parquet", label=["2019", "2020", "2021"] * 4)
+    assert "classes are 0 to 2; write '2020' in quotes" in refusal(tmp_path, years, classes=(2020,))
+
+
+def test_many_classes_are_chosen_quickly() -> None:
+    names = tuple(map(str, range(50_000)))
+    labels, kept, rows = select_classes(np.arange(50_000), names, names[::-1])
+    assert labels[0] == 49_999 and kept == names[::-1] and rows.all()
 
 
 def test_classes_are_names_or_numbers() -> None:

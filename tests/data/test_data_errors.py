@@ -95,7 +95,9 @@ def test_bad_array(tmp_path: Path, case: str) -> None:
 
 BAD_LABELS: dict[str, tuple[Any, list[str] | None, str]] = {
     "null": ([0, 1, None, 1], None, "row 2: label is null"),
-    "negative": ([0, 1, 0, -1], None, "row 3: label is -1"),
+    "negative": ([0, 1, 0, -2], None, "row 3: label is -2"),
+    "unlabelled": ([0, 1, 0, -1], None, "row 3: label is -1; must be 0 to 999999 (-1 stands for images without labels"),
+    "empty text": (["a", "b", "", "b"], None, "row 2: label is an empty text"),
     "out of range": ([0, 1, 2, 1], ["a", "b"], "row 2: label is 2; must be 0 to 1"),
     "absurd": ([0, 1, 10**12, 1], None, "row 2: label is 1000000000000"),
     "beyond int64": (pa.array([0, 1, 2**64 - 1, 1], pa.uint64()), None, "row 2: label is 18446744073709551615"),
@@ -189,8 +191,11 @@ def test_unreadable_metadata(tmp_path: Path) -> None:
         ("cifar01", "did you mean 'cifar10'"),
         ("0.5,0.4:1", "2 means, but 1 deviations"),
         ("0.5:0", "the deviations above 0"),
+        ("123.7,116.3,103.5:58.4,57.1,57.4", "divide those of 0 to 255 by 255"),
         ("a:b", "must be numbers MEAN,..:STD,.."),
         ({"mean": [0.5], "std": ["x"]}, "must be numbers"),
+        ({"mean": [0.5]}, "statistics has mean: must have mean and std"),
+        ("0.5,0.4", "not known: known: cifar10.*, svhn; or give MEAN"),
         (0.5, "valid string"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_a_cache_of_links_is_read(tmp_path: Path) -> None:
     assert found(tmp_path / "snapshot") == [("data/train-0.parquet", "train"), ("data/test-0.parquet", "test")]
 
 
+def test_links_to_nothing_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "train.parquet")
+    (tmp_path / "test.parquet").symlink_to(tmp_path / "blobs" / "gone")
+    assert "test.parquet is a link to nothing, images would be missing" in refusal(tmp_path)
+
+
+def test_a_file_that_git_lfs_has_not_fetched_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(InputError, match="is a pointer of Git LFS, not the file itself: run 'git lfs pull'"):
+        open_dataset(DataConfig(source=str(tmp_path), cache=str(tmp_path / "cache")))
+
+
 def test_test_images_stay_test_images(tmp_path: Path) -> None:
     for name in ("cifar10-train.parquet", "cifar10-test.parquet"):
         write(tmp_path / "in" / name, structs(random_images(16, 4, 4)), [0, 1] * 8)
@@ -88,6 +101,44 @@ def test_a_keyword_within_a_word_is_refused(tmp_path: Path, name: str) -> None:
     message = refusal(tmp_path)
     assert "not as a word of its own" in message and "rename it to train-*.parquet" in message
     assert (name if "/" not in name else "cifartest/0.parquet") in message
+
+
+def test_a_keyword_within_the_word_of_a_whole_set_can_be_given(tmp_path: Path) -> None:
+    touch(tmp_path, "latest/0.parquet", "latest/1.parquet")
+    message = refusal(tmp_path)
+    advised = message.partition("or give --data ")[2].partition(" ")[0]
+    assert [file.split for file in find_files(advised)] == ["train", "train"]
+
+
+@pytest.mark.parametrize("copy", ["train-00000-of-00002 (1).parquet", "train-00000-of-00002-c0ffee.parquet"])
+def test_a_part_that_is_there_twice_is_refused(tmp_path: Path, copy: str) -> None:
+    touch(tmp_path, "train-00000-of-00002.parquet", copy, "train-00001-of-00002.parquet")
+    message = refusal(tmp_path)
+    assert f"{copy!r} and 'train-00000-of-00002.parquet' are the same part" in message or f"and {copy!r} are the" in message
+
+
+def test_configurations_within_splits_are_refused_with_advice_that_can_be_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "train/small/0.parquet", "train/large/0.parquet")
+    message = refusal(tmp_path)
+    assert message.endswith("side by side: large, small; move the files of all but one away")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9/train.parquet", b"train-\xff.parquet"])
+def test_names_that_are_no_text_are_refused(tmp_path: Path, name: bytes) -> None:
+    touch(tmp_path, os.fsdecode(name))
+    message = refusal(tmp_path)
+    assert "the name is not UTF-8" in message and message.isascii()
+    with pytest.raises(InputError, match="the name is not UTF-8"):
+        find_files(str(tmp_path / os.fsdecode(name)))
+
+
+@pytest.mark.parametrize("ending", ["npz", "PT"])
+def test_arrays_in_the_place_of_parquet_files_are_to_be_prepared(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"my arrays.{ending}"
+    path.write_bytes(b"arrays")
+    with pytest.raises(InputError) as caught:
+        open_dataset(DataConfig(source=str(path), cache=str(tmp_path / "cache")))
+    assert str(caught.value).endswith(f"for arrays: hmdc prepare '{path}' OUT, then --data OUT")
 
 
 def test_several_configurations_are_refused_by_name(tmp_path: Path) -> None:

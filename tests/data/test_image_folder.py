@@ -101,17 +101,89 @@ def test_classes_that_are_called_like_splits_can_be_put_into_train(tmp_path: Pat
         (("val", "valid", "train"), "val and valid are both validation images"),
         (("val", "test"), "no folder of training images beside test, val"),
         (("train-test", "val"), "names two splits"),
+        (("train/Cat", "test/cat"), "there is a class 'Cat' too: if they are one, rename the folders alike"),
     ],
 )
 def test_unclear_splits_are_refused(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
     for name in names:
-        write_classes(tmp_path / "in" / name)
+        root, _, inner = name.partition("/")
+        write_classes(tmp_path / "in" / root, names=(inner,) if inner else ("cat", "ant"))
     assert expected in refusal(tmp_path)
 
 
 def test_keywords_within_class_names_are_no_splits(tmp_path: Path) -> None:
     write_classes(tmp_path / "in", names=("valley", "interval"))
     assert prepared(tmp_path).class_names == ("interval", "valley")
+
+
+@pytest.mark.parametrize("names", [("trainset", "testset", "unlabeled"), ("TrainA", "TrainB", "TestA", "TestB", "licence")])
+def test_splits_within_words_are_refused_beside_other_folders(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write_classes(tmp_path / "in", names=names)
+    message = refusal(tmp_path)
+    assert "contain names of splits, but not as words" in message and names[-1] not in message
+
+
+def test_keywords_within_unrelated_class_names_are_no_splits(tmp_path: Path) -> None:
+    write_classes(tmp_path / "in", names=("strainer", "valley", "device", "cup"))
+    assert prepared(tmp_path).class_names == ("cup", "device", "strainer", "valley")
+
+
+@pytest.mark.parametrize("inner", ["test", "Validation", "my_test_images"])
+def test_test_images_within_classes_do_not_train(tmp_path: Path, inner: str) -> None:
+    for name in ("cat", "dog"):
+        write_classes(tmp_path / "in" / name, names=("train", inner))
+    message = refusal(tmp_path)
+    assert f"in/cat/{inner}: the name says " in message and "a folder within a class of train images" in message
+
+
+def test_a_folder_around_the_splits_is_named_and_can_be_given(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_classes(tmp_path / "in" / "unpacked" / split)
+    message = refusal(tmp_path)
+    advised = message.partition("a folder per class, give ")[2].partition(";")[0]
+    assert prepare(advised, tmp_path / "out").sizes == {"train": 6, "test": 6}
+
+
+def test_a_folder_around_the_classes_is_no_class(tmp_path: Path) -> None:
+    write_classes(tmp_path / "in" / "unpacked")
+    message = refusal(tmp_path)
+    assert "the only class folder is 'unpacked', with its images in folders ant, cat" in message
+    assert message.endswith(f"move them into {tmp_path}/in")
+
+
+def test_a_folder_of_images_without_classes_is_no_split(tmp_path: Path) -> None:
+    write_classes(tmp_path / "in" / "train", 5)
+    write_classes(tmp_path / "in" / "test", 2, names=())
+    (tmp_path / "in" / "test").mkdir()
+    (tmp_path / "in" / "test" / "1.png").write_bytes(encode(random_images(1, 4, 5, 3)[0]))
+    result = prepared(tmp_path)
+    assert result.sizes == {"train": 10}
+    assert result.notes == (
+        "there are no test images: folder 'test' holds none in class folders",
+        "images beside the class folders, left out: 1",
+    )
+
+
+# Names in any script
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9/1.png", b"cat/caf\xe9.png", b"cat/\xff.txt"])
+def test_names_that_are_no_text_are_refused(tmp_path: Path, name: bytes) -> None:
+    source = os.fsencode(write_classes(tmp_path / "in"))
+    os.makedirs(os.path.dirname(os.path.join(source, name)), exist_ok=True)  # noqa: PTH103, PTH118, PTH120
+    with open(os.path.join(source, name), "wb") as file:  # noqa: PTH118, PTH123
+        file.write(encode(random_images(1, 4, 5, 3)[0]))
+    message = refusal(tmp_path)
+    assert "?" in message and "the name is not UTF-8, rename it" in message and message.isascii()
+
+
+def test_a_class_spelt_in_two_forms_of_unicode_is_one(tmp_path: Path) -> None:
+    write_classes(tmp_path / "in" / "train", names=("caf\u00e9", "bar"))
+    write_classes(tmp_path / "in" / "test", names=("cafe\u0301", "bar"))
+    assert prepared(tmp_path) == Prepared(("bar", "caf\u00e9"), {"train": (3, 3), "test": (3, 3)}, ())
+    write_classes(tmp_path / "in" / "test", names=("caf\u00e9",))
+    with pytest.raises(InputError, match="two folders are called 'caf\u00e9'"):
+        prepare(str(tmp_path / "in"), tmp_path / "other")
 
 
 # What is left out
@@ -170,6 +242,19 @@ def test_a_class_that_is_a_link_within_the_folder_is_read(tmp_path: Path) -> Non
     assert prepared(tmp_path).counts == {"train": (3, 3, 3)}
 
 
+def test_a_class_that_is_a_link_to_nothing_is_refused_with_advice_that_helps(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "in")
+    (source / "dog").symlink_to(tmp_path / "nowhere")
+    message = refusal(tmp_path, ReadingRules(follow_links=True))
+    assert "in/dog is a link to nothing" in message and message.endswith("or remove the link")
+
+
+def test_a_split_that_is_a_link_to_another_is_refused(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "in" / "train")
+    (tmp_path / "in" / "test").symlink_to(source)
+    assert "test, train lead to the same folder" in refusal(tmp_path)
+
+
 def test_links_within_a_class_are_followed_or_counted(tmp_path: Path) -> None:
     source, outside = write_classes(tmp_path / "in"), write_classes(tmp_path / "outside")
     (source / "cat" / "link.png").symlink_to(outside / "cat" / "0.PNG")
@@ -214,6 +299,12 @@ def test_a_broken_image_is_named_or_skipped(tmp_path: Path) -> None:
     assert note.startswith("broken images, left out: 2 (ant/empty.png: ") and "cat/half.jpg: " in note
     metadata = pq.ParquetFile(tmp_path / "out" / "train-00000-of-00001.parquet").metadata.metadata[b"hmdc_ray_prepared"]
     assert b"cat/half.jpg" in metadata and b'"source": ' in metadata
+
+
+def test_an_image_that_git_lfs_has_not_fetched_is_told(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "in")
+    (source / "cat" / "1.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert f"{source}/cat/1.jpg: image is a pointer of Git LFS: run 'git lfs pull'" in refusal(tmp_path)
 
 
 def test_a_class_of_broken_images_alone_is_refused(tmp_path: Path) -> None:
@@ -282,6 +373,17 @@ def test_sixteen_bits_are_refused_or_scaled_by_a_stated_rule(tmp_path: Path, end
     assert pixels.tolist() == [[0, 0, 1], [127, 255, 255]]
 
 
+def test_turned_images_of_sixteen_bits_are_stored_upright(tmp_path: Path) -> None:
+    source, exif = write_classes(tmp_path / "in", names=("cat",)), Image.Exif()
+    exif[0x0112] = 6
+    values = (np.arange(20, dtype=np.uint16) * 257).reshape(4, 5)
+    Image.fromarray(values).save(source / "cat" / "00.png", exif=exif)
+    prepared(tmp_path, ReadingRules(scale_16_bit=True))
+    rows = pq.read_table(tmp_path / "out" / "train-00000-of-00001.parquet")["image"].to_pylist()
+    (stored,) = [Image.open(io.BytesIO(row["bytes"])) for row in rows if row["path"] == "cat/00.png"]
+    assert np.array_equal(np.asarray(stored), np.rot90(np.arange(20).reshape(4, 5), -1))
+
+
 def test_floating_point_grey_is_refused_whatever_the_rules(tmp_path: Path) -> None:
     source = write_classes(tmp_path / "in")
     (source / "cat" / "depth.tif").write_bytes(encode(Image.fromarray(np.ones((4, 5), np.float32)), "TIFF"))
@@ -298,6 +400,34 @@ def test_pages_and_transparency_are_told(tmp_path: Path) -> None:
         "files of several frames or pages, of which the first is read: 1",
         "images with transparency, which is dropped: 1",
     }
+
+
+def test_broken_pages_after_a_whole_first_one_are_told(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "in")
+    first, second = (Image.fromarray(image) for image in random_images(2, 40, 50, 3))
+    for kind in ("TIFF", "GIF"):
+        buffer = io.BytesIO()
+        first.save(buffer, kind, save_all=True, append_images=[second])
+        (source / "cat" / f"stack.{kind}").write_bytes(buffer.getvalue()[: -len(buffer.getvalue()) // 4])
+    pages = io.BytesIO()
+    first.save(pages, "TIFF", save_all=True, append_images=[second])
+    damaged = bytearray(pages.getvalue())
+    directory = struct.unpack_from("<I", damaged, 4)[0]
+    after = directory + 2 + 12 * struct.unpack_from("<H", damaged, directory)[0]
+    struct.pack_into("<I", damaged, after, len(damaged) - 3)  # where the second page begins
+    (source / "cat" / "stack.tif").write_bytes(damaged)
+    result = prepared(tmp_path)
+    assert result.counts["train"][1] == 6
+    assert result.notes == ("files of several frames or pages, of which the first is read: 3",)
+
+
+def test_colours_of_sixteen_bits_are_told(tmp_path: Path) -> None:
+    source = write_classes(tmp_path / "in")
+    rows = b"".join(b"\0" + np.full((5, 3), 0x1FFF, ">u2").tobytes() for _ in range(4))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (source / "cat" / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels)
+    assert prepared(tmp_path).notes == ("images of 16 bits a channel, of which the upper 8 are read: 1",)
 
 
 def test_a_first_image_that_is_turned_sets_the_size_that_it_is_shown_in(tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ def test_bad_sources(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(InputError, match=expected):
             prepare(str(tmp_path / source), tmp_path / "out")
+    (tmp_path / "my sets").mkdir()
+    (tmp_path / "my sets" / "train.parquet").touch()
+    for name in ("my sets", "my sets/train.parquet"):
+        with pytest.raises(InputError, match=f"runs read them as they are, with --data '{tmp_path}/{name}'"):
+            prepare(f"{tmp_path}/{name}", tmp_path / "out")
     with pytest.raises(InputError, match="did you mean 'cifar10'"):
         prepare("torchvision:cifar01", tmp_path / "out")
 
