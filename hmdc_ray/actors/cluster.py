@@ -171,7 +171,7 @@ class ClusterAddress:
         )
 
     def _refusal(self, target: _Target, what: str) -> InputError:
-        also = "" if target.text == self.given else f", which is {target.text}"
+        also = "" if target.text == self.given else f" (to Ray {target.text})"
         return InputError(f"{self.source} is {self.given!r}{also}: {what}")
 
 

@@ -25,9 +25,10 @@ from hmdc_ray.evaluation.executor import Executor, Handle
 from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
 from hmdc_ray.evaluation.outcome import Failure, Outcome, attempt
 from hmdc_ray.evaluation.plan import State, plan, run_trial, train_teacher
-from hmdc_ray.evaluation.report import Evaluation, summarise
+from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets, with_families
 from hmdc_ray.evaluation.stored import require_stored, stored_accuracy, stored_network
+from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.temperature import candidates, group, is_distilled, require_validation, undecided, with_temperatures
 from hmdc_ray.evaluation.trial import Trial, make_teacher
 from hmdc_ray.seeding import Key

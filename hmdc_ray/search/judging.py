@@ -6,8 +6,9 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.errors import InputError, RunError, StudentError, first_line
 from hmdc_ray.evaluation.plan import plan, run_trial
-from hmdc_ray.evaluation.report import Evaluation, summarise
+from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import with_families
+from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.temperature import candidates, with_temperatures
 from hmdc_ray.evaluation.trial import Trial
 from hmdc_ray.search.view import WithoutTest

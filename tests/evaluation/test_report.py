@@ -15,8 +15,9 @@ from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.images import Kind
 from hmdc_ray.evaluation.plan import plan
-from hmdc_ray.evaluation.report import Evaluation, summarise
+from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, named_sets
+from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.table import tables
 from hmdc_ray.evaluation.trial import Trial
 from hmdc_ray.tables import print_table
