@@ -47,6 +47,8 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
         # What a checkpoint that was made before there was a choice has done.
         if member["statistics"] == ("data" if member["weights"] == "pretrained" else "own"):
             del member["statistics"]
+    if fields["balance"]["scope"] == "iteration":  # likewise
+        del fields["balance"]["scope"]
     return {"config": fields, "data": info.fingerprint}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hmdc_ray.config.base import Section
 from hmdc_ray.errors import closest
@@ -64,6 +64,11 @@ class BalanceConfig(Section):
         "none", description="How the history of gradient magnitudes is kept: none (off), sum, max, ema, or last."
     )
     period: int = Field(10, ge=1, description="Steps between two updates of the history, at least 1.")
+    scope: Literal["iteration", "run"] = Field(
+        "iteration",
+        description="How long the history lasts: iteration (it starts anew with the networks), or run (each member's lives on,"
+        " and weights are relative to the main member's, drawn or not: for pools whose members are drawn).",
+    )
     distillation_weight: float = Field(
         1.0, ge=0, le=1e6, description="Factor lambda, 0 to 1e6, of the MD target in the image update."
     )
@@ -73,6 +78,15 @@ class BalanceConfig(Section):
         description="A target whose loss in a class is more than this many times its running mean in the iteration is left out"
         " of that class and step, more than 1; null: never.",
     )
+
+    @model_validator(mode="after")
+    def _history_of_a_run_is_comparable(self) -> Self:
+        if self.scope == "run" and self.mode in ("none", "sum"):
+            why = (
+                "keeps no history" if self.mode == "none" else "grows with every draw, so that a member drawn often counts less"
+            )
+            raise ValueError(f"scope is 'run', but mode {self.mode!r} {why}: mode must be ema, last or max")
+        return self
 
 
 class ImagesConfig(Section):

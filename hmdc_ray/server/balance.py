@@ -1,5 +1,9 @@
 """The Gradient Balance Module (HMDC section 3.4): targets of very different magnitude in one image update.
 
+In a pool whose members are drawn (model pool, Zhou et al., arXiv 2402.13007) a history of one iteration balances nothing: a
+single target has weight 1. There histories may last for the run, so that a member's step has the size that the main member's
+would have.
+
 Shapes: K classes (or a chunk of them), T targets: the members drawn, then the distillation target if there is one.
 """
 
@@ -50,18 +54,30 @@ class GradientBalance:
             (HMDC's wording); ``ema``: first a, then the mean of A and a; ``last``: a; ``none``: no balancing, all w = 1.
         period: steps between two updates, q.
         classes: number of classes.
+        lasting: number of targets whose histories last for the whole run; None: they last for an iteration.
+        main: of lasting histories, the column of the main member, whose magnitude the update has, drawn or not.
     """
 
-    def __init__(self, mode: Mode, period: int, classes: int) -> None:
+    def __init__(self, mode: Mode, period: int, classes: int, lasting: int | None = None, main: int = 0) -> None:
         self.mode = mode
         self.period = period
         self.classes = classes
-        self.history_KT = torch.empty(classes, 0, dtype=torch.float64)
+        self.lasts = lasting is not None
+        self.main = main
+        self.history_KT = torch.full((classes, lasting or 0), FLOOR, dtype=torch.float64)
+        self._columns: tuple[int, ...] = ()
         self._chunk: _Chunk | None = None
 
-    def reset(self, targets: int) -> None:
-        """Start an iteration with this many targets: every history at its floor."""
-        self.history_KT = torch.full((self.classes, targets), FLOOR, dtype=torch.float64)
+    def begin(self, columns: Sequence[int]) -> None:
+        """Start an iteration.
+
+        Args:
+            columns: each target's column among the histories that last; of others only the number counts, for they start at
+                their floor.
+        """
+        self._columns = tuple(columns) if self.lasts else tuple(range(len(columns)))
+        if not self.lasts:
+            self.history_KT = torch.full((self.classes, len(columns)), FLOOR, dtype=torch.float64)
 
     def balance(
         self, step: int, labels: Sequence[int], gradients: Sequence[Tensor], loss_weights: Sequence[float], reference: int
@@ -144,12 +160,19 @@ class GradientBalance:
                     total.add_(part, alpha=factor)
 
     def close(self, reference: int) -> Balanced:
-        """The chunk's outcome, with the scale of the target at ``reference``, or else of the first that entered."""
+        """The chunk's outcome, with the scale of the target at ``reference``, or else of the first that entered.
+
+        Where histories last, that of the main member sets the scale as soon as it has one, whoever is drawn.
+        """
         chunk, self._chunk = self._chunk, None
         assert chunk is not None and chunk.direction is not None, "a chunk without targets"
         weights_KT, sums_KT = torch.stack(chunk.weights, dim=1), torch.stack(chunk.sums, dim=1)
         entered_KT = weights_KT > 0
         scale_K = torch.where(entered_KT[:, reference], weights_KT[:, reference], 1.0)  # that of the first is 1
+        if self.lasts and self.mode != "none":
+            main_K = self.history_KT[chunk.labels, self.main]
+            # w_main = base / A_main: with it G = sum_t lambda_t (A_main / A_t) G_t.
+            scale_K = torch.where((main_K > FLOOR) & ~chunk.base_K.isnan(), chunk.base_K / main_K, scale_K)
         divisor_K = scale_K.to(chunk.direction)
         divisor_K = torch.where(divisor_K.isfinite(), divisor_K, torch.nan)  # not 0, as if nothing were to be done
         direction = chunk.direction / divisor_K.view(-1, *[1] * (chunk.direction.dim() - 1))
@@ -164,7 +187,8 @@ class GradientBalance:
 
     def _updated(self, step: int, labels: Tensor, target: int, magnitudes_K: Tensor, usable_K: Tensor) -> Tensor:
         """A of a target after this step, which is kept."""
-        history_K = self.history_KT[labels, target]
+        column = self._columns[target]
+        history_K = self.history_KT[labels, column]
         at_floor_K = history_K <= FLOOR
         due_K = usable_K & (at_floor_K | (step % self.period == 0))
         updated_K = {
@@ -174,8 +198,8 @@ class GradientBalance:
             "ema": torch.where(at_floor_K, magnitudes_K, 0.5 * history_K + 0.5 * magnitudes_K),
             "last": magnitudes_K,
         }[self.mode]
-        self.history_KT[labels, target] = torch.where(due_K, updated_K.clamp(min=FLOOR), history_K)
-        return self.history_KT[labels, target]
+        self.history_KT[labels, column] = torch.where(due_K, updated_K.clamp(min=FLOOR), history_K)
+        return self.history_KT[labels, column]
 
 
 @dataclass

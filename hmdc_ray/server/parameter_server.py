@@ -72,7 +72,8 @@ class ParameterServer:
     ) -> None:
         torch.set_num_threads(threads)
         self.images = SyntheticImages(view(initial_KICHW), mean, std, images)
-        self.balance = GradientBalance(balance.mode, balance.period, classes=len(initial_KICHW))
+        lasting = len(loss_weights) + 1 if balance.scope == "run" else None  # of every member, and of the distillation target
+        self.balance = GradientBalance(balance.mode, balance.period, len(initial_KICHW), lasting, main)
         self.spikes = SpikeGuard(balance.spike_factor, classes=len(initial_KICHW))
         self.distillation_weight = balance.distillation_weight
         self.loss_weights = tuple(loss_weights)
@@ -86,7 +87,7 @@ class ParameterServer:
         self._sums = _Sums()
 
     def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[MemberTaps]) -> None:
-        """Start an iteration: forget the balance's history, and learn which tokens each member drawn has.
+        """Start an iteration: forget a history that does not last, and learn which tokens each member drawn has.
 
         Args:
             iteration: from 0.
@@ -98,7 +99,7 @@ class ParameterServer:
         if drawn:
             size = common_size([member.taps for member in drawn])
             self.agreement = Agreement([token_mask(member.taps, size) for member in drawn])
-        self.balance.reset(len(members) + bool(drawn))
+        self.balance.begin([*members, *[len(self.loss_weights)] * bool(drawn)])
         self.spikes.reset(len(members) + bool(drawn))
 
     def renewed(self, position: int) -> None:
@@ -283,14 +284,16 @@ class ParameterServer:
 
         Args:
             state: as :meth:`state` gave it, of all classes; read in place.
-            with_balance: also from what it knows of the targets, which are the same; else balance and guard start anew.
+            with_balance: also from what it knows of the targets, which are the same; else the guard starts anew, and a balance
+                whose history does not last.
         """
         own = slice(self.first, self.first + len(self._direction_KICHW))
         self.images.images_KICHW = view(state.arrays["images"][own])
         self.images.momentum_KICHW = view(state.arrays["momentum"][own])
         self.images.version = state.values["version"]
-        if with_balance:
+        if with_balance or self.balance.lasts:
             self.balance.history_KT = torch.tensor(state.arrays["history"][own])
+        if with_balance:
             self.spikes.means_KT = torch.tensor(state.arrays["losses"][own])
         self._collected.clear()  # of a step that was not finished
         self._sums = _Sums()

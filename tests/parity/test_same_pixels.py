@@ -116,3 +116,27 @@ def test_a_pool_without_distillation_resumes_to_the_same_pixels(
     whole = run(config, three_digits, tmp_path / "0", checkpoints=tmp_path)
     resumed = run(config, three_digits, tmp_path / "2", start=2)
     assert resumed[-1].tobytes() == whole[-1].tobytes()
+
+
+DRAWN: dict[str, Any] = {"members": members("batchnorm", "shallow", "dropout"), "active": 1, "warmup": 1}
+
+
+def drawn(data: DataConfig, **matching: Any) -> RunConfig:
+    """One member drawn for an iteration, balanced against the main one by histories that last for the run."""
+    matching = {"mutual_distillation": False, "sampler": "random"} | matching
+    balance, schedule = {"mode": "ema", "scope": "run"}, {"iterations": 4, "steps": 2}
+    return configuration(data, pool=DRAWN, matching=matching, balance=balance, schedule=schedule)
+
+
+def test_a_drawn_pool_with_lasting_histories_gives_the_same_pixels(
+    three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    whole = run(drawn(three_digits_config), three_digits, tmp_path / "0", checkpoints=tmp_path)
+    for version in (1, 3, 4, 7):
+        resumed = run(drawn(three_digits_config), three_digits, tmp_path / str(version), start=version)
+        assert resumed[-1].tobytes() == whole[-1].tobytes()
+    chunked = run(drawn(three_digits_config, classes_per_call=1), three_digits, tmp_path / "chunks")
+    assert chunked[-1].tobytes() == whole[-1].tobytes()
+    within = drawn(three_digits_config).balance.model_copy(update={"scope": "iteration"})
+    other = drawn(three_digits_config).model_copy(update={"balance": within})
+    assert run(other, three_digits, tmp_path / "other")[-1].tobytes() != whole[-1].tobytes()

@@ -29,7 +29,7 @@ def balance(balancer: GradientBalance, gradients: Sequence[Tensor], step: int = 
 
 def made(mode: Mode, targets: int, period: int = 1) -> GradientBalance:
     balancer = GradientBalance(mode, period, CLASSES)
-    balancer.reset(targets)
+    balancer.begin(range(targets))
     return balancer
 
 
@@ -96,7 +96,7 @@ def test_history_is_updated_at_its_period_only() -> None:
 def test_reset_forgets() -> None:
     balancer = made("sum", 2)
     balance(balancer, THREE[:2])
-    balancer.reset(3)
+    balancer.begin(range(3))
     assert torch.equal(balancer.history_KT, torch.full((CLASSES, 3), FLOOR, dtype=torch.float64))
 
 
