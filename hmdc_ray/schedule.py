@@ -126,7 +126,7 @@ def plan_step(
         trains=trains,
         training_batches=batches[schedule.training] if trains else 0,
         aligner_batches=len(batch_slices(min(matching.aligner_images, train_images), schedule.batch)) if distils else 0,
-        probes=distils and version % matching.probe_every == 0,
+        probes=distils and (version + 1) % matching.probe_every == 0,  # not in the first step, which it would hold up
     )
 
 

@@ -193,15 +193,10 @@ def aligning(batches: int = 1) -> list[Call]:
     return batch("aligner_features", "aligner_step") * (batches + 1)
 
 
-def probing() -> list[Call]:
-    """The first member looks at the consensus."""
-    return batch("probe_features", "probe")[:4]
-
-
 def test_a_step_with_distillation_takes_three_exchanges() -> None:
     coordinator, pool = run_of()
     ran(coordinator)
-    assert pool.log == [*START, *BEGIN, *aligning(), *probing(), *exchange("images0"), ("server", "apply")]
+    assert pool.log == [*START, *BEGIN, *aligning(), *exchange("images0"), ("server", "apply")]
 
 
 def test_detached_distillation_takes_two() -> None:
@@ -230,7 +225,7 @@ def test_without_distillation_matching_is_the_only_exchange(names: tuple[str, ..
 def test_chunks_of_classes_go_through_all_exchanges_one_after_the_other() -> None:
     coordinator, pool = run_of(classes=5, matching={"classes_per_call": 2})
     ran(coordinator)
-    assert pool.log == [*START, *BEGIN, *aligning(), *probing(), *(exchange("images0") * 3), ("server", "apply")]
+    assert pool.log == [*START, *BEGIN, *aligning(), *(exchange("images0") * 3), ("server", "apply")]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +337,7 @@ def test_batches_of_training_go_round_the_processes_of_the_server() -> None:
     ran(coordinator)
     matching, turns = [(0, 1), (2,)], [(0, 1), (2,), (0, 1), (2,), (0, 1)]
     aligners = [*turns, (2,)]
-    assert held == [*aligners, (0, 1), *matching, *turns, *aligners, *matching]
+    assert held == [*aligners, *matching, *turns, *aligners, *matching]
 
 
 @pytest.mark.parametrize("training", ["real", "synthetic"])
@@ -357,12 +352,29 @@ def test_training_takes_one_exchange_a_batch_then_aligners_are_trained(training:
 
 
 def test_aligners_are_trained_before_the_first_step_and_after_each_where_networks_are_not() -> None:
-    coordinator, pool = run_of(schedule={"iterations": 2, "steps": 2, "training": "none"}, matching={"probe_every": 3})
+    coordinator, pool = run_of(schedule={"iterations": 2, "steps": 2, "training": "none"})
     ran(coordinator)
     verbs = [verb for name, verb, *_ in pool.log if name == "a" and verb not in ("match", "pull_back")]
     step = ["aligner_features", "aligner_step"] * 2
-    first, second = [*step, "probe_features", "probe", "features", *step, "features"], [*step, "features", *step]
-    assert verbs == ["begin", "align", *first, "begin", "align", *second, "probe_features", "probe", "features"]
+    assert verbs == ["begin", "align", *step, "features", *step, "features"] * 2
+
+
+def test_the_first_member_drawn_probes_the_consensus_at_its_period() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 3}, matching={"probe_every": 2})
+    ran(coordinator)
+    probed = [call for call in pool.log if call[1].startswith("probe") or call[1] == "begin"]
+    begin = [("a", "begin"), ("b", "begin"), ("server", "begin")]
+    assert probed == [
+        *begin,
+        *begin,
+        ("a", "probe_features"),
+        ("b", "probe_features"),
+        ("a", "probe", "server.consensus"),
+        *begin,
+    ]
+    consensus = pool.log.index(("server", "consensus", "a.probe_features", "b.probe_features"))
+    assert pool.log[consensus + 1] == ("a", "probe", "server.consensus")
+    assert pool.log[consensus + 2] == ("a", "features", "images1")
 
 
 def test_a_record_holds_what_members_agreed_in_all_and_the_probe() -> None:

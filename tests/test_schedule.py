@@ -139,10 +139,10 @@ def test_aligners_are_trained_in_every_step_of_a_pool_that_distils_and_probed_at
         for version in range(12)
     ]
     assert {found.aligner_batches for found in plans} == {3}
-    assert [found.version for found in plans if found.probes] == [0, 4, 8]
+    assert [found.version for found in plans if found.probes] == [3, 7, 11]
     others: list[tuple[dict[str, Any], PoolConfig]] = [({}, two), (distils, pool(0.5, 0.5, active=1)), (distils, pool(1.0))]
     for matching, members in others:
-        alone = plan_step(ScheduleConfig(steps=3, **schedule), MatchingConfig(**matching), members, version=0, **facts)
+        alone = plan_step(ScheduleConfig(steps=3, **schedule), MatchingConfig(**matching), members, version=3, **facts)
         assert alone.aligner_batches == 0 and not alone.probes
 
 
