@@ -81,8 +81,8 @@ class ImageDataset:
             by_class.flags.writeable = False
             self._file_rows[split], self._labels[split] = rows, labels
             self._class_rows[split] = np.split(by_class, ends[:-1])
-        self._mean_C11 = torch.tensor(self.info.mean).view(-1, 1, 1)
-        self._std_C11 = torch.tensor(self.info.std).view(-1, 1, 1)
+        self._mean_C11 = torch.tensor(self.info.mean, dtype=torch.float64).view(-1, 1, 1)
+        self._std_C11 = torch.tensor(self.info.std, dtype=torch.float64).view(-1, 1, 1)
 
     def labels(self, split: Split) -> Labels:
         """(n,) class index of each image of the split; read-only."""
@@ -101,6 +101,7 @@ class ImageDataset:
             pixels_NCHW[position] = self._batches[row // self._batch_rows][row % self._batch_rows]
         return torch.from_numpy(pixels_NCHW)
 
-    def normalised(self, split: Split, rows: npt.ArrayLike) -> torch.Tensor:
-        """The images in ``rows`` as (pixels / 255 - mean) / std: (len(rows), C, H, W), float32."""
-        return self.pixels(split, rows).float().div_(255).sub_(self._mean_C11).div_(self._std_C11)
+    def normalised(self, split: Split, rows: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """The images in ``rows`` as (pixels / 255 - mean) / std: (len(rows), C, H, W), computed in ``dtype``."""
+        mean_C11, std_C11 = self._mean_C11.to(dtype), self._std_C11.to(dtype)
+        return self.pixels(split, rows).to(dtype).div_(255).sub_(mean_C11).div_(std_C11)

@@ -71,8 +71,8 @@ class Batches:
     def augmentation(self, plan: StepPlan, stream: Stream, label: int = 0, batch: int = 0) -> Augmentation:
         """The Siamese draw of a step, shared by real and synthetic images and by all members."""
         key = Key(self.seed, stream, iteration=plan.iteration, step=plan.step, label=label, batch=batch)
-        shape = self.dataset.info.shape
-        return draw(self.matching.augmentation, self.matching.families, shape.height, shape.width, key.generator())
+        shape, families = self.dataset.info.shape, self.matching.families
+        return draw(self.matching.augmentation, families, shape.height, shape.width, key.generator(), dtype=self.dtype)
 
     def statistics_images(self, plan: StepPlan) -> Tensor:
         """A few real images of every class, for BatchNorm statistics."""
@@ -90,7 +90,7 @@ class Batches:
 
     def rows(self, rows: Rows) -> Tensor:
         """Training images by row."""
-        return self.dataset.normalised("train", rows).to(self.device, self.dtype)
+        return self.dataset.normalised("train", rows, self.dtype).to(self.device)
 
     def choose(self, network: Network, label: int, count: int, key: Key) -> Rows:
         """Rows of a class nearest to k-means centroids of the network's embedding."""

@@ -77,7 +77,8 @@ def test_of_a_cluster_of_two_the_first_is_chosen_whatever_rounding_says(offset: 
     embeddings = pairs(24, offset, scale)
     own = embeddings.reshape(24, 2, 24)
     mean = own.mean(axis=1, keepdims=True)
-    squares = (own**2).sum(axis=2) - 2 * (own * mean).sum(axis=2) + (mean**2).sum(axis=2)  # of distances, as float32 rounds them
+    # Of the distances, as float32 rounds them.
+    squares = (own**2).sum(axis=2) - 2 * (own * mean).sum(axis=2) + (mean**2).sum(axis=2)
     assert (squares[:, 1] < squares[:, 0]).any() and (squares[:, 0] < squares[:, 1]).any()
     for dtype in (np.float32, np.float64):
         chosen = kmeans_choice(embeddings.astype(dtype), 24, KEY, iterations=20)
@@ -87,10 +88,10 @@ def test_of_a_cluster_of_two_the_first_is_chosen_whatever_rounding_says(offset: 
 
 
 def test_of_four_corners_around_a_centroid_the_first_is_chosen_on_axes_that_round_otherwise() -> None:
-    corners = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
+    corners, middle = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]), np.array([20, 0])
     for angle in np.linspace(0.1, 1.5, 8):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        rows = np.concatenate([corners + [20, 0], corners - [20, 0]]) @ turn + 3.7
+        rows = np.concatenate([corners + middle, corners - middle]) @ turn + 3.7
         assert sorted(kmeans_choice(rows, 2, KEY, iterations=20).tolist()) == [0, 4]
 
 

@@ -189,7 +189,9 @@ def test_vit_follows_the_image_size(shape: ImageShape, width: int, depth: int, p
     assert [tap.module for tap in network.taps] == [f"blocks.{block}" for block in range(depth)]
 
 
-@pytest.mark.parametrize(("depth", "taps", "blocks"), [(12, 4, [2, 5, 8, 11]), (7, 3, [1, 3, 6]), (2, 1, [1]), (5, 5, range(5))])
+@pytest.mark.parametrize(
+    ("depth", "taps", "blocks"), [(12, 4, [2, 5, 8, 11]), (7, 3, [1, 3, 6]), (2, 1, [1]), (5, 5, range(5))]
+)
 def test_a_vit_has_as_many_taps_as_are_asked_for(depth: int, taps: int, blocks: list[int]) -> None:
     network = build("vit", {"depth": depth, "width": 8, "heads": 2, "taps": taps}, DIGITS, CLASSES, KEY)
     assert [tap.module for tap in network.taps] == [f"blocks.{block}" for block in blocks]
