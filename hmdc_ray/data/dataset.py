@@ -10,15 +10,14 @@ import numpy.typing as npt
 import torch
 
 from hmdc_ray.config import DataConfig
-from hmdc_ray.config.statistics import parse_statistics
 from hmdc_ray.data.arrow_file import DecodedFile, Progress
 from hmdc_ray.data.cache import cache_path, open_or_decode
 from hmdc_ray.data.digits import NAME as DIGITS
 from hmdc_ray.data.digits import read_digits
 from hmdc_ray.data.files import find_files
+from hmdc_ray.data.known import with_statistics
 from hmdc_ray.data.parquet import read_parquet
 from hmdc_ray.data.schema import SPLITS, Labels, Split
-from hmdc_ray.errors import InputError
 
 Rows = npt.NDArray[np.int64]
 
@@ -44,15 +43,7 @@ def open_dataset(
         check,
     )
     info = replace(decoded.info, source=config.source)  # the same files may be named in another way than when they were decoded
-    if config.statistics is not None:
-        mean, std = parse_statistics(config.statistics)
-        if len(mean) != info.shape.channels:
-            raise InputError(
-                f"data.statistics is {config.statistics!r}, for images of {len(mean)} channels, but those of"
-                f" {config.source} have {info.shape.channels}; leave it out, or set data.channels: {len(mean)}"
-            )
-        info = replace(info, mean=mean, std=std)
-    return ImageDataset(replace(decoded, info=info))
+    return ImageDataset(replace(decoded, info=with_statistics(info, config.statistics)))
 
 
 class ImageDataset:
