@@ -38,6 +38,10 @@ FREE = {
 """Fields that do not change the images of a step: a run may continue with other values."""
 
 
+CORRECTIONS = "corrections"
+"""Key of what was once computed otherwise."""
+
+
 def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
     """What two runs must share to give the same images: configuration fields, and the data's fingerprint."""
     fields = config.model_dump(mode="json", exclude=FREE)  # type: ignore[arg-type]
@@ -49,7 +53,36 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
             del member["statistics"]
     if fields["balance"]["scope"] == "iteration":  # likewise
         del fields["balance"]["scope"]
-    return {"config": fields, "data": info.fingerprint}
+    fields["data"]["statistics"] = info.statistics  # those in use, stated or recorded with the data
+    found = {"config": fields, "data": info.fingerprint}
+    corrections = _corrections(config, info)
+    return {**found, CORRECTIONS: corrections} if corrections else found
+
+
+def _corrections(config: RunConfig, info: DatasetInfo) -> dict[str, str]:
+    """What was once computed otherwise, as far as this run has to do with it: checkpoints from before cannot be continued."""
+    matching = config.matching
+    transformers = [member for member in config.pool.members if member.architecture.partition(":")[0] in ("vit", "timm")]
+    cropped = [side for side in (info.shape.height, info.shape.width) if side % 16 == 4]  # else an eighth rounds alike
+    concerned = {
+        "precision": (
+            matching.precision == "float64",
+            "augmentation, normalisation and clipping are computed in float64 as well, where they were in float32",
+        ),
+        "kmeans": (
+            "kmeans" in (matching.sampler, config.images.initialise),
+            "of images equally near to a k-means centroid the first is chosen, where rounding chose",
+        ),
+        "crop": (
+            bool(cropped) and matching.augmentation != "none" and "crop" in matching.families,
+            "crops of a side whose eighth ends in a half reach one pixel further",
+        ),
+        "taps": (
+            matching.mutual_distillation and any("taps" not in member.options for member in transformers),
+            "every block of a vision transformer is a tap, where at most four were",
+        ),
+    }
+    return {name: sentence for name, (concerns, sentence) in concerned.items() if concerns}
 
 
 def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict[str, Any]:
