@@ -39,6 +39,9 @@ RANDOM_CONVNET: Mapping[str, list[Any]] = MappingProxyType(
 )
 """Options that the random ConvNet of the model pool redraws (Zhou et al., arXiv 2402.13007, section 3)."""
 
+MODEL_POOL_WARMUP = 501
+"""Iterations 0 to 500 of the model pool train the main member only."""
+
 
 def digits(ipc: int = 1) -> RunConfig:
     """Three networks, balanced and distilled, on the built-in 16x16 digits: one image per class."""
@@ -152,7 +155,7 @@ def _convnet_pool(depth: int) -> PoolConfig:
         ),
         active=1,
         main="convnet",
-        warmup=500,
+        warmup=MODEL_POOL_WARMUP,
     )
 
 

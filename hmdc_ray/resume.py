@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hmdc_ray.actors.assembly import identity
+from hmdc_ray.actors.assembly import CORRECTIONS, identity
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.statistics import OWN
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import read_json_lines, write_atomically
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, Manifest
+
+_UNSAID = {"config.data.statistics": OWN}
+"""How a person writes a value that an identity has as None."""
 
 
 def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
@@ -57,12 +61,20 @@ def require_unused(path: Path, config: RunConfig) -> None:
 def _require_same(latest: Manifest, current_identity: dict[str, object], path: Path) -> None:
     saved, current = (_flat(entry) for entry in (latest.identity, current_identity))
     different = sorted(name for name in saved | current if saved.get(name) != current.get(name))
-    if different:
-        name = different[0]
-        more = f" (also {', '.join(different[1:])})" if different[1:] else ""
+    differing = [name for name in different if not name.startswith(f"{CORRECTIONS}.")]
+    if differing:
+        name = differing[0]
+        now, before = (_UNSAID.get(name) if flat.get(name) is None else flat[name] for flat in (current, saved))
+        more = f" (also {', '.join(differing[1:])})" if differing[1:] else ""
         raise InputError(
-            f"{name.removeprefix('config.')} is {current.get(name)!r}, but the checkpoint in {path} was made with "
-            f"{saved.get(name)!r}{more}: resume with the same value, or start anew with --overwrite or another --output"
+            f"{name.removeprefix('config.')} is {now!r}, but the checkpoint in {path} was made with "
+            f"{before!r}{more}: resume with the same value, or start anew with --overwrite or another --output"
+        )
+    if different:
+        sentence = current.get(different[0]) or saved[different[0]]
+        raise InputError(
+            f"the checkpoint in {path} was made by another version of hmdc-ray and would not lead to the same images: "
+            f"{sentence}; finish the run with that version, or start anew with --overwrite or another --output"
         )
 
 

@@ -135,7 +135,7 @@ def evaluate(
     config = located(config)
     sets = named_sets(condensed)
     with stop_on_signals() as stop:
-        info = read_info(config, progress, stop)
+        info = read_info(config, progress, stop, normalises=False)  # by the sets' own
         check_all_fit(sets, info)
         validate_students(config, info)
         with ray_session(address, progress.stage, stop.raise_if_requested):

@@ -91,9 +91,9 @@ class TerminalProgress:
 
     def data(self, info: DatasetInfo) -> None:
         """Show in a line what the source was taken for, and what was left out or taken for granted."""
-        from hmdc_ray.data.description import summary  # torch is imported with it, which takes seconds
+        from hmdc_ray.data.description import notes, summary  # torch is imported with it, which takes seconds
 
-        lines = [f"data        {summary(info)}", *(f"note        {note}" for note in info.origin.notes)]
+        lines = [f"data        {summary(info)}", *(f"note        {note}" for note in notes(info))]
         self._console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:

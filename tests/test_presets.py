@@ -64,10 +64,18 @@ def test_the_model_pool_draws_at_its_rates_after_the_warmup() -> None:
     """Chi-square of 1000 iterations after the warm-up, at a fixed seed."""
     pool = preset("model-pool").pool
     names = [member.name for member in pool.members]
-    draws = [draw_members(pool, 0, iteration) for iteration in range(1500)]
-    assert set(draws[:500]) == {(names.index("convnet"),)}
-    counts = Counter(member for (member,) in draws[500:])
+    draws = [draw_members(pool, 0, iteration) for iteration in range(1501)]
+    assert set(draws[:501]) == {(names.index("convnet"),)}
+    counts = Counter(member for (member,) in draws[501:])
     assert chisquare([counts[0], counts[1]], [900, 100]).pvalue > 0.01
+
+
+@pytest.mark.parametrize("name", ["model-pool", "model-pool-released"])
+def test_the_model_pool_warms_up_in_iterations_0_to_500(name: str) -> None:
+    pool = preset(name).pool
+    seeds = range(60)  # of which one in ten draws the random ConvNet, once it may
+    assert not any(draw_members(pool, seed, 500) == (1,) for seed in seeds)
+    assert any(draw_members(pool, seed, 501) == (1,) for seed in seeds)
 
 
 @pytest.mark.parametrize("name", PRESETS)

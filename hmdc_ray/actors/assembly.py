@@ -38,6 +38,10 @@ FREE = {
 """Fields that do not change the images of a step: a run may continue with other values."""
 
 
+CORRECTIONS = "corrections"
+"""Key of what was once computed otherwise."""
+
+
 def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
     """What two runs must share to give the same images: configuration fields, and the data's fingerprint."""
     fields = config.model_dump(mode="json", exclude=FREE)  # type: ignore[arg-type]
@@ -51,10 +55,43 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
         del fields["balance"]["scope"]
     if not config.matching.mutual_distillation:
         del fields["matching"]["agreement"], fields["matching"]["aligner_images"]
+    fields["data"]["statistics"] = info.statistics  # those in use, stated or recorded with the data
     found = {"config": fields, "data": info.fingerprint}
-    if config.schedule.training != "none" and config.matching.augmentation != "none":
-        found["training_augmentation"] = "per image"  # and not of a whole batch, as before
-    return found
+    corrections = _corrections(config, info)
+    return {**found, CORRECTIONS: corrections} if corrections else found
+
+
+def _corrections(config: RunConfig, info: DatasetInfo) -> dict[str, str]:
+    """What was once computed otherwise, as far as this run has to do with it: checkpoints from before cannot be continued."""
+    matching = config.matching
+    cropped = [side for side in (info.shape.height, info.shape.width) if side % 16 == 4]  # else an eighth rounds alike
+    concerned = {
+        "precision": (
+            matching.precision == "float64",
+            "augmentation, normalisation and clipping are computed in float64 as well, where they were in float32",
+        ),
+        "kmeans": (
+            "kmeans" in (matching.sampler, config.images.initialise),
+            "of images equally near to a k-means centroid the first is chosen, where rounding chose",
+        ),
+        "crop": (
+            bool(cropped) and matching.augmentation != "none" and "crop" in matching.families,
+            "crops of a side whose eighth ends in a half reach one pixel further",
+        ),
+        "distillation": (
+            matching.mutual_distillation and len(config.pool.members) > 1,
+            "aligners are trained before every step, where some never were, and every block of a transformer is a tap",
+        ),
+        "training": (
+            config.schedule.training != "none" and matching.augmentation != "none",
+            "every image of a training batch is varied on its own, where one draw was for all",
+        ),
+        "cutmix": (
+            config.schedule.training == "real" and any(member.cutmix for member in config.pool.members),
+            "sides of CutMix boxes truncate, where they were rounded",
+        ),
+    }
+    return {name: sentence for name, (concerns, sentence) in concerned.items() if concerns}
 
 
 def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict[str, Any]:

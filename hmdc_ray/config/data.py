@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, StrictInt, StrictStr, field_validator
 
 from hmdc_ray.config.base import Section
-from hmdc_ray.config.statistics import KNOWN, parse_statistics
+from hmdc_ray.config.statistics import KNOWN, OWN, parse_statistics
 
 Side = Annotated[int, Field(ge=1, le=1024)]
 ClassName = Annotated[StrictStr | StrictInt, Field(union_mode="left_to_right")]
@@ -43,7 +43,8 @@ class DataConfig(Section):
     statistics: str | None = Field(
         None,
         description=f"Mean and standard deviation to normalise with: a name ({', '.join(KNOWN)}), or numbers per channel"
-        " of pixels 0 to 1, MEAN,..:STD,.. or {mean: [..], std: [..]}; null: computed from the training split.",
+        f" of pixels 0 to 1, MEAN,..:STD,.. or {{mean: [..], std: [..]}}; {OWN}: computed from the training split; null: by the"
+        " name that 'hmdc prepare torchvision:NAME' recorded, or else own.",
     )
     cache: str | None = Field(
         None,
@@ -64,7 +65,7 @@ class DataConfig(Section):
     @field_validator("statistics")
     @classmethod
     def _statistics_can_be_read(cls, value: str | None) -> str | None:
-        if value is not None:
+        if value not in (None, OWN):
             try:
                 parse_statistics(value)
             except ValueError as error:

@@ -71,7 +71,7 @@ class PoolConfig(Section):
         description="Steps with a gradient that is not finite after which a member is put back to fresh weights; after as many"
         " more it leaves the pool.",
     )
-    warmup: int = Field(0, ge=0, description="Iterations at the start of the run in which the main member alone takes part.")
+    warmup: int = Field(0, ge=0, description="Number of iterations at the start of the run with the main member alone.")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> PoolConfig:

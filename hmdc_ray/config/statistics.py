@@ -6,6 +6,9 @@ import math
 
 from hmdc_ray.errors import closest
 
+OWN = "own"
+"""In place of a name: the statistics of the training split itself."""
+
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of pixels from 0 to 1."""
 

@@ -29,7 +29,7 @@ from hmdc_ray.models.shape import ImageShape
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
-VERSION = 4
+VERSION = 5
 """Of the layout and of the decoding; files of another version are not read."""
 
 _BATCH_BYTES = 8 << 20
@@ -141,4 +141,5 @@ def _info(source: LabelledImages, shape: ImageShape, histogram: PixelHistogram, 
         sizes={split: int((source.splits == code).sum()) for code, split in enumerate(SPLITS)},
         class_sizes=tuple(np.bincount(training, minlength=len(source.class_names)).tolist()),
         origin=source.origin,
+        source_name=source.source_name,
     )

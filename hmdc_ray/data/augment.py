@@ -1,8 +1,9 @@
 """Differentiable Siamese augmentation (DSA, Zhao and Bilen, ICML 2021; order ``idc`` from Kim et al., ICML 2022).
 
 A draw is made once and applied to any number of images: Siamese means that real and synthetic images share it.
-Draws work in normalised space and come from a keyed generator. Shapes: B images, C x H x W; n = 1 draw for the
-whole batch, or n = B, one draw an image.
+Draws work in normalised space and come from a keyed generator. Random numbers are drawn in float32 whatever the images'
+format, so that float64 makes the same choices; what is computed from them is computed in that format. Shapes: B images,
+C x H x W; n = 1 draw for the whole batch, or n = B, one draw an image.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Augmentation:
         if self.flip_n.any():
             images = torch.where(_to(self.flip_n, images)[:, None, None, None], images.flip(3), images)
         images = _colour(images, self.brightness_n, self.saturation_n, self.contrast_n)
-        if not torch.equal(self.warp_n23, _identity(len(self.warp_n23))):
+        if not torch.equal(self.warp_n23, _identity(len(self.warp_n23), self.warp_n23.dtype)):
             images = warp(images, self.warp_n23)
         if self.cutout_n4.any():
             images = images * _outside(_to(self.cutout_n4, images), *images.shape[-2:])
@@ -63,7 +64,13 @@ class Augmentation:
 
 
 def draw(
-    order: Order, families: Collection[Family], height: int, width: int, generator: torch.Generator, count: int = 1
+    order: Order,
+    families: Collection[Family],
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    count: int = 1,
+    dtype: torch.dtype = torch.float32,
 ) -> Augmentation:
     """Draw augmentations. Every family consumes its random numbers whether it is in use or not.
 
@@ -75,6 +82,7 @@ def draw(
         width: of the images, in pixels.
         generator: keyed CPU generator.
         count: n, 1 for Siamese use.
+        dtype: format of the factors and maps, that of the images.
     """
     u_n12 = torch.rand(count, 12, generator=generator)
     warps: list[set[Family]] = [{family} for family in WARPS] if order == "dsa" else [set(WARPS)]
@@ -92,6 +100,7 @@ def draw(
             return (u_n12[:, 1] * len(rivals)).long() == rivals.index(family)
         return torch.ones(count, dtype=torch.bool)
 
+    exact_n12 = u_n12.to(dtype)
     side = torch.tensor([height, width])
     half = (side * CUTOUT_SIDE / 2).long()
     centre_n2 = (u_n12[:, 10:12] * side).long()
@@ -99,10 +108,10 @@ def draw(
     cutout_n4 = torch.stack([low_n2[:, 0], high_n2[:, 0], low_n2[:, 1], high_n2[:, 1]], dim=1)
     return Augmentation(
         flip_n=on("flip") & (u_n12[:, 2] < 0.5),
-        brightness_n=torch.where(on("brightness"), u_n12[:, 3] - 0.5, 0.0),
-        saturation_n=torch.where(on("saturation"), 2 * u_n12[:, 4], 1.0),
-        contrast_n=torch.where(on("contrast"), u_n12[:, 5] + 0.5, 1.0),
-        warp_n23=_warps(on("crop"), on("scale"), on("rotate"), u_n12[:, 6:10], height, width),
+        brightness_n=torch.where(on("brightness"), exact_n12[:, 3] - 0.5, 0.0),
+        saturation_n=torch.where(on("saturation"), 2 * exact_n12[:, 4], 1.0),
+        contrast_n=torch.where(on("contrast"), exact_n12[:, 5] + 0.5, 1.0),
+        warp_n23=_warps(on("crop"), on("scale"), on("rotate"), u_n12[:, 6:10], height, width, dtype),
         cutout_n4=torch.where(on("cutout")[:, None], cutout_n4, 0),
     )
 
@@ -117,24 +126,31 @@ def warp(images_BCHW: Tensor, matrix_n23: Tensor) -> Tensor:
     return F.grid_sample(images_BCHW, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
-def _warps(crop_n: Tensor, scale_n: Tensor, rotate_n: Tensor, u_n4: Tensor, height: int, width: int) -> Tensor:
+def crop_reach(size: int) -> int:
+    """Most pixels by which a crop shifts images of this side: an eighth of it, halves rounded up as in DSA's code."""
+    return math.floor(LARGEST_SHIFT * size + 0.5)
+
+
+def _warps(
+    crop_n: Tensor, scale_n: Tensor, rotate_n: Tensor, u_n4: Tensor, height: int, width: int, dtype: torch.dtype
+) -> Tensor:
     """Affine maps of crop (a shift by whole pixels), scale (each axis by itself) and rotation (of the pixel grid)."""
-    matrix = _identity(len(u_n4)).clone()
+    matrix, exact_n4 = _identity(len(u_n4), dtype).clone(), u_n4.to(dtype)
     for axis, (size, u_n) in enumerate(((width, u_n4[:, 0]), (height, u_n4[:, 1]))):
-        reach = round(LARGEST_SHIFT * size)
-        shift_n = (u_n * (2 * reach + 1)).long() - reach
+        reach = crop_reach(size)
+        shift_n = ((u_n * (2 * reach + 1)).long() - reach).to(dtype)
         matrix[:, axis, 2] = torch.where(crop_n, 2 * shift_n / max(size - 1, 1), 0.0)
-        factor_n = 1 / LARGEST_SCALE + u_n * (LARGEST_SCALE - 1 / LARGEST_SCALE)
+        factor_n = 1 / LARGEST_SCALE + exact_n4[:, axis] * (LARGEST_SCALE - 1 / LARGEST_SCALE)
         matrix[:, axis, axis] = torch.where(scale_n, factor_n, 1.0)
-    angle_n = (2 * u_n4[:, 2] - 1) * LARGEST_ANGLE
+    angle_n = (2 * exact_n4[:, 2] - 1) * LARGEST_ANGLE
     ratio = max(height - 1, 1) / max(width - 1, 1)
     turned = torch.stack([angle_n.cos(), -angle_n.sin() * ratio, angle_n.sin() / ratio, angle_n.cos()], dim=1).view(-1, 2, 2)
     matrix[:, :, :2] = torch.where(rotate_n[:, None, None], turned, matrix[:, :, :2])
     return matrix
 
 
-def _identity(count: int) -> Tensor:
-    return torch.eye(2, 3).expand(count, 2, 3)
+def _identity(count: int, dtype: torch.dtype) -> Tensor:
+    return torch.eye(2, 3, dtype=dtype).expand(count, 2, 3)
 
 
 def _to(values: Tensor, images: Tensor) -> Tensor:

@@ -10,15 +10,14 @@ import numpy.typing as npt
 import torch
 
 from hmdc_ray.config import DataConfig
-from hmdc_ray.config.statistics import parse_statistics
 from hmdc_ray.data.arrow_file import DecodedFile, Progress
 from hmdc_ray.data.cache import cache_path, open_or_decode
 from hmdc_ray.data.digits import NAME as DIGITS
 from hmdc_ray.data.digits import read_digits
 from hmdc_ray.data.files import find_files
+from hmdc_ray.data.known import with_statistics
 from hmdc_ray.data.parquet import read_parquet
 from hmdc_ray.data.schema import SPLITS, Labels, Split
-from hmdc_ray.errors import InputError
 
 Rows = npt.NDArray[np.int64]
 
@@ -44,15 +43,7 @@ def open_dataset(
         check,
     )
     info = replace(decoded.info, source=config.source)  # the same files may be named in another way than when they were decoded
-    if config.statistics is not None:
-        mean, std = parse_statistics(config.statistics)
-        if len(mean) != info.shape.channels:
-            raise InputError(
-                f"data.statistics is {config.statistics!r}, for images of {len(mean)} channels, but those of"
-                f" {config.source} have {info.shape.channels}; leave it out, or set data.channels: {len(mean)}"
-            )
-        info = replace(info, mean=mean, std=std)
-    return ImageDataset(replace(decoded, info=info))
+    return ImageDataset(replace(decoded, info=with_statistics(info, config.statistics)))
 
 
 class ImageDataset:
@@ -81,8 +72,8 @@ class ImageDataset:
             by_class.flags.writeable = False
             self._file_rows[split], self._labels[split] = rows, labels
             self._class_rows[split] = np.split(by_class, ends[:-1])
-        self._mean_C11 = torch.tensor(self.info.mean).view(-1, 1, 1)
-        self._std_C11 = torch.tensor(self.info.std).view(-1, 1, 1)
+        self._mean_C11 = torch.tensor(self.info.mean, dtype=torch.float64).view(-1, 1, 1)
+        self._std_C11 = torch.tensor(self.info.std, dtype=torch.float64).view(-1, 1, 1)
 
     def labels(self, split: Split) -> Labels:
         """(n,) class index of each image of the split; read-only."""
@@ -101,6 +92,7 @@ class ImageDataset:
             pixels_NCHW[position] = self._batches[row // self._batch_rows][row % self._batch_rows]
         return torch.from_numpy(pixels_NCHW)
 
-    def normalised(self, split: Split, rows: npt.ArrayLike) -> torch.Tensor:
-        """The images in ``rows`` as (pixels / 255 - mean) / std: (len(rows), C, H, W), float32."""
-        return self.pixels(split, rows).float().div_(255).sub_(self._mean_C11).div_(self._std_C11)
+    def normalised(self, split: Split, rows: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """The images in ``rows`` as (pixels / 255 - mean) / std: (len(rows), C, H, W), computed in ``dtype``."""
+        mean_C11, std_C11 = self._mean_C11.to(dtype), self._std_C11.to(dtype)
+        return self.pixels(split, rows).to(dtype).div_(255).sub_(mean_C11).div_(std_C11)

@@ -26,7 +26,12 @@ def describe(info: DatasetInfo) -> list[tuple[str, str]]:
         ("classes", with_number(info.class_names)),
         ("", f"training images: {span(info.class_names, info.class_sizes)}"),
     ]
-    return rows + [("note", note) for note in origin.notes]
+    return rows + [("note", note) for note in notes(info)]
+
+
+def notes(info: DatasetInfo) -> tuple[str, ...]:
+    """What was left out and what was taken for granted, statistics included, a line each."""
+    return info.origin.notes if info.statistics_note is None else (*info.origin.notes, info.statistics_note)
 
 
 def summary(info: DatasetInfo) -> str:

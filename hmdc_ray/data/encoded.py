@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.findings import Findings
 from hmdc_ray.data.schema import Labels, Split
 
@@ -23,7 +24,10 @@ _GROUP_BYTES = 16 << 20
 _IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 PREPARED_KEY = "hmdc_ray_prepared"
-"""Key of the file's metadata under which ``hmdc prepare`` keeps what it found."""
+"""Key of the file's metadata under which ``hmdc prepare`` keeps what it found, and the source."""
+
+TORCHVISION_PREFIX = "torchvision:"
+"""What a source begins with that names a data set of torchvision."""
 
 NamedImage = tuple[str, bytes]
 """Name of an image, for messages, and its encoded bytes."""
@@ -122,6 +126,16 @@ def prepared_notes(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
         return tuple(str(note) for note in notes)
     except (KeyError, ValueError, TypeError, RecursionError):  # of a stranger's file: nothing that a run depends on
         return ()
+
+
+def prepared_source(metadata: Mapping[bytes, bytes] | None) -> str | None:
+    """Which of :data:`hmdc_ray.config.statistics.KNOWN` :func:`write_findings` recorded as the source; None: none of them."""
+    try:
+        source = json.loads((metadata or {})[PREPARED_KEY.encode()])["source"].lower()
+        name = source.removeprefix(TORCHVISION_PREFIX)
+        return name if name != source and name in KNOWN else None
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):  # as above
+        return None
 
 
 def _groups(pairs: Iterable[tuple[int, NamedImage | None]]) -> Iterator[tuple[list[tuple[int, NamedImage]], int]]:

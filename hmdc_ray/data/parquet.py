@@ -21,7 +21,7 @@ from PIL import Image
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.columns import class_names, image_column, is_list, label_column, other_label_columns, split_column
 from hmdc_ray.data.decode import PixelRule, image_from_array, open_encoded, to_pixels
-from hmdc_ray.data.encoded import prepared_notes
+from hmdc_ray.data.encoded import prepared_notes, prepared_source
 from hmdc_ray.data.files import SourceFile, missing_shards
 from hmdc_ray.data.labels import index_labels, select_classes
 from hmdc_ray.data.limits import check_fetched, check_parquet
@@ -53,6 +53,7 @@ class _Table:
         splits: (rows,) position in ``SPLITS`` of each row's split.
         hints: columns that seem to say each row's split, where neither the file nor ``split_column`` does.
         notes: what other columns may have been meant, and what ``hmdc prepare`` noted.
+        source_name: the known data set that ``hmdc prepare`` recorded, if any.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class _Table:
     splits: Pixels
     hints: Hints
     notes: tuple[str, ...]
+    source_name: str | None
 
 
 def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledImages:
@@ -100,7 +102,8 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
         split_column=first.split_column or "",
         notes=(*missing_shards(files), *others, *dict.fromkeys(note for table in tables for note in table.notes)),
     )
-    return LabelledImages(config.source, names, labels, splits, _images(tables, kept, config), origin)
+    source_name = first.source_name if all(table.source_name == first.source_name for table in tables) else None
+    return LabelledImages(config.source, names, labels, splits, _images(tables, kept, config), origin, source_name)
 
 
 def _read_table(file: SourceFile, config: DataConfig) -> _Table:
@@ -125,6 +128,7 @@ def _read_table(file: SourceFile, config: DataConfig) -> _Table:
             splits=_splits(file, table, split, schema),
             hints={} if file.is_named or split is not None else hinted_splits(parquet, label, path),
             notes=notes + prepared_notes(parquet.metadata.metadata),
+            source_name=prepared_source(parquet.metadata.metadata),
         )
 
 

@@ -59,6 +59,10 @@ class DatasetInfo:
         sizes: number of images per split.
         class_sizes: number of training images per label.
         origin: see :class:`Origin`.
+        source_name: which of :data:`hmdc_ray.config.statistics.KNOWN` the data are, as ``hmdc prepare torchvision:NAME``
+            recorded it, such as ``mnist``, whatever classes, size or channels were chosen of it; None: nothing is recorded.
+        statistics: name or numbers that ``mean`` and ``std`` are from, as in ``data.statistics``; None: the training split.
+        statistics_note: a line where a person may wish other statistics than those that were taken for want of a word.
     """
 
     class_names: tuple[str, ...]
@@ -70,6 +74,9 @@ class DatasetInfo:
     sizes: dict[Split, int]
     class_sizes: tuple[int, ...]
     origin: Origin = field(default_factory=Origin)
+    source_name: str | None = None
+    statistics: str | None = None
+    statistics_note: str | None = None
 
     @property
     def normalisation(self) -> Normalisation:
@@ -94,6 +101,7 @@ class DatasetInfo:
             sizes=fields["sizes"],
             class_sizes=tuple(fields["class_sizes"]),
             origin=Origin(**{**fields["origin"], **{name: tuple(fields["origin"][name]) for name in ("cut", "notes")}}),
+            **{name: fields[name] for name in ("source_name", "statistics", "statistics_note")},
         )
 
 
@@ -125,6 +133,7 @@ class LabelledImages:
         splits: (n,) position in :data:`SPLITS` of each image's split.
         images: n images, (channels, height, width), all of one shape; can be iterated over once.
         origin: see :class:`Origin`.
+        source_name: see :class:`DatasetInfo`.
     """
 
     source: str
@@ -133,3 +142,4 @@ class LabelledImages:
     splits: Pixels
     images: Iterable[Pixels]
     origin: Origin = field(default_factory=Origin)
+    source_name: str | None = None

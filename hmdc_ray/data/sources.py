@@ -14,12 +14,10 @@ import numpy as np
 from hmdc_ray.data.arrays import TORCHVISION, read_npz, read_pt, read_torchvision
 from hmdc_ray.data.arrow_file import Progress
 from hmdc_ray.data.cache import cache_folder
-from hmdc_ray.data.encoded import EncodedImages, open_writer, write_findings, write_split
+from hmdc_ray.data.encoded import TORCHVISION_PREFIX, EncodedImages, open_writer, write_findings, write_split
 from hmdc_ray.data.image_folder import ReadingRules, read_image_folder
 from hmdc_ray.data.schema import Split
 from hmdc_ray.errors import InputError
-
-_PREFIX = "torchvision:"
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,8 @@ def _check_out(out: Path, overwrite: bool) -> None:
 
 
 def _read(source: str, root: Path | None, rules: ReadingRules | None) -> EncodedImages:
-    if source.startswith(_PREFIX):
-        return read_torchvision(source.removeprefix(_PREFIX), root or cache_folder() / "torchvision")
+    if source.startswith(TORCHVISION_PREFIX):
+        return read_torchvision(source.removeprefix(TORCHVISION_PREFIX), root or cache_folder() / "torchvision")
     path = Path(source).expanduser()
     if path.is_dir():
         try:
@@ -134,7 +132,7 @@ def _read(source: str, root: Path | None, rules: ReadingRules | None) -> Encoded
     if path.is_file() and path.suffix.lower() == ".parquet":
         raise InputError(f"source {source!r} is a Parquet file: {_as_they_are(source)}")
     problem = "is of no known kind" if path.exists() else "does not exist"
-    known = ", ".join(_PREFIX + name for name in TORCHVISION)
+    known = ", ".join(TORCHVISION_PREFIX + name for name in TORCHVISION)
     raise InputError(f"source {source!r} {problem}; give an image folder, an .npz or .pt file, or one of {known}")
 
 

@@ -22,7 +22,7 @@ from hmdc_ray.models import registered
 from hmdc_ray.models.external import LIBRARIES
 
 FOLDER = "baselines"
-LAYOUT = 4
+LAYOUT = 5
 """To be raised when the same key comes to mean another training."""
 
 _logger = logging.getLogger(__name__)

@@ -135,7 +135,7 @@ class Batches:
 
     def rows(self, rows: Rows, split: Split = "train") -> Tensor:
         """Images by row of a split, (B, C, H, W)."""
-        return self.dataset.normalised(split, rows).to(self.device, self.dtype)
+        return self.dataset.normalised(split, rows, self.dtype).to(self.device)
 
     def choose(self, network: Network, label: int, count: int, key: Key) -> Rows:
         """Rows of a class nearest to k-means centroids of the network's embedding."""
@@ -180,8 +180,9 @@ class Batches:
         return Key(self.seed, stream, iteration=plan.iteration, step=plan.step, label=label, batch=batch)
 
     def _draw(self, key: Key, count: int) -> Augmentation:
-        shape = self.dataset.info.shape
-        return draw(self.matching.augmentation, self.matching.families, shape.height, shape.width, key.generator(), count)
+        shape, matching = self.dataset.info.shape, self.matching
+        generator = key.generator()
+        return draw(matching.augmentation, matching.families, shape.height, shape.width, generator, count, self.dtype)
 
     def varied(self, images_BCHW: Tensor, key: Key) -> Tensor:
         """Each image with an augmentation of its own."""

@@ -1,9 +1,10 @@
 """Networks of timm and torchvision by name: ``timm:NAME`` (with or without the tag of its weights), ``torchvision:NAME``.
 
-Options are those of the library's own constructor; number of classes and channels follow from the data. One more option,
-``input_size`` (pixels, or [height, width]), sets the size that images are brought to inside the network. Without it a
-network from scratch takes the images' own size if it can, and otherwise, or if it is pretrained, the size that the library
-made it for. A pretrained network has the mean and standard deviation that the library names for its weights.
+Options are those of the library's own constructor; number of classes and channels follow from the data. Two more: ``taps``, a
+number of taps, fewer than the network has, and ``input_size`` (pixels, or [height, width]), the size that images are brought to
+inside the network. Without it a network from scratch takes the images' own size if it can, and otherwise, or if it is
+pretrained, the size that the library made it for. A pretrained network has the mean and standard deviation that the library
+names for its weights.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hmdc_ray.models.network import Architecture
 from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.probe import outputs, zeros
 from hmdc_ray.models.shape import ImageShape
-from hmdc_ray.models.taps import TapSpec
+from hmdc_ray.models.taps import TapSpec, evenly_spaced
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -31,6 +32,7 @@ Size = tuple[int, int]
 LIBRARIES = ("timm", "torchvision")
 
 _SET_BY_US = {"self", "num_classes", "in_chans", "img_size", "image_size", "input_size", "device", "dtype"}
+_OURS = {"input_size", "taps"}
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # What a constructor raises when it is given an option that it cannot work with, or images that a network does not admit.
 _REFUSALS = (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError, ArithmeticError)
@@ -78,7 +80,7 @@ def make_external(
     Args:
         library: one of :data:`LIBRARIES`.
         name: the library's name of the network.
-        options: ``input_size``, and those of the constructor.
+        options: ``input_size``, ``taps``, and those of the constructor.
         shape: native shape of the images.
         classes: number of logits.
         pretrained: with the library's own weights, as described in the module ``hmdc_ray.models.<library>_library``.
@@ -94,14 +96,14 @@ def make_external(
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"{source.LISTING} lists all"
         raise InputError(f"{library} has no network {name!r}: {hint}")
     chosen = dict(options)
-    size = _input_size(chosen.pop("input_size", None))
+    size, fewer = _input_size(chosen.pop("input_size", None)), _tap_count(chosen.pop("taps", None))
     channels = source.channels(shape, pretrained)
     if chosen or size is not None:
         with _refusals(library, {}), torch.device("meta"):  # without memory and arithmetic
             known_options = _constructor_options(type(source.create(name, classes, channels, False, {})))
         for option in chosen:
             if option not in known_options - _SET_BY_US:
-                raise InputError(f"unknown option {option!r}: {closest(option, known_options - _SET_BY_US | {'input_size'})}")
+                raise InputError(f"unknown option {option!r}: {closest(option, known_options - _SET_BY_US | _OURS)}")
         if size is not None:
             chosen |= _size_option(size, known_options)
     with _refusals(library, options):
@@ -111,7 +113,8 @@ def make_external(
         sizes.insert(0, (shape.height, shape.width))
     size, features = _first_admitted(module, source.candidates(module), channels, sizes)
     own = source.normalisation(name, module) if pretrained else None
-    return Architecture(module, source.taps(module, features), source.classifier(module), size, channels, own)
+    taps = evenly_spaced(source.taps(module, features), fewer)
+    return Architecture(module, taps, source.classifier(module), size, channels, own)
 
 
 @contextmanager
@@ -132,6 +135,12 @@ def _input_size(value: Any) -> Size | None:
     if not isinstance(sides, list | tuple) or len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
         raise InputError(f"option 'input_size' is {value!r}: it should be a number of pixels, or [height, width]")
     return sides[0], sides[1]
+
+
+def _tap_count(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise InputError(f"option 'taps' is {value!r}: it should be a number of taps, at least 1")
+    return value
 
 
 def _constructor_options(network: type[nn.Module]) -> set[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
 from hmdc_ray.errors import InputError, closest
 
 TapKind = Literal["map", "tokens", "vector"]
+AnyTap = TypeVar("AnyTap")
 
 _LAYOUTS = {"map": "(B, channels, height, width)", "tokens": "(B, 1 + tokens, channels)", "vector": "(B, channels)"}
 _DIMENSIONS = {"map": 4, "tokens": 3, "vector": 2}
@@ -49,6 +50,19 @@ class Tap:
     channels: int
     height: int
     width: int
+
+
+def evenly_spaced(taps: Sequence[AnyTap], count: int | None) -> tuple[AnyTap, ...]:
+    """That many of the taps, evenly spaced, the last one among them; None: all.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if count is None:
+        return tuple(taps)
+    if not 1 <= count <= len(taps):
+        raise InputError(f"option 'taps' is {count}, but the network has {len(taps)}: must be 1 to that many, or left out")
+    return tuple(taps[(tap + 1) * len(taps) // count - 1] for tap in range(count))
 
 
 def require_module(name: str, modules: Iterable[str], role: str) -> None:

@@ -1,7 +1,7 @@
 """timm's networks, their taps, and their pretrained weights from the Hugging Face hub.
 
 Taps are the last four of timm's ``feature_info`` that are maps; of a vision transformer with one class token (ViT, DeiT and
-their like), four of its blocks, evenly spaced. Pretrained weights are read from safetensors files alone, which run no code.
+their like), all its blocks. Pretrained weights are read from safetensors files alone, which run no code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hmdc_ray.models.taps import TapSpec
 LISTING = "timm.list_models()"
 """The call that lists all networks."""
 
-_MOST_TAPS = 4
+_MOST_MAPS = 4
 _DEFAULT_SIZE = (224, 224)
 _TIMEOUT = 10.0  # seconds to wait for the hub's first answer
 
@@ -96,13 +96,12 @@ def taps(module: nn.Module, features: Mapping[str, Any]) -> tuple[TapSpec, ...]:
     if getattr(module, "num_prefix_tokens", 0) == 1 and getattr(module, "cls_token", None) is not None and grid is not None:
         tokens = (1, 1 + grid[0] * grid[1])
         blocks = [name for name in ordered if features[name].shape[:2] == tokens]
-        count = min(_MOST_TAPS, len(blocks))
-        return tuple(TapSpec(blocks[(tap + 1) * len(blocks) // count - 1], "tokens", tuple(grid)) for tap in range(count))
+        return tuple(TapSpec(block, "tokens", tuple(grid)) for block in blocks)
     widths = {entry["module"]: entry["num_chs"] for entry in getattr(module, "feature_info", None) or []}
     if getattr(module, "output_fmt", "NCHW") not in (None, "NCHW"):
         return ()
     maps = [name for name in ordered if features[name].ndim == 4 and features[name].shape[1] == widths[name]]
-    return tuple(TapSpec(name, "map") for name in maps[-_MOST_TAPS:])
+    return tuple(TapSpec(name, "map") for name in maps[-_MOST_MAPS:])
 
 
 def classifier(module: nn.Module) -> str | None:

@@ -29,7 +29,7 @@ from hmdc_ray.models.taps import TapSpec
 LISTING = "torchvision.models.list_models()"
 """The call that lists all networks."""
 
-_MOST_TAPS = 4
+_MOST_MAPS = 4
 _SIZE = (224, 224)
 _TIMEOUT = 10.0  # seconds to wait for the server
 _SEQUENCES = (
@@ -105,7 +105,7 @@ def taps(module: nn.Module, features: Mapping[str, Any]) -> tuple[TapSpec, ...]:
     ordered = [name for name in candidates(module) if isinstance(features.get(name), Tensor)]
     if not isinstance(module, models.ResNet):
         ordered = [list(layers)[-1] for _, layers in groupby(ordered, key=lambda name: features[name].shape[2:])]
-    return tuple(TapSpec(name, "map") for name in ordered[-_MOST_TAPS:])
+    return tuple(TapSpec(name, "map") for name in ordered[-_MOST_MAPS:])
 
 
 def classifier(module: nn.Module) -> str | None:

@@ -11,13 +11,13 @@ from hmdc_ray.models.layers import Width
 from hmdc_ray.models.network import Architecture, TapSpec
 from hmdc_ray.models.registry import register
 from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.models.taps import evenly_spaced
 from hmdc_ray.models.transformer import VisionTransformer
 
 _LARGE = 28
-_MOST_TAPS = 4
 
 
-@register("vit", "vision transformer; unset options follow the image size; taps: up to four token sequences")
+@register("vit", "vision transformer; unset options follow the image size; taps: the token sequence of every block")
 def vit(
     shape: ImageShape,
     classes: int,
@@ -26,6 +26,7 @@ def vit(
     width: Width | None = None,
     depth: Annotated[int, Field(ge=1, le=64)] | None = None,
     heads: Annotated[int, Field(ge=1, le=64)] | None = None,
+    taps: Annotated[int, Field(ge=1, le=64)] | None = None,
 ) -> Architecture:
     """Build a vision transformer with a class token, a learned position embedding, and no dropout.
 
@@ -36,6 +37,7 @@ def vit(
         width: size of a token; None: 192, or 64 for images with a side below 28 pixels.
         depth: transformer blocks; None: 12, or 3 for such images.
         heads: attention heads, a divisor of the width; None: 3, or 4 for such images.
+        taps: number of blocks that are taps, evenly spaced, the last one among them; None: all, as HMDC has it.
     """
     if shape.height % patch_size or shape.width % patch_size:
         rows, columns = (-(-side // patch_size) * patch_size for side in (shape.height, shape.width))
@@ -59,6 +61,5 @@ def vit(
         depth=depth,
         heads=heads,
     )
-    taps = min(_MOST_TAPS, depth)
-    blocks = [(tap + 1) * depth // taps - 1 for tap in range(taps)]
-    return Architecture(module, tuple(TapSpec(f"blocks.{block}", "tokens", grid) for block in blocks), classifier="head")
+    blocks = [TapSpec(f"blocks.{block}", "tokens", grid) for block in range(depth)]
+    return Architecture(module, evenly_spaced(blocks, taps), classifier="head")

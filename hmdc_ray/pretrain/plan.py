@@ -42,11 +42,12 @@ class Plan:
     threads: int
     checkpoint_seconds: float
 
-    def identity(self, fingerprint: str) -> dict[str, Any]:
+    def identity(self, fingerprint: str, statistics: str | None = None) -> dict[str, Any]:
         """What a training that goes on must share with the one that was begun, as JSON gives it back.
 
         Args:
             fingerprint: of the data.
+            statistics: those that the data are normalised by, where they are named or recorded with the data.
         """
         found: dict[str, Any] = {
             "data fingerprint": fingerprint,
@@ -55,6 +56,8 @@ class Plan:
             "cluster.threads": self.threads,
             "networks": ", ".join(network.name for network in self.networks),
         }
+        if self.data.statistics is None and statistics is not None:  # once a record was not minded
+            found["data.statistics"] = statistics
         for network, chosen in zip(self.networks, self.recipes, strict=True):
             fields = network.model_dump(mode="json", exclude={"name", "learning_rate"}) | asdict(chosen)
             found |= {f"{network.name}.{field}": str(value) for field, value in fields.items()}

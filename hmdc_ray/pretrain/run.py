@@ -78,7 +78,7 @@ def pretrain(
     with stop_on_signals() as stop:
         info = read_info(config, progress, stop)
         plan = make_plan(config, info, architectures, split, checkpoint_seconds)
-        identity = plan.identity(info.fingerprint)
+        identity = plan.identity(info.fingerprint, info.statistics)
         folder = claim(path, overwrite=overwrite, resume=resume)
         try:
             if resume:

@@ -17,7 +17,7 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import dump_config, flatten
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.data.description import summary
+from hmdc_ray.data.description import notes, summary
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
 from hmdc_ray.evaluation.report import Evaluation
@@ -116,7 +116,9 @@ def search(
         storage_path = str(Path(storage_path).absolute())
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
-        progress.stage(f"data {summary(_check_base(config))}")
+        info = _check_base(config)
+        for line in (f"data {summary(info)}", *(f"note {note}" for note in notes(info))):
+            progress.stage(line)
         if storage_path is not None:
             require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)
         with (

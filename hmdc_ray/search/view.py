@@ -44,13 +44,13 @@ class WithoutTest(ImageDataset):
         """
         return self._dataset.pixels(_allowed(split), rows)
 
-    def normalised(self, split: Split, rows: npt.ArrayLike) -> torch.Tensor:
+    def normalised(self, split: Split, rows: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """See :meth:`ImageDataset.normalised`.
 
         Raises:
             PermissionError: for the test split.
         """
-        return self._dataset.normalised(_allowed(split), rows)
+        return self._dataset.normalised(_allowed(split), rows, dtype)
 
 
 def _allowed(split: Split) -> Split:

@@ -29,7 +29,7 @@ class SyntheticImages:
         self.momentum_KICHW = zeros_on_disk(images_KICHW)
         self.version = 0
         self.config = config
-        mean_C11, std_C11 = (torch.tensor(values).to(images_KICHW)[:, None, None] for values in (mean, std))
+        mean_C11, std_C11 = (torch.tensor(values, dtype=images_KICHW.dtype)[:, None, None] for values in (mean, std))
         self.lowest_C11, self.highest_C11 = -mean_C11 / std_C11, (1 - mean_C11) / std_C11
 
     def apply(self, direction_KICHW: Tensor) -> tuple[int, ...]:

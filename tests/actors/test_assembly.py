@@ -1,34 +1,114 @@
-"""What two runs must share to give the same images."""
+"""What a run may be resumed from: runs that were begun when something was computed otherwise may not."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hmdc_ray.actors.assembly import identity
-from hmdc_ray.config import RunConfig
+from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
+from hmdc_ray.messages import State
+from hmdc_ray.models.shape import ImageShape
+from hmdc_ray.resume import resumable_version
+from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
+
+TWO = [{"architecture": "convnet"}, {"architecture": "vit"}]
 
 
-def fields(dataset: ImageDataset, **sections: Any) -> dict[str, Any]:
-    pool = {"members": [{"architecture": "convnet"}, {"architecture": "lenet"}]}
-    return identity(RunConfig.model_validate({"pool": pool, **sections}), dataset.info)
+def run(**sections: Any) -> RunConfig:
+    return RunConfig.model_validate({"images": {"initialise": "real"}, **sections})
+
+
+def saved(folder: Path, config: RunConfig, info: DatasetInfo, made_with: dict[str, Any]) -> int:
+    """Resume from a checkpoint of that identity."""
+    shape = (len(info.class_names), 1, info.shape.channels, info.shape.height, info.shape.width)
+    arrays: dict[str, np.ndarray] = {name: np.zeros(shape, np.float32) for name in ("images", "momentum", "history", "losses")}
+    checkpoints = CheckpointFolder.of_run(folder, config.schedule)
+    checkpoints.save(1, {SERVER: State(arrays, {"version": 1})}, json.loads(json.dumps(made_with)))
+    return resumable_version(folder, config, info)
+
+
+CONCERNED: dict[str, tuple[RunConfig, ImageShape | None, str]] = {
+    "float64": (run(matching={"precision": "float64"}), None, "computed in float64 as well"),
+    "k-means sampler": (run(matching={"sampler": "kmeans"}), None, "the first is chosen, where rounding chose"),
+    "k-means start": (run(images={"initialise": "kmeans"}), None, "the first is chosen, where rounding chose"),
+    "crop": (run(matching={"augmentation": "dsa"}), ImageShape(1, 16, 20), "reach one pixel further"),
+    "distillation": (run(matching={"mutual_distillation": True}, pool={"members": TWO}), None, "aligners are trained before"),
+    "training": (run(matching={"augmentation": "dsa"}, schedule={"training": "synthetic"}), None, "is varied on its own"),
+    "cutmix": (
+        run(pool={"members": [TWO[0] | {"cutmix": True}]}, schedule={"training": "real"}),
+        None,
+        "CutMix boxes truncate",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONCERNED)
+def test_a_run_from_before_a_correction_that_concerns_it_is_refused(
+    name: str, three_digits: ImageDataset, tmp_path: Path
+) -> None:
+    config, shape, sentence = CONCERNED[name]
+    info = replace(three_digits.info, shape=shape or three_digits.info.shape)
+    now = identity(config, info)
+    before = {key: value for key, value in now.items() if key != "corrections"}
+    with pytest.raises(InputError, match=f"the checkpoint in .* was made by another version .*{sentence}.* --overwrite"):
+        saved(tmp_path / "before", config, info, before)
+    assert saved(tmp_path / "now", config, info, now) == 1
+
+
+UNCONCERNED: dict[str, tuple[RunConfig, ImageShape | None]] = {
+    "plain": (run(), None),
+    "no crop": (run(matching={"augmentation": "dsa", "families": ["flip", "scale"]}), ImageShape(1, 20, 20)),
+    "sides alike": (run(matching={"augmentation": "idc"}), ImageShape(1, 28, 28)),
+    "no distillation": (run(pool={"members": TWO}), None),
+    "one member": (run(matching={"mutual_distillation": True}, pool={"members": TWO[:1]}), None),
+    "training without augmentation": (run(schedule={"training": "synthetic"}), None),
+    "nothing trained": (run(matching={"augmentation": "dsa"}, pool={"members": [TWO[0] | {"cutmix": True}]}), None),
+}
+
+
+@pytest.mark.parametrize("name", UNCONCERNED)
+def test_other_runs_are_resumed(name: str, three_digits: ImageDataset, tmp_path: Path) -> None:
+    config, shape = UNCONCERNED[name]
+    info = replace(three_digits.info, shape=shape or three_digits.info.shape)
+    now = identity(config, info)
+    assert now.keys() == {"config", "data"}
+    assert saved(tmp_path, config, info, now) == 1
+
+
+def test_a_field_that_was_changed_is_named_first(three_digits: ImageDataset, tmp_path: Path) -> None:
+    before = identity(run(), three_digits.info)
+    with pytest.raises(
+        InputError, match=r"matching.precision is 'float64', but the checkpoint in .* was made with 'float32': "
+    ):
+        saved(tmp_path, run(matching={"precision": "float64"}), three_digits.info, before)
+
+
+def test_statistics_that_a_record_brings_are_part_of_a_run(
+    three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    before = identity(run(data=three_digits_config), three_digits.info)
+    by_record = replace(three_digits.info, source_name="mnist", statistics="mnist")
+    config = run(data=three_digits_config)
+    with pytest.raises(InputError, match=r"data.statistics is 'mnist', but the checkpoint in .* was made with 'own': resume"):
+        saved(tmp_path / "a", config, by_record, before)
+    own = run(data=three_digits_config.model_copy(update={"statistics": "own"}))
+    assert saved(tmp_path / "b", own, replace(three_digits.info, source_name="mnist"), before) == 1
+    stated = run(data=three_digits_config.model_copy(update={"statistics": "mnist"}))
+    assert identity(stated, by_record) == identity(config, by_record)
 
 
 def test_fields_that_have_come_since_are_of_the_identity_only_where_they_change_images(three_digits: ImageDataset) -> None:
-    plain = fields(three_digits)["config"]
-    assert not {"agreement", "aligner_images", "probe_every"} & plain["matching"].keys()
-    distils = fields(three_digits, matching={"mutual_distillation": True, "probe_every": 7})["config"]
-    assert (distils["matching"]["agreement"], distils["matching"]["aligner_images"]) == ("mse", 2000)
-    assert "probe_every" not in distils["matching"]
-
-
-@pytest.mark.parametrize(("training", "augmentation", "marked"), [
-    ("real", "idc", True), ("synthetic", "dsa", True), ("none", "idc", False), ("real", "none", False),
-])  # fmt: skip
-def test_a_run_that_trained_on_one_augmentation_a_batch_is_not_resumed(
-    training: str, augmentation: str, marked: bool, three_digits: ImageDataset
-) -> None:
-    found = fields(three_digits, schedule={"training": training}, matching={"augmentation": augmentation})
-    assert (found.get("training_augmentation") == "per image") == marked
+    plain = identity(run(), three_digits.info)["config"]["matching"]
+    assert not {"agreement", "aligner_images", "probe_every"} & plain.keys()
+    distilling = run(matching={"mutual_distillation": True, "probe_every": 7}, pool={"members": TWO})
+    found = identity(distilling, three_digits.info)["config"]["matching"]
+    assert (found["agreement"], found["aligner_images"]) == ("mse", 2000) and "probe_every" not in found

@@ -5,12 +5,14 @@ from collections.abc import Collection
 from itertools import combinations
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmdc_ray.config import Family
-from hmdc_ray.data.augment import Augmentation, Order, draw, warp
+from hmdc_ray.data.augment import Augmentation, Order, crop_reach, draw, warp
 from hmdc_ray.seeding import Key
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -112,6 +114,16 @@ def test_crop_shifts_by_whole_pixels_up_to_an_eighth() -> None:
     assert torch.allclose(shifts_n2, shifts_n2.round(), atol=1e-5)
     assert set(shifts_n2[:, 0].round().int().tolist()) == set(range(-3, 4))
     assert set(shifts_n2[:, 1].round().int().tolist()) == set(range(-2, 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "reach"),
+    [(3, 0), (4, 1), (8, 1), (12, 2), (16, 2), (20, 3), (28, 4), (32, 4), (36, 5), (84, 11), (224, 28)],
+)
+def test_a_crop_reaches_an_eighth_with_halves_rounded_up(size: int, reach: int) -> None:
+    assert crop_reach(size) == reach
+    shifts_n = drawn("idc", ["crop"], height=size, width=32).warp_n23[:, 1, 2] * (size - 1) / 2
+    assert set(shifts_n.round().int().tolist()) == set(range(-reach, reach + 1))
 
 
 def test_scale_draws_each_axis_by_itself() -> None:
@@ -241,3 +253,79 @@ def test_draws_leave_the_global_generators_alone() -> None:
     state = torch.get_rng_state()
     drawn("idc", count=3)(noise())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+# In float64
+
+
+def in_numpy(order: Order, families: Collection[Family], images_BCHW: NDArray[np.float64], key: Key) -> NDArray[np.float64]:
+    """Augmentation as DSA and IDC state it, one draw for all images, from the uniform numbers of the key."""
+    u = torch.rand(1, 12, generator=key.generator()).double().numpy()[0]
+    height, width = images_BCHW.shape[2:]
+    warps = [name for name in ("crop", "scale", "rotate") if name in families]
+    if order == "dsa":
+        groups = [["flip"], ["brightness", "saturation", "contrast"], *([name] for name in warps), ["cutout"]]
+        groups = [group for group in groups if set(group) & set(families)]
+        on = {name for name in groups[int(u[0] * len(groups))] if name in families}
+    else:
+        on = set(families) - WARPS | ({warps[int(u[1] * len(warps))]} if warps else set())
+    images = images_BCHW
+    if "flip" in on and u[2] < 0.5:
+        images = images[..., ::-1]
+    if "brightness" in on:
+        images = images + (u[3] - 0.5)
+    if "saturation" in on:
+        mean = images.mean(axis=1, keepdims=True)
+        images = (images - mean) * (2 * u[4]) + mean
+    if "contrast" in on:
+        mean = images.mean(axis=(1, 2, 3), keepdims=True)
+        images = (images - mean) * (u[5] + 0.5) + mean
+    # Where a pixel comes from, in pixels from the centre of the image.
+    y, x = np.mgrid[:height, :width] - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
+    if "crop" in on:
+        reach_x, reach_y = (int(side / 8 + 0.5) for side in (width, height))
+        x, y = x + int(u[6] * (2 * reach_x + 1)) - reach_x, y + int(u[7] * (2 * reach_y + 1)) - reach_y
+    if "scale" in on:
+        x, y = (axis * (1 / 1.2 + number * (1.2 - 1 / 1.2)) for axis, number in ((x, u[6]), (y, u[7])))
+    if "rotate" in on:
+        angle = (2 * u[8] - 1) * np.pi / 12
+        x, y = np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
+    if on & WARPS:
+        images = bilinear(images, y + (height - 1) / 2, x + (width - 1) / 2)
+    if "cutout" in on:
+        kept = np.ones((height, width))
+        row, column = int(u[10] * height) - height // 4, int(u[11] * width) - width // 4
+        kept[max(row, 0) : max(row + height // 2, 0), max(column, 0) : max(column + width // 2, 0)] = 0
+        images = images * kept
+    return images
+
+
+def bilinear(images_BCHW: NDArray[np.float64], y_HW: NDArray[np.float64], x_HW: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values at positions in pixels, zeros outside."""
+    padded = np.pad(images_BCHW, ((0, 0), (0, 0), (8, 8), (8, 8)))
+    top, left = np.floor(y_HW).astype(int), np.floor(x_HW).astype(int)
+    down, right = y_HW - top, x_HW - left
+    total = np.zeros_like(images_BCHW)
+    for step_y, part_y in ((0, 1 - down), (1, down)):
+        for step_x, part_x in ((0, 1 - right), (1, right)):
+            total += padded[:, :, top + step_y + 8, left + step_x + 8] * part_y * part_x
+    return total
+
+
+@pytest.mark.parametrize("order", ["dsa", "idc"])
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (20, 16)])
+def test_float64_is_float64_throughout(order: Order, height: int, width: int) -> None:
+    images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    moved = set()
+    for families in [FAMILIES, *((name,) for name in FAMILIES)]:
+        for batch in range(12):
+            key = Key(3, "augmentation", batch=batch)
+            augment = draw(order, families, height, width, key.generator(), dtype=torch.float64)
+            found = augment(images)
+            expected = in_numpy(order, families, images.numpy(), key)
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12)
+            moved |= applied(augment, 0)
+            single = draw(order, families, height, width, key.generator())
+            assert applied(single, 0) == applied(augment, 0)  # the same choices
+            torch.testing.assert_close(single.warp_n23, augment.warp_n23.float(), rtol=0, atol=1e-6)
+    assert moved == set(FAMILIES)

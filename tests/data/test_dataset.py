@@ -158,6 +158,12 @@ def test_normalised_and_statistics(tmp_path: Path) -> None:
     assert normal.dtype == torch.float32
     expected = (scaled - dataset.info.mean) / dataset.info.std
     assert np.allclose(normal.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+    exact = dataset.normalised("train", range(8), torch.float64).numpy()
+    np.testing.assert_allclose(exact, expected.transpose(0, 3, 1, 2), rtol=1e-14, atol=1e-14)
+    by_three = opened(tmp_path, tmp_path / "data", statistics="0.3,0.1,0.7:0.1,0.3,0.9")
+    expected = (scaled - (0.3, 0.1, 0.7)) / (0.1, 0.3, 0.9)
+    exact = by_three.normalised("train", range(8), torch.float64).numpy()
+    np.testing.assert_allclose(exact, expected.transpose(0, 3, 1, 2), rtol=1e-14, atol=1e-14)
 
 
 def test_statistics_come_from_the_training_split_only(tmp_path: Path) -> None:

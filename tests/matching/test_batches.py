@@ -23,7 +23,7 @@ def batches(dataset: ImageDataset, *, seed: int = 0, formation: int = 1, **match
 
 def rows_of(images: Tensor, dataset: ImageDataset) -> list[int]:
     """The row of the training split of each image; digits in the data are all different."""
-    every = dataset.normalised("train", np.arange(dataset.info.sizes["train"])).to(images.dtype)
+    every = dataset.normalised("train", np.arange(dataset.info.sizes["train"]), images.dtype)
     found = (images[:, None] == every[None]).flatten(2).all(2)
     assert (found.sum(1) == 1).all()
     return [int(row) for row in found.int().argmax(1)]
@@ -150,7 +150,17 @@ def test_double_precision_images_are_the_same_images(three_digits: ImageDataset)
     config = ImagesConfig(ipc=2)
     double = batches(three_digits, precision="float64").initial_images(config, network)
     assert double.dtype == torch.float64
-    assert torch.equal(double.float(), batches(three_digits).initial_images(config, network))
+    single = batches(three_digits).initial_images(config, network)
+    assert rows_of(double.flatten(0, 1), three_digits) == rows_of(single.flatten(0, 1), three_digits)  # each in its format
+
+
+def test_batches_and_draws_of_a_float64_run_are_in_float64(three_digits: ImageDataset) -> None:
+    made, info = batches(three_digits, precision="float64", augmentation="idc"), three_digits.info
+    pixels = three_digits.pixels("train", [3, 50, 7]).numpy() / 255
+    by_hand = (pixels - np.array(info.mean)[:, None, None]) / np.array(info.std)[:, None, None]
+    np.testing.assert_allclose(made.rows(np.array([3, 50, 7])).numpy(), by_hand, rtol=1e-14, atol=1e-14)
+    drawn = made.augmentation(PLAN, "augmentation")
+    assert {drawn.warp_n23.dtype, drawn.brightness_n.dtype, drawn.contrast_n.dtype} == {torch.float64}
 
 
 def test_a_class_with_too_few_images_is_named(three_digits: ImageDataset) -> None:

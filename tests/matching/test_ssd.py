@@ -42,9 +42,9 @@ def test_convnet_and_vision_transformer_at_224() -> None:
     shape = ImageShape(3, 32, 32)
     convnet = build("convnet", {"depth": 3, "width": 128}, shape, 10, Key(0, "network"))
     with forked(Key(1, "network")):
-        tiny = vit.vit(ImageShape(3, 224, 224), 10, patch_size=16, width=192, depth=4, heads=3)
+        tiny = vit.vit(ImageShape(3, 224, 224), 10, patch_size=16, width=192, depth=12, heads=3)
         transformer = Network(replace(tiny, input_size=(224, 224)), shape, 10)
-    assert len(convnet.taps) == 3 and len(transformer.taps) == 4
+    assert len(convnet.taps) == 3 and len(transformer.taps) == 12
     size = common_size([convnet.taps, transformer.taps])
     assert size == CommonSize(layers=3, height=4, width=4, channels=128)
 

@@ -186,8 +186,17 @@ def test_vit_follows_the_image_size(shape: ImageShape, width: int, depth: int, p
     network = build("vit", {}, shape, CLASSES, KEY)
     side = math.isqrt(patches)
     assert {(tap.channels, tap.height, tap.width) for tap in network.taps} == {(width, side, side)}
-    assert network.taps[-1].module == f"blocks.{depth - 1}"
-    assert len(network.taps) == min(4, depth)
+    assert [tap.module for tap in network.taps] == [f"blocks.{block}" for block in range(depth)]
+
+
+@pytest.mark.parametrize(
+    ("depth", "taps", "blocks"), [(12, 4, [2, 5, 8, 11]), (7, 3, [1, 3, 6]), (2, 1, [1]), (5, 5, range(5))]
+)
+def test_a_vit_has_as_many_taps_as_are_asked_for(depth: int, taps: int, blocks: list[int]) -> None:
+    network = build("vit", {"depth": depth, "width": 8, "heads": 2, "taps": taps}, DIGITS, CLASSES, KEY)
+    assert [tap.module for tap in network.taps] == [f"blocks.{block}" for block in blocks]
+    with pytest.raises(InputError, match=f"option 'taps' is {depth + 1}, but the network has {depth}: must be 1 to that many"):
+        build("vit", {"depth": depth, "width": 8, "heads": 2, "taps": depth + 1}, DIGITS, CLASSES, KEY)
 
 
 def test_tap_sizes_of_the_default_convnet() -> None:

@@ -56,10 +56,19 @@ def test_taps_of_a_convolutional_network_are_its_stages() -> None:
     assert [tap[0] for tap in taps(make("torchvision:resnet18"))] == ["layer1", "layer2", "layer3", "layer4"]
 
 
-def test_taps_of_a_transformer_are_four_of_its_blocks() -> None:
-    network = make("timm:deit_tiny_patch16_224", {"input_size": [32, 64], "patch_size": 8, "embed_dim": 24})
-    assert taps(network) == [(f"blocks.{block}", 24, 4, 8) for block in (2, 5, 8, 11)]
+@pytest.mark.parametrize(
+    ("options", "blocks"), [({}, range(12)), ({"taps": 4}, (2, 5, 8, 11)), ({"taps": 1}, (11,)), ({"depth": 3}, range(3))]
+)
+def test_taps_of_a_transformer_are_its_blocks_or_as_many_as_are_asked_for(options: dict[str, Any], blocks: list[int]) -> None:
+    small = {"input_size": [32, 64], "patch_size": 8, "embed_dim": 24}
+    network = make("timm:deit_tiny_patch16_224", small | options)
+    assert taps(network) == [(f"blocks.{block}", 24, 4, 8) for block in blocks]
     assert {tap.kind for tap in network.taps} == {"tokens"}
+
+
+def test_fewer_taps_of_a_convolutional_network_end_with_its_last_stage() -> None:
+    assert [tap[0] for tap in taps(make("timm:resnet18", TINY | {"taps": 2}))] == ["layer2", "layer4"]
+    assert [tap[0] for tap in taps(make("torchvision:resnet18", {"taps": 1}))] == ["layer4"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +111,10 @@ def test_networks_of_another_layout_have_no_taps(architecture: str, options: dic
         ("timm:resnet18", {"block": "wide"}, "timm cannot make it with options {'block': 'wide'} (AttributeError"),
         ("timm:resnet18", {"input_size": "big"}, "option 'input_size' is 'big': it should be a number of pixels, or [height"),
         ("timm:resnet18", {"input_size": [32, 0]}, "option 'input_size' is [32, 0]: it should be"),
+        ("timm:resnet18", {"taps": 0}, "option 'taps' is 0: it should be a number of taps, at least 1"),
+        ("timm:resnet18", {"taps": True}, "option 'taps' is True: it should be"),
+        ("timm:resnet18", TINY | {"taps": 5}, "option 'taps' is 5, but the network has 4: must be 1 to that many"),
+        ("timm:resnet18", {"tap": 2}, "unknown option 'tap': did you mean 'taps'?"),
         ("timm:resnet18", {"input_size": True}, "option 'input_size' is True: it should be"),
         ("torchvision:resnet18", {"width_per_group": 8}, "torchvision cannot make it with options"),
         ("torchvision:resnet18", {"width": 8}, "unknown option 'width': "),

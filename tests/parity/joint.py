@@ -276,12 +276,13 @@ def joint_step(
         rows = dataset.class_rows("train", label)
         rows = rows[key("real_images").numpy().permutation(len(rows))[: matching.real_batch]]
         generator = key("augmentation").generator()
-        augment = draw(matching.augmentation, matching.families, info.shape.height, info.shape.width, generator)
+        shape, float64 = info.shape, torch.float64
+        augment = draw(matching.augmentation, matching.families, shape.height, shape.width, generator, dtype=float64)
         images = torch.tensor(snapshot.images_KICHW[label], requires_grad=True)
         decoded = decode(images, config.images.formation)
         if len(decoded) > matching.real_batch:
             decoded = decoded[key("decoded_images").numpy().permutation(len(decoded))[: matching.real_batch]]
-        real = augment(dataset.normalised("train", rows).double())
+        real = augment(dataset.normalised("train", rows, float64))
         targets = joint_targets(matching.metric, members, images, augment(decoded), real, label, distil)
         for gradients, gradient in zip(own, targets.members, strict=True):
             gradients.append(gradient)

@@ -58,7 +58,7 @@ def configuration(data: DataConfig, names: tuple[str, ...], training: str, agree
 def varied(config: RunConfig, stream: Any, step: int, batch: int, images: Tensor) -> Tensor:
     """Every image with a draw of its own."""
     generator = Key(config.seed, stream, step=step, batch=batch).generator()
-    return draw(config.matching.augmentation, config.matching.families, 8, 8, generator, len(images))(images)
+    return draw(config.matching.augmentation, config.matching.families, 8, 8, generator, len(images), torch.float64)(images)
 
 
 def real_batch(
@@ -67,7 +67,7 @@ def real_batch(
     rows = Key(config.seed, stream, step=step).numpy().permutation(dataset.info.sizes["train"])[:images]
     rows = rows[8 * batch : 8 * batch + 8]
     augmentation = {"train_images": "train_augmentation", "aligner_images": "aligner_augmentation"}[stream]
-    pixels = varied(config, augmentation, step, batch, dataset.normalised("train", rows).double())
+    pixels = varied(config, augmentation, step, batch, dataset.normalised("train", rows, torch.float64))
     return pixels, torch.from_numpy(dataset.labels("train")[rows])
 
 

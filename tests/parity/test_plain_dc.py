@@ -86,7 +86,7 @@ def dc_distance(
     for label in range(3):
         rows = dataset.class_rows("train", label)
         draw = Key(config.seed, "real_images", iteration=plan.iteration, step=plan.step, label=label).numpy()
-        real = dataset.normalised("train", rows[draw.permutation(len(rows))[:6]]).double()
+        real = dataset.normalised("train", rows[draw.permutation(len(rows))[:6]], torch.float64)
         found = [
             torch.autograd.grad(
                 torch.nn.functional.cross_entropy(network(batch), torch.full((len(batch),), label)),

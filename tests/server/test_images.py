@@ -90,3 +90,14 @@ def test_the_images_given_are_not_changed() -> None:
     start = noise(0)
     made(start).apply(noise(1))
     assert torch.equal(start, noise(0))
+
+
+def test_float64_images_are_clipped_at_float64_bounds() -> None:
+    images = made(noise(0, scale=3.0).double(), clip=True, momentum=0.0)
+    images.apply(noise(1).double())
+    for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True)):
+        values = images.images_KICHW[:, :, channel]
+        assert values.min().item() == (0 - mean) / std and values.max().item() == (1 - mean) / std
+    single = made(noise(0, scale=3.0), clip=True, momentum=0.0)
+    low = torch.tensor([(0 - mean) / std for mean, std in zip(MEAN, STD, strict=True)])
+    torch.testing.assert_close(single.lowest_C11.flatten(), low, rtol=1e-6, atol=0)
