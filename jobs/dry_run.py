@@ -57,7 +57,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
 
 def _initial_set(images: ImagesConfig, info: DatasetInfo) -> list[tuple[str, str]]:
     found = read_initial_set(images, info)
-    return [] if found is None or found.before is None else [("", describe_initial_set(found.before, info))]
+    return [] if found is None else [("", note) for note in describe_initial_set(found, info)]
 
 
 def _member(member: MemberConfig, network: Network) -> tuple[str, str]:
