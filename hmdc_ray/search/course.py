@@ -20,6 +20,7 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.description import summary
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
+from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
@@ -116,7 +117,9 @@ def search(
         storage_path = str(Path(storage_path).absolute())
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
-        progress.stage(f"data {summary(_check_base(config))}")
+        info = _check_base(config)
+        for line in (f"data {summary(info)}", *mnist_notes(config.evaluation, info.normalisation)):
+            progress.stage(line)
         if storage_path is not None:
             require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)
         with (
