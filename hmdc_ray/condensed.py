@@ -53,7 +53,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         config: configuration of the run that made the images; None when unknown.
         fingerprint: of the data that the images were learned from; None when unknown.
         version: of this package, when the images were made.
-        decoding: how training images are cut from stored ones; see :data:`hmdc_ray.data.packing.Decoding`.
+        decoding: how training images are cut from stored ones; ``idc`` for sets of IDC's code. See
+            :data:`hmdc_ray.data.packing.Decoding`.
 
     Raises:
         InputError: the parts do not fit together, or a pixel is not finite.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hmdc_ray.condensed import FILE_NAME, CondensedSet, load_condensed
 from hmdc_ray.config import ImagesConfig, RunConfig
+from hmdc_ray.data.packing import Decoding
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.messages import Array
@@ -34,10 +35,12 @@ class InitialSet:
         images_KICHW: in the order of the data's classes, normalised as the data; float32, or float64 where they had to be
             normalised anew.
         before: how the file's images are normalised, where that is another way; None: they are taken bit for bit.
+        decoding: how the file's tiles became training images; the run decodes them with corners aligned.
     """
 
     images_KICHW: Tensor
     before: Normalisation | None
+    decoding: Decoding
 
 
 def read_initial_set(images: ImagesConfig, info: DatasetInfo) -> InitialSet | None:
@@ -60,11 +63,11 @@ def read_initial_set(images: ImagesConfig, info: DatasetInfo) -> InitialSet | No
         raise InputError(f"images.initialise is {images.initialise!r}: {error}") from error
     images_KICHW = torch.stack([condensed.images[condensed.labels == label] for label in order])
     if condensed.normalisation.is_close(info.normalisation, TOLERANCE):
-        return InitialSet(images_KICHW, None)
+        return InitialSet(images_KICHW, None, condensed.decoding)
     found = channel_map(condensed.normalisation, info.normalisation)
     assert found is not None, "what is not close is not equal"
     factor_C11, shift_C11 = found
-    return InitialSet(images_KICHW.double() * factor_C11 + shift_C11, condensed.normalisation)
+    return InitialSet(images_KICHW.double() * factor_C11 + shift_C11, condensed.normalisation, condensed.decoding)
 
 
 def initial_images(config: RunConfig, info: DatasetInfo) -> Array | None:
@@ -76,14 +79,20 @@ def initial_images(config: RunConfig, info: DatasetInfo) -> Array | None:
     found = read_initial_set(config.images, info)
     if found is None:
         return None
-    if found.before is not None:
-        _logger.warning("images.initialise is %r: %s", config.images.initialise, describe(found.before, info))
+    for note in describe(found, info):
+        _logger.warning("images.initialise is %r: %s", config.images.initialise, note)
     return found.images_KICHW.to(storage_dtype(config.matching.precision)).numpy()
 
 
-def describe(before: Normalisation, info: DatasetInfo) -> str:
-    """What is done with images that are normalised in another way than the data."""
-    return f"its images, normalised by {before}, are normalised anew by the data's {info.normalisation}; their pixels stay"
+def describe(found: InitialSet, info: DatasetInfo) -> list[str]:
+    """What is done with images that are normalised, or were decoded, in another way than the run's: a line each."""
+    notes = []
+    if found.before is not None:
+        own = info.normalisation
+        notes.append(f"its images, normalised by {found.before}, are normalised anew by the data's {own}; their pixels stay")
+    if found.decoding != "aligned":
+        notes.append("its tiles were enlarged with corners not aligned, as IDC's code does; this run aligns corners")
+    return notes
 
 
 def require_apart(images: ImagesConfig, folder: Path) -> None:

@@ -136,7 +136,7 @@ def _gradient_matching(name: str, members: PoolConfig, ipc: int) -> RunConfig:
         matching=MatchingConfig(metric="cosine", real_batch=256),
         images=ImagesConfig(ipc=ipc, initialise="noise", learning_rate=0.1, momentum=0.5),
         schedule=_loops(ipc, iterations=1000),
-        evaluation=_students(("convnet", "mlp", "lenet", "alexnet", "resnet18")),
+        evaluation=_students(("convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18")),
     )
 
 

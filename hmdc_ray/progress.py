@@ -21,6 +21,9 @@ class ReadingProgress(Protocol):
     def data(self, info: DatasetInfo) -> None:
         """What the source was taken for."""
 
+    def note(self, text: str) -> None:
+        """Something was taken for granted that the user may want to know: a line."""
+
 
 class Progress(ReadingProgress, Protocol):
     """Receives the course of a run, in this order."""
@@ -48,6 +51,9 @@ class Silent:
         """Do nothing."""
 
     def data(self, info: DatasetInfo) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
         """Do nothing."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:

@@ -24,6 +24,7 @@ from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, mark_resumable
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.images import KINDS
+from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets
 from hmdc_ray.events import TROUBLE, EventLog, Kind, read_events, tags
@@ -141,6 +142,8 @@ def evaluate(
         with ray_session(address, progress.stage, stop.raise_if_requested):
             require_gpus(config.evaluation)
             progress.stage("evaluating")
+            for note in mnist_notes(config.evaluation, next(iter(sets.values())).normalisation, info.normalisation):
+                progress.note(note)
             evaluation = evaluate_on_ray(
                 condensed,
                 config,
@@ -331,6 +334,8 @@ class Run:
 
     def _evaluate(self, condensed: CondensedSet) -> Evaluation:
         self.progress.stage("evaluating")
+        for note in mnist_notes(self.config.evaluation, self.info.normalisation):
+            self.progress.note(note)
         evaluation = evaluate_on_ray(
             condensed,
             self.config,

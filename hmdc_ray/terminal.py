@@ -93,8 +93,13 @@ class TerminalProgress:
         """Show in a line what the source was taken for, and what was left out or taken for granted."""
         from hmdc_ray.data.description import notes, summary  # torch is imported with it, which takes seconds
 
-        lines = [f"data        {summary(info)}", *(f"note        {note}" for note in notes(info))]
-        self._console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
+        self._console.print(f"data        {summary(info)}", highlight=False, markup=False, soft_wrap=True)
+        for text in notes(info):
+            self.note(text)
+
+    def note(self, text: str) -> None:
+        """Show what was taken for granted, on a line."""
+        self._console.print(f"note        {text}", highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         """Advance by an image step; show losses and GBM weights, and warn once of a target that was left out."""

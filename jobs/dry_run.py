@@ -13,6 +13,7 @@ from hmdc_ray.config.io import flow
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.description import describe
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.initial_set import describe as describe_initial_set
 from hmdc_ray.initial_set import read_initial_set, require_apart
 from hmdc_ray.models import Network
@@ -44,6 +45,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
         ("targets", f"metric {matching.metric}, balance {config.balance.mode}, {distils}"),
         *(_member(*pair) for pair in zip(config.pool.members, networks, strict=True)),
         ("evaluation", f"protocol {evaluation.protocol}, {_counted(evaluation.seeds, 'seed')} of {students}"),
+        *(("", note) for note in mnist_notes(evaluation, info.normalisation)),
         ("baselines", evaluation.baselines),
         ("folder", str(folder)),
     ]
@@ -57,7 +59,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
 
 def _initial_set(images: ImagesConfig, info: DatasetInfo) -> list[tuple[str, str]]:
     found = read_initial_set(images, info)
-    return [] if found is None or found.before is None else [("", describe_initial_set(found.before, info))]
+    return [] if found is None else [("", note) for note in describe_initial_set(found, info)]
 
 
 def _member(member: MemberConfig, network: Network) -> tuple[str, str]:

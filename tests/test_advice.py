@@ -159,9 +159,9 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         ("{0}={1}",),
     ),
     "small images for five poolings": (
-        ("pool.members=[vgg11, lenet]",),
+        ("pool.members=[vgg11, mlp]", "evaluation.students=[mlp]", "data.image_size=[4, 16]"),
         r"set (data\.image_size), such as (\[\d+, \d+\])",
-        ("pool.members=[vgg11, lenet]", "{0}={1}"),
+        ("pool.members=[vgg11, mlp]", "evaluation.students=[mlp]", "{0}={1}"),
     ),
     "patches": (
         (VIT, "data.image_size=[18, 21]"),

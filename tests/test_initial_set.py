@@ -23,6 +23,7 @@ from hmdc_ray.config.io import commented_yaml, load_config, parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
+from hmdc_ray.initial_set import describe, read_initial_set
 from hmdc_ray.located import located
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.validate import validate
@@ -271,3 +272,16 @@ def test_actors_are_given_the_images_of_the_file(
     with launch(config, info, file.parent, lambda: None) as pool:
         (snapshot,) = pool.get([pool.server.snapshot()])
     assert torch.equal(torch.tensor(snapshot.images_KICHW).flatten(0, 1), condensed.images)
+
+
+@pytest.mark.parametrize("formation", [2, 4])
+def test_a_set_that_was_decoded_in_another_way_is_told(make: Make, file: Path, info: DatasetInfo, formation: int) -> None:
+    def notes(condensed: CondensedSet) -> list[str]:
+        save_condensed(file, condensed)
+        found = read_initial_set(configuration(file, formation=formation).images, info)
+        assert found is not None
+        return describe(found, info)
+
+    assert notes(make(formation=formation)) == []
+    (note,) = notes(make(formation=formation, decoding="idc"))
+    assert "corners not aligned, as IDC's code does; this run aligns corners" in note

@@ -47,6 +47,12 @@ def test_gradient_matching_takes_its_loops_from_the_images_per_class(name: str, 
     assert {member.learning_rate for member in config.pool.members} == {0.01}
 
 
+@pytest.mark.parametrize("name", ["dc", "model-pool", "model-pool-released"])
+def test_students_of_gradient_matching_are_those_of_the_papers_tables(name: str) -> None:
+    students = [student.architecture for student in preset(name).evaluation.students]
+    assert students == ["convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18"]
+
+
 @pytest.mark.parametrize("name", ["hmdc", "hmdc-224"])
 def test_hmdc_is_the_papers(name: str) -> None:
     config = preset(name)

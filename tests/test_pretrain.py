@@ -188,6 +188,23 @@ def test_a_split_without_images(config: RunConfig) -> None:
         make_plan(config, info, "mlp", "validation", 0)
 
 
+@pytest.mark.parametrize(("statistics", "variation"), [("mnist", "crop_scale_rotate"), ("fashionmnist", "none")])
+def test_mnist_is_varied_as_its_students_are(config: RunConfig, statistics: str, variation: str) -> None:
+    plan = planned(parse_config(config.model_dump() | {"data": {**config.data.model_dump(), "statistics": statistics}}, "test"))
+    assert {recipe.variation for recipe in plan.recipes} == {variation}
+
+
+@pytest.mark.parametrize(
+    ("precision", "num_gpus", "found"), [("tf32", 1, "tf32"), ("bfloat16", 0.5, "ieee"), ("tf32", 0, None)]
+)
+def test_the_format_of_gpus_is_part_of_a_training(
+    config: RunConfig, precision: str, num_gpus: float, found: str | None
+) -> None:
+    evaluation = config.evaluation.model_dump() | {"num_gpus": num_gpus}
+    changed = config.model_dump() | {"matching": {"precision": precision}, "evaluation": evaluation}
+    assert planned(parse_config(changed, "test"), "mlp").identity("f")["GPU format"] == found
+
+
 # Course
 
 

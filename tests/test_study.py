@@ -53,8 +53,8 @@ def test_data_that_a_row_does_not_fit_is_refused_before_anything_starts(tmp_path
     def study(*changes: str) -> Study:
         return Study("digits", None, tmp_path / "study", 2, 1, [f"data.cache={tmp_path}", *changes], lambda line: None)
 
-    with pytest.raises(InputError, match=r"'vgg11': images are .* at least 32x32 .*: set data\.image_size") as caught:
-        study().run()
+    with pytest.raises(InputError, match=r"images are 1x8x8, must be at least .*: set data\.image_size") as caught:
+        study("data.image_size=[8, 8]").run()
     assert not (tmp_path / "study").exists()
     size = str(caught.value).rpartition("such as ")[2]
     study(f"data.image_size={size}")._check()

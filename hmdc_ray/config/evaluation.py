@@ -40,8 +40,8 @@ class EvaluationConfig(Section):
 
     protocol: Literal["dc", "idc", "hmdc"] = Field(
         "dc",
-        description="Training recipe of the students: dc (gradient matching's), idc (1000 epochs with augmentation and CutMix),"
-        " or hmdc (that of idc with 2000 epochs at a constant learning rate).",
+        description="Training recipe of the students: dc (gradient matching's), idc (1000 epochs in batches of 64, with CutMix"
+        " in place of cutout), or hmdc (2000 epochs in batches of 128, with both, at a constant learning rate).",
     )
     students: tuple[StudentConfig, ...] = Field(
         ({"architecture": "convnet"},),  # type: ignore[arg-type]
@@ -52,8 +52,8 @@ class EvaluationConfig(Section):
     epochs: int | None = Field(None, ge=1, description="Epochs E of the recipe, at least 1; null: the protocol's.")
     augmentation: bool | None = Field(
         None,
-        description="Vary training images as the protocol does (dc: crop, scale, rotate, its form for MNIST); null: the"
-        " protocol's default, which is false for dc and true for the others.",
+        description="Vary training images as the protocol does (dc: crop, scale, rotate, its form for MNIST, with 1000 epochs);"
+        " null: the protocol's default, true for idc and hmdc, and for dc only where the statistics are MNIST's.",
     )
     families: tuple[Family, ...] | None = Field(
         None,

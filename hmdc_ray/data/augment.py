@@ -71,6 +71,8 @@ def draw(
     generator: torch.Generator,
     count: int = 1,
     dtype: torch.dtype = torch.float32,
+    *,
+    one_warp: bool = False,
 ) -> Augmentation:
     """Draw augmentations. Every family consumes its random numbers whether it is in use or not.
 
@@ -83,6 +85,7 @@ def draw(
         generator: keyed CPU generator.
         count: n, 1 for Siamese use.
         dtype: format of the factors and maps, that of the images.
+        one_warp: ``idc`` crops, scales or rotates all n alike, each by its own amount, as IDC's code does.
     """
     u_n12 = torch.rand(count, 12, generator=generator)
     warps: list[set[Family]] = [{family} for family in WARPS] if order == "dsa" else [set(WARPS)]
@@ -97,7 +100,8 @@ def draw(
             return chosen_n == next(i for i, group in enumerate(used) if family in group)
         if family in WARPS:
             rivals = [name for name in WARPS if name in families]
-            return (u_n12[:, 1] * len(rivals)).long() == rivals.index(family)
+            kind_n = (u_n12[:, 1] * len(rivals)).long()
+            return (kind_n[:1].expand(count) if one_warp else kind_n) == rivals.index(family)
         return torch.ones(count, dtype=torch.bool)
 
     exact_n12 = u_n12.to(dtype)

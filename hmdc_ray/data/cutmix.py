@@ -36,7 +36,8 @@ def cutmix(images_BCHW: Tensor, labels: Tensor, key: Key) -> Mixed:
         return Mixed(images_BCHW, labels, labels, 1.0)
     height, width = images_BCHW.shape[-2:]
     # Beta(1, 1) is uniform: ``part`` is the pasted share of the area, clipped at the borders.
-    half_height, half_width = round(height * part**0.5) // 2, round(width * part**0.5) // 2
+    # Sides are truncated twice, as in the released codes of IDC and HMDC: an odd side gives a box of one pixel less.
+    half_height, half_width = int(height * part**0.5) // 2, int(width * part**0.5) // 2
     row, column = int(y * height), int(x * width)
     top, bottom = max(row - half_height, 0), min(row + half_height, height)
     left, right = max(column - half_width, 0), min(column + half_width, width)

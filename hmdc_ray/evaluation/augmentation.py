@@ -22,7 +22,11 @@ def variation(recipe: Recipe, generator: torch.Generator) -> Callable[[Tensor], 
 
     def idc(images_BCHW: Tensor) -> Tensor:
         count, _, height, width = images_BCHW.shape
-        return draw("idc", recipe.families, height, width, generator, count)(images_BCHW)
+        return draw("idc", families, height, width, generator, count, one_warp=recipe.one_warp)(images_BCHW)
+
+    # A recipe that mixes a part of a batch's images already may not cut another part out of them.
+    without = {"cutout"} if recipe.cutmix and not recipe.cutout_beside_cutmix else set()
+    families = [family for family in recipe.families if family not in without]
 
     return {"none": None, "crop_scale_rotate": lambda images: crop_scale_rotate(images, generator), "idc": idc}[
         recipe.variation

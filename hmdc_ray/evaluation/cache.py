@@ -15,6 +15,7 @@ from hmdc_ray.config import EvaluationConfig, NetworkSection, RunConfig
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.device import student_format
 from hmdc_ray.evaluation.images import per_stored
 from hmdc_ray.evaluation.trial import Trial, trial_recipe
 from hmdc_ray.files import write_atomically
@@ -97,6 +98,7 @@ class BaselineCache:
             "seed": [self._config.seed, trial.seed_index],
             "threads": self._config.cluster.threads,
             "device": "cuda" if evaluation.num_gpus > 0 else "cpu",
+            "gpu_format": student_format(self._config),
             "versions": {name: version(name) for name in ("hmdc-ray", "torch")},
         }
         plain: dict[str, Any] = json.loads(json.dumps(key))

@@ -13,16 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, MemberConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.evaluation.cache import BaselineCache
+from hmdc_ray.evaluation.device import student_device, student_format
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.executor import Executor, Handle
 from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
+from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.outcome import Failure, Outcome, attempt
 from hmdc_ray.evaluation.plan import State, plan, run_trial, train_teacher
 from hmdc_ray.evaluation.report import Evaluation
@@ -61,7 +62,7 @@ def conduct(
     first = next(iter(sets.values()))
     info = open_dataset(config.data).info
     check_all_fit(sets, info)
-    settings = with_families(config.evaluation, first)
+    settings = with_mnist(with_families(config.evaluation, first), first.normalisation, info.normalisation)
     config = config.model_copy(update={"evaluation": settings})
     require_validation(settings, info)
     if settings.whole_data is not None:
@@ -74,7 +75,16 @@ def conduct(
     planned = plan(settings, formation=first.formation, sets=len(sets))
 
     def made_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:
-        return summarise(settings, trials, outcomes, condensed=sets, info=info, run_seed=config.seed, pool=pool)
+        return summarise(
+            settings,
+            trials,
+            outcomes,
+            condensed=sets,
+            info=info,
+            run_seed=config.seed,
+            pool=pool,
+            gpu_format=student_format(config),
+        )
 
     known, chosen = ({}, {}) if earlier is None else earlier.taken_over(planned, made_of)
     missing = [position for position in range(len(planned)) if position not in known]
@@ -173,23 +183,21 @@ def _dataset(config: str) -> ImageDataset:
     return open_dataset(DataConfig.model_validate_json(config))
 
 
-def _device(config: RunConfig) -> str:
-    return "cuda" if config.evaluation.num_gpus > 0 and torch.cuda.is_available() else "cpu"
-
-
 def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunConfig) -> np.ndarray:
     return chosen_rows(kind, seed_index, condensed, _dataset(config.data.model_dump_json()), config.seed)
 
 
 def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> State:
     dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
-    return train_teacher(trial, condensed, dataset, config.evaluation, config.seed, threads, rows=rows, device=_device(config))
+    return train_teacher(
+        trial, condensed, dataset, config.evaluation, config.seed, threads, rows=rows, device=student_device(config)
+    )
 
 
 def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:
     assert config.evaluation.whole_data is not None
     folder, dataset = Path(config.evaluation.whole_data).expanduser(), _dataset(config.data.model_dump_json())
-    return stored_accuracy(trial.student, folder, dataset, split, threads=config.cluster.threads, device=_device(config))
+    return stored_accuracy(trial.student, folder, dataset, split, threads=config.cluster.threads, device=student_device(config))
 
 
 def _measure(
@@ -197,5 +205,5 @@ def _measure(
 ) -> float:
     dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
     settings = config.evaluation.model_copy(update={"split": split})
-    device = _device(config)
+    device = student_device(config)
     return run_trial(trial, condensed, dataset, settings, config.seed, threads, rows=rows, teacher=teacher, device=device)

@@ -16,7 +16,7 @@ from hmdc_ray.evaluation.report import Evaluation, TrialOutcome
 from hmdc_ray.evaluation.temperature import Group, group, is_distilled
 from hmdc_ray.evaluation.trial import Trial
 
-_SAME = ("protocol", "split", "epochs", "seeds", "run_seed", "recipe", "distillation", "data_fingerprint")
+_SAME = ("protocol", "split", "epochs", "seeds", "run_seed", "recipe", "distillation", "data_fingerprint", "gpu_format")
 _SAME_OF_ROWS = ("architecture", "options", "weights", "learning_rate")
 """What two evaluations must share to be one."""
 

@@ -123,7 +123,7 @@ def train_teacher(
     rows: np.ndarray | None = None,
     device: str = "cpu",
 ) -> State:
-    """Train the teacher of a trial: on the same images, with the same seed and recipe, from labels alone.
+    """Train the teacher of a trial: on the same images, with the same recipe and a key of its own, from labels alone.
 
     It does not depend on the trial's student and temperature. See :func:`run_trial` for arguments and errors.
     """

@@ -36,8 +36,10 @@ class Recipe:
         variation: how each image of a batch is varied: not at all, by DC's ``crop_scale_rotate``
             (:func:`hmdc_ray.evaluation.augmentation.crop_scale_rotate`), or in IDC's order (:mod:`hmdc_ray.data.augment`).
         families: of ``idc`` that are in use.
+        one_warp: ``idc`` draws whether images are cropped, scaled or rotated once for a batch, not for each image.
         cutmix: mix images and labels of every second batch (:mod:`hmdc_ray.data.cutmix`).
         cutmix_tokens: also for networks that work on tokens (ViTs).
+        cutout_beside_cutmix: cut out also where CutMix is on; else ``cutout`` is left out of the families there.
     """
 
     epochs: int
@@ -53,8 +55,10 @@ class Recipe:
     weight_decay: float = 5e-4
     variation: Variation
     families: tuple[Family, ...] = get_args(Family)
+    one_warp: bool = False
     cutmix: bool
     cutmix_tokens: bool = False
+    cutout_beside_cutmix: bool = True
 
     @property
     def trained_epochs(self) -> int:
@@ -105,14 +109,26 @@ _DC = Recipe(
 _IDC = Recipe(
     epochs=1000,
     extra_epoch=False,
-    batch=128,
+    batch=64,
     milestones=((2, 3), (5, 6)),
     decay=0.2,
     fresh_optimiser=False,
     variation="idc",
+    one_warp=True,
+    cutmix=True,
+    cutmix_tokens=True,
+    cutout_beside_cutmix=False,
+)
+_HMDC = Recipe(
+    epochs=2000,
+    extra_epoch=False,
+    batch=128,
+    milestones=(),
+    decay=1.0,
+    fresh_optimiser=False,
+    variation="idc",
     cutmix=True,
 )
-_HMDC = replace(_IDC, epochs=2000, milestones=())
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
@@ -121,7 +137,8 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "hmdc": Protocol(replace(_HMDC, variation="none", cutmix=False), _HMDC, varied_by_default=True),
     }
 )
-"""By name: DC's (Zhao et al., arXiv 2006.05929; varied as it is for MNIST), IDC's (Kim et al., ICML 2022) and HMDC's."""
+"""By name: DC's (Zhao et al., arXiv 2006.05929; varied as it is for MNIST), IDC's (Kim et al., ICML 2022), and HMDC's (Moon et
+al., arXiv 2409.14538), which has IDC's augmentation, but all of it drawn for each image, and neither CutMix for ViTs."""
 
 
 def recipe(config: EvaluationConfig, *, switched: bool = False) -> Recipe:

@@ -15,6 +15,7 @@ from hmdc_ray.evaluation.images import Kind
 from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.evaluation.statistics import Summary
 from hmdc_ray.files import atomic_path
+from hmdc_ray.models.precision import GpuFormat
 
 SCHEMA_VERSION = 1
 
@@ -161,6 +162,7 @@ class Evaluation:
         recipe: the students' training in full; None when unknown. A student's own learning rate is in its row.
         distillation: teacher, alpha and temperatures to choose from; None without a teacher.
         trials: every student that was trained, or failed.
+        gpu_format: how the students' GPUs multiplied float32, ``tf32`` or ``ieee``, by ``matching.precision``; None on CPUs.
         schema_version: of this layout; keys may be added without a new one.
     """
 
@@ -184,6 +186,7 @@ class Evaluation:
     recipe: Recipe | None = None
     distillation: dict[str, Any] | None = None
     trials: tuple[TrialOutcome, ...] = ()
+    gpu_format: GpuFormat | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

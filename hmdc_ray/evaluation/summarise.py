@@ -18,6 +18,7 @@ from hmdc_ray.evaluation.scores import augmentation_robust_score, label_robust_s
 from hmdc_ray.evaluation.sets import Sets, image_fingerprint, named_sets
 from hmdc_ray.evaluation.statistics import Summary, summarise_values
 from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.models.precision import GpuFormat
 
 Place = tuple[int, Kind, int, bool]
 """Trials that differ by seed alone: position of the student, images, number of the condensed set, augmentation switched."""
@@ -32,6 +33,7 @@ def summarise(
     info: DatasetInfo,
     run_seed: int,
     pool: Collection[MemberConfig] | None,
+    gpu_format: GpuFormat | None,
 ) -> Evaluation:
     """Gather the trials' outcomes into an evaluation.
 
@@ -43,6 +45,7 @@ def summarise(
         info: of the data that they were tested on.
         run_seed: that the trials ran with.
         pool: the members that the first set's images were learned with; None when unknown.
+        gpu_format: how the students' GPUs multiplied; None: they were trained on CPUs.
     """
     sets = named_sets(condensed)
     first = next(iter(sets.values()))
@@ -69,6 +72,7 @@ def summarise(
         comparison=_comparison(judged) if config.seeds > 1 else (),
         recipe=used,
         distillation=None if config.distillation is None else config.distillation.model_dump(mode="json"),
+        gpu_format=gpu_format,
         trials=tuple(map(_trial_outcome, trials, results)),
     )
 

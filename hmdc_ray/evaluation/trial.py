@@ -106,10 +106,14 @@ class Classroom:
     run_seed: int
     device: str
 
-    def key(self, student: StudentConfig, seed_index: int) -> Key:
-        """Identity of a student. The network, not its place in a list, makes it: beside others it gives the same numbers."""
+    def key(self, student: StudentConfig, seed_index: int, role: Role = "student") -> Key:
+        """Identity of a student. The network, not its place in a list, makes it: beside others it gives the same numbers.
+
+        A teacher has one of its own, so that no student of the same architecture is taught by its twin.
+        """
         origin = "" if student.weights == "scratch" else f" {student.weights}"
-        number = zlib.crc32(f"{student.architecture} {sorted(student.options.items())}{origin}".encode())
+        suffix = "" if role == "student" else f" {role}"
+        number = zlib.crc32(f"{student.architecture} {sorted(student.options.items())}{origin}{suffix}".encode())
         return Key(self.run_seed, "student", member=number, iteration=seed_index)
 
     def student(self, student: StudentConfig, seed_index: int) -> Network:
@@ -128,7 +132,7 @@ class Classroom:
             InputError: see :func:`make_teacher`.
         """
         assert self.config.distillation is not None
-        key = self.key(self.config.distillation.teacher, seed_index)
+        key = self.key(self.config.distillation.teacher, seed_index, "teacher")
         classes, space = len(self.condensed.class_names), self.condensed.normalisation
         return make_teacher(self.config, self.dataset.info.shape, classes, key, space).to(self.device)
 
@@ -147,7 +151,7 @@ class Classroom:
             trial: what it is trained on and how.
             rows: of the training split, for a baseline, where they are known already.
             teacher: guides the student; None: it learns from labels alone.
-            role: what an error calls it.
+            role: of the network; a teacher draws by a key of its own, and errors call it so.
 
         Raises:
             DivergedError: training diverged; names the student, the images and the seed.
@@ -155,7 +159,7 @@ class Classroom:
         images, labels_N = training_images(
             trial.kind, trial.seed_index, self.condensed, self.dataset, self.run_seed, rows=rows, device=self.device
         )
-        chosen, key = trial_recipe(trial, self.config), self.key(trial.student, trial.seed_index)
+        chosen, key = trial_recipe(trial, self.config), self.key(trial.student, trial.seed_index, role)
         if not chosen.cutmix_tokens and any(tap.kind == "tokens" for tap in network.taps):
             chosen = replace(chosen, cutmix=False)
         try:

@@ -2,8 +2,8 @@
 
 ``data.pt`` is a list of images (N, C, H, W), float32, packed, in pixel scale and, after the last steps, a little outside of
 0 to 1; and labels (N,). The factor f is not in it, but in ``args.txt``, JSON that the code writes into the same folder. The
-grid of tiles is the one used here. IDC enlarges tiles with corners not aligned, this package with corners aligned; only images
-that f does not divide, which this package never makes, are decoded as that code does, which fills them up with grey.
+grid of tiles is the one used here. That code enlarges tiles with corners not aligned, this package with corners aligned; so a
+set of that code says that it is decoded as there, which also fills up images that f does not divide with grey.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hmdc_ray.data.packing import Decoding
 from hmdc_ray.data.safe import load_torch, plain_tensor, read_text
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.stated import Found, Stated
@@ -33,14 +34,17 @@ def read(path: Path, stated: Stated) -> Found:
     if factor is None:
         raise InputError(f"{path} does not say its factor f, and there is no args.txt beside it: give --formation")
     height, width = images.shape[-2:] if images.ndim == 4 else (0, 0)
+    origin = "tiles are enlarged with corners not aligned, as IDC's code does" if factor > 1 else ""
     if height % factor == width % factor == 0:
-        return Found(images, labels, scale="pixel", formation=formation)
+        decoding: Decoding = "idc" if factor > 1 else "aligned"
+        return Found(images, labels, scale="pixel", formation=formation, decoding=decoding, origin=origin)
     if height != width:
         raise InputError(
             f"{path}: f is {factor}, which does not divide the image size {height}x{width}: IDC's code cuts such images "
             "only if they are square"
         )
-    origin = f"filled up with grey from {width} to {-(-width // factor) * factor} pixels before it is cut, as IDC's code does"
+    whole = -(-width // factor) * factor
+    origin = f"filled up with grey from {width} to {whole} pixels before they are cut; {origin}"
     return Found(images, labels, scale="pixel", formation=formation, decoding="idc", origin=origin)
 
 

@@ -6,11 +6,13 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from hmdc_ray.config import DataConfig, MemberConfig, NetworkSection, RunConfig, StudentConfig
+from hmdc_ray.config import DataConfig, MemberConfig, NetworkSection, Precision, RunConfig, StudentConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.protocol import Recipe, recipe
 from hmdc_ray.models import build
+from hmdc_ray.models.precision import gpu_format
 from hmdc_ray.rehearsal import rehearse_training
 from hmdc_ray.seeding import Key
 
@@ -31,6 +33,7 @@ class Plan:
         seed: from which all draws are derived.
         split: on which accuracy is measured.
         threads: torch threads of a worker, at least 1.
+        precision: number format of the workers' GPUs, as of the pool's; None: they train on CPUs.
         checkpoint_seconds: the least time between two checkpoints, which are made at the ends of epochs.
     """
 
@@ -40,6 +43,7 @@ class Plan:
     seed: int
     split: MeasuredSplit
     threads: int
+    precision: Precision | None
     checkpoint_seconds: float
 
     def identity(self, fingerprint: str, statistics: str | None = None) -> dict[str, Any]:
@@ -55,6 +59,7 @@ class Plan:
             "split": self.split,
             "cluster.threads": self.threads,
             "networks": ", ".join(network.name for network in self.networks),
+            "GPU format": None if self.precision is None else gpu_format(self.precision),
         }
         if self.data.statistics is None and statistics is not None:  # once a record was not minded
             found["data.statistics"] = statistics
@@ -87,6 +92,7 @@ def make_plan(
     networks = _chosen(config, architectures)
     settings = config.evaluation
     settings = settings.model_copy(update={"families": settings.families or config.matching.families})
+    settings = with_mnist(settings, info.normalisation)
     epochs = settings.whole_data_epochs or DEFAULT_EPOCHS
     for network in networks:
         shape, classes, key = info.shape, len(info.class_names), Key(0, "network")
@@ -118,6 +124,7 @@ def make_plan(
         seed=config.seed,
         split=split,
         threads=config.cluster.threads,
+        precision=config.matching.precision if settings.num_gpus > 0 else None,
         checkpoint_seconds=checkpoint_seconds,
     )
 

@@ -11,6 +11,7 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE, dump_config
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, mark_resumable
+from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.files import RunFolder, write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
 from hmdc_ray.located import located
@@ -78,6 +79,9 @@ def pretrain(
     with stop_on_signals() as stop:
         info = read_info(config, progress, stop)
         plan = make_plan(config, info, architectures, split, checkpoint_seconds)
+        epochs = plan.recipes[0].epochs
+        for note in mnist_notes(config.evaluation.model_copy(update={"epochs": epochs}), info.normalisation):
+            progress.note(note)
         identity = plan.identity(info.fingerprint, info.statistics)
         folder = claim(path, overwrite=overwrite, resume=resume)
         try:

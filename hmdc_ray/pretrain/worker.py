@@ -15,6 +15,7 @@ import ray.train.torch
 from hmdc_ray.actors.session import import_from
 from hmdc_ray.errors import RunError
 from hmdc_ray.memory import keep_freed_memory
+from hmdc_ray.models.precision import set_gpu_format
 from hmdc_ray.pretrain.batches import Group
 from hmdc_ray.pretrain.course import Course
 from hmdc_ray.pretrain.plan import Plan
@@ -67,7 +68,10 @@ def train(task: dict[str, Any]) -> RunError | None:
         start = None if checkpoint is None else Path(stack.enter_context(checkpoint.as_directory()))
         outside = _RayTrain(task["board"], group)
         keep_freed_memory()
-        course = Course(task["plan"], group, ray.train.torch.get_device(), outside, scratch)
+        plan = task["plan"]
+        if plan.precision is not None:
+            set_gpu_format(plan.precision)
+        course = Course(plan, group, ray.train.torch.get_device(), outside, scratch)
         try:
             course.run(start)
         except RunError as error:

@@ -20,6 +20,7 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.description import notes, summary
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
+from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.files import write_atomically
 from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
@@ -117,7 +118,8 @@ def search(
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
         info = _check_base(config)
-        for line in (f"data {summary(info)}", *(f"note {note}" for note in notes(info))):
+        told = [*notes(info), *mnist_notes(config.evaluation, info.normalisation)]
+        for line in (f"data {summary(info)}", *(f"note {note}" for note in told)):
             progress.stage(line)
         if storage_path is not None:
             require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.errors import InputError, RunError, StudentError, first_line
+from hmdc_ray.evaluation.device import student_format
+from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.plan import plan, run_trial
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import with_families
@@ -31,7 +33,8 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
     """
     assert config.evaluation.split == "validation", config.evaluation.split
     alone = {"baselines": "none", "whole_data_epochs": None, "whole_data": None, "augmentation_robust": False}
-    settings = with_families(config.evaluation, condensed).model_copy(update=alone)
+    families = with_families(config.evaluation, condensed)
+    settings = with_mnist(families, condensed.normalisation, dataset.info.normalisation).model_copy(update=alone)
 
     def measure(trial: Trial) -> float:
         threads = config.cluster.threads
@@ -54,6 +57,7 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
         info=dataset.info,
         run_seed=config.seed,
         pool=config.pool.members,
+        gpu_format=student_format(config),
     )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 
 from hmdc_ray.actors.session import import_from
@@ -20,6 +19,7 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import DeadEndError, DivergedError, InputError
+from hmdc_ray.evaluation.device import student_device
 from hmdc_ray.files import append_json_line, read_json_lines
 from hmdc_ray.located import located
 from hmdc_ray.search.judging import accuracies, judge, mean_accuracy, worst
@@ -110,8 +110,7 @@ class _Trial:
 
     def _judge(self, version: int, condensed: CondensedSet) -> dict[str, float]:
         config = self._config
-        device = "cuda" if config.evaluation.num_gpus > 0 and torch.cuda.is_available() else "cpu"
-        evaluation = judge(condensed, config, self._dataset, device)
+        evaluation = judge(condensed, config, self._dataset, student_device(config))
         name, lowest = worst(evaluation)
         steps = [record for record in read_json_lines(self._folder / "metrics.jsonl") if record["step"] <= version]
         self._judged = RungRecord(

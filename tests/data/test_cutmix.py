@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -31,7 +33,7 @@ def test_every_pixel_belongs_to_one_of_both_labels_and_the_areas_are_as_said() -
 def test_about_half_of_the_batches_are_left_as_they_are_and_areas_vary() -> None:
     parts = [mixed.own_part for mixed in draws()]
     assert 0.35 * DRAWS < sum(part == 1 for part in parts) < 0.65 * DRAWS
-    assert min(parts) < 0.3
+    assert min(parts) == pytest.approx(1 - 6 * 8 / (HEIGHT * WIDTH))  # the largest box that truncated sides leave
     assert len(set(parts)) > 20
 
 
@@ -51,3 +53,23 @@ def test_loss_weighs_both_labels_by_area(own_part: float) -> None:
     loss = Mixed(IMAGES, LABELS, pasted, own_part).loss(logits)
     soft = own_part * F.one_hot(LABELS, BATCH) + (1 - own_part) * F.one_hot(pasted, BATCH)
     assert torch.allclose(loss, -(soft * logits.log_softmax(1)).sum(1).mean())
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 28), (9, 21)])
+def test_sides_of_boxes_truncate_as_in_the_released_codes(height: int, width: int) -> None:
+    images = torch.arange(BATCH).float()[:, None, None, None].expand(BATCH, 1, height, width).clone()
+    odd = 0
+    for batch in range(DRAWS):
+        key = Key(5, "cutmix", batch=batch)
+        applied, share, y, x = key.numpy().random(4)
+        mixed = cutmix(images, LABELS, key)
+        # rand_bbox of those codes, with lambda = 1 - share
+        sides = [int(side * math.sqrt(share)) for side in (height, width)]
+        edges = [
+            (max(int(place * side) - cut // 2, 0), min(int(place * side) + cut // 2, side))
+            for place, side, cut in zip((y, x), (height, width), sides, strict=True)
+        ]
+        area = 0 if applied >= 0.5 else math.prod(end - start for start, end in edges)
+        assert mixed.own_part == pytest.approx(1 - area / (height * width))
+        odd += any(round(side * math.sqrt(share)) != cut for side, cut in zip((height, width), sides, strict=True))
+    assert odd > DRAWS / 4, "rounding would give the same boxes"

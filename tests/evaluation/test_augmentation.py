@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hmdc_ray.config import Family
+from hmdc_ray.data.augment import draw
 from hmdc_ray.evaluation.augmentation import _transforms, crop_scale_rotate, variation
 from hmdc_ray.evaluation.protocol import PROTOCOLS, Recipe
 
@@ -102,3 +104,34 @@ def test_families_that_are_out_of_use_change_nothing() -> None:
     flipped = [torch.equal(new, old.flip(2)) for old, new in zip(images, vary(images), strict=True)]
     kept = [torch.equal(new, old) for old, new in zip(images, vary(images), strict=True)]
     assert 0 < sum(flipped) < 16 and 0 < sum(kept) < 16
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 40)])
+def test_idc_warps_a_batch_in_one_way_and_each_image_by_its_own_amount(height: int, width: int) -> None:
+    def warps(recipe: Recipe, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return draw("idc", ("crop", "scale", "rotate"), height, width, generator, 64, one_warp=recipe.one_warp).warp_n23
+
+    def kinds(warp_n23: Tensor) -> tuple[bool, bool, bool]:
+        """Whether any image is cropped, scaled, rotated."""
+        turned = warp_n23[:, 0, 1] != 0
+        scaled = ~turned & (warp_n23[:, 0, 0] != 1)
+        return bool((warp_n23[:, :, 2] != 0).any()), bool(scaled.any()), bool(turned.any())
+
+    batches = [warps(PROTOCOLS["idc"].varied, seed) for seed in range(12)]
+    assert all(len(batch.unique(dim=0)) > 20 for batch in batches)
+    assert all(sum(kinds(batch)) == 1 for batch in batches)
+    assert len({kinds(batch) for batch in batches}) == 3
+    assert all(kinds(warps(PROTOCOLS["hmdc"].varied, seed)) == (True, True, True) for seed in range(3))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "cutmix", "cuts"), [("idc", True, False), ("idc", False, True), ("hmdc", True, True), ("hmdc", False, True)]
+)
+@pytest.mark.parametrize("families", [("cutout",), ("brightness", "cutout")])
+def test_cutout_is_left_out_where_idc_mixes(protocol: str, cutmix: bool, cuts: bool, families: tuple[Family, ...]) -> None:
+    images = torch.full((16, 1, 12, 12), 3.0)
+    recipe = replace(PROTOCOLS[protocol].varied, families=families, cutmix=cutmix)
+    vary = variation(recipe, torch.Generator().manual_seed(0))
+    assert vary is not None
+    assert bool((vary(images) == 0).any()) == cuts

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from hmdc_ray import run
-from hmdc_ray.condensed import CondensedSet, save_condensed
+from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError
@@ -23,6 +23,7 @@ from hmdc_ray.evaluation.course import conduct
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
+from hmdc_ray.progress import Silent
 from jobs.evaluate import evaluate
 
 Hmdc = Callable[..., Any]
@@ -104,3 +105,25 @@ def test_distill_takes_the_default_teacher(hmdc: Hmdc, stored: tuple[Path, Path]
 def test_a_set_given_twice_is_refused(hmdc: Hmdc, stored: tuple[Path, Path]) -> None:
     with pytest.raises(InputError, match="is given twice"):
         hmdc(stored[0], stored[0])
+
+
+@pytest.mark.parametrize("by_data", [False, True])
+def test_what_is_taken_for_mnist_is_told(by_data: bool, hmdc: Hmdc, stored: tuple[Path, Path]) -> None:
+    class Noting(Silent):
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    def notes(**fields: Any) -> list[str]:
+        condensed, told = load_condensed(stored[0]), Noting()
+        sections = dict(condensed.config or {})
+        sections["data"] |= {"statistics": "mnist" if by_data else None}
+        sections["evaluation"] |= {"students": ["mlp"], "seeds": 1, "baselines": "none", **fields}
+        named = condensed if by_data else replace(condensed, mean=(0.1307,), std=(0.3081,))
+        run.evaluate(named, RunConfig.model_validate(sections), progress=told)
+        return told.notes
+
+    assert [note[:67] for note in notes(epochs=3)] == ["MNIST by its statistics: protocol dc trains 3 epochs with crop, sca"]
+    assert notes(epochs=2, augmentation=False) == notes(epochs=2, protocol="idc") == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import DataConfig, EvaluationConfig, StudentConfig
+from hmdc_ray.config import DataConfig, DistillationConfig, EvaluationConfig, StudentConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.cutmix import Mixed, cutmix
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
@@ -15,7 +15,7 @@ from hmdc_ray.evaluation import training
 from hmdc_ray.evaluation.baselines import baseline_rows
 from hmdc_ray.evaluation.plan import plan, run_trial, train_teacher
 from hmdc_ray.evaluation.sets import check_fit
-from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.evaluation.trial import Classroom, Trial
 from hmdc_ray.interchange.formats import import_set
 from hmdc_ray.interchange.stated import Stated
 from hmdc_ray.seeding import Key
@@ -88,11 +88,32 @@ def test_a_taught_student_learns_more_than_labels(digits: ImageDataset, digit_me
     results = [run_trial(taught, digit_means, digits, config, 0, 1, teacher=given) for given in (None, state)]
 
     assert results[0] == results[1] != alone
-    # The teacher is what it would be as a student: same images, same recipe, same seed.
+    # The teacher that is given counts.
     assert config.distillation is not None
     with_labels = replace(taught, student=config.distillation.teacher)
     blank = {name: torch.zeros_like(value) for name, value in state.items()}
     assert run_trial(with_labels, digit_means, digits, config, 0, 1, teacher=blank) != results[0]
+
+
+@pytest.mark.parametrize("student", [MLP, StudentConfig(architecture="lenet")], ids=["mlp", "lenet"])
+def test_no_student_is_taught_by_its_twin(student: StudentConfig, digits: ImageDataset, digit_means: CondensedSet) -> None:
+    config = EvaluationConfig(students=(student,), epochs=2, distillation=DistillationConfig(teacher=student))
+    room = Classroom(digit_means, digits, config, 0, "cpu")
+    taught = Trial("condensed", student, 1, 0, temperature=1.5)
+    alone = room.student(student, 1)
+    apart = [
+        not torch.equal(ours, theirs) for ours, theirs in zip(alone.parameters(), room.teacher(1).parameters(), strict=True)
+    ]
+    assert any(apart)
+
+    room.train(alone, replace(taught, temperature=None), None)
+    state = train_teacher(taught, digit_means, digits, config, 0, 1)
+
+    assert any(not torch.equal(value, state[name]) for name, value in alone.state_dict().items())
+    assert all(
+        torch.equal(value, state[name]) for name, value in train_teacher(taught, digit_means, digits, config, 0, 1).items()
+    )
+    assert room.key(student, 1) != room.key(student, 1, "teacher") != room.key(student, 0, "teacher")
 
 
 def test_the_whole_split_is_the_upper_bound(digits: ImageDataset, digit_means: CondensedSet) -> None:
@@ -110,7 +131,7 @@ def test_cutmix_is_not_for_networks_on_tokens(
         return cutmix(images, labels, key)
 
     monkeypatch.setattr(training, "cutmix", spy)
-    config = EvaluationConfig(protocol="idc", epochs=2)
+    config = EvaluationConfig(protocol="hmdc", epochs=2)
     vit = StudentConfig(architecture="vit", options={"patch_size": 8, "depth": 1})
     run_trial(Trial("condensed", vit, 0, 0), digit_means, digits, config, 0, 1)
     assert mixed == []

@@ -38,11 +38,12 @@ def test_constants_of_dc() -> None:
 def test_constants_of_idc_and_hmdc() -> None:
     idc, hmdc = used(protocol="idc"), used(protocol="hmdc")
     for made in (idc, hmdc):
-        assert (made.learning_rate, made.momentum, made.weight_decay, made.batch) == (0.01, 0.9, 5e-4, 128)
-        assert (made.trained_epochs, made.fresh_optimiser) == (made.epochs, False)
-        assert (made.cutmix, made.cutmix_tokens) == (True, False)
-    assert (idc.falls, idc.decay) == ((666, 833), 0.2)
-    assert hmdc.falls == ()
+        assert (made.learning_rate, made.momentum, made.weight_decay) == (0.01, 0.9, 5e-4)
+        assert (made.trained_epochs, made.fresh_optimiser, made.cutmix) == (made.epochs, False, True)
+    assert (idc.epochs, idc.batch, idc.falls, idc.decay) == (1000, 64, (666, 833), 0.2)
+    assert (idc.one_warp, idc.cutout_beside_cutmix, idc.cutmix_tokens) == (True, False, True)
+    assert (hmdc.epochs, hmdc.batch, hmdc.falls) == (2000, 128, ())
+    assert (hmdc.one_warp, hmdc.cutout_beside_cutmix, hmdc.cutmix_tokens) == (False, True, False)
 
 
 def test_without_augmentation_nothing_is_mixed() -> None:

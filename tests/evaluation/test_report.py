@@ -47,7 +47,7 @@ def evaluation(
     if config.distillation is not None:
         trials = [trial if trial.kind == "whole_data" else replace(trial, temperature=4.0) for trial in trials]
     results = [accuracy(trial) for trial in trials]
-    return summarise(config, trials, results, condensed=condensed, info=digits.info, run_seed=4, pool=pool)
+    return summarise(config, trials, results, condensed=condensed, info=digits.info, run_seed=4, pool=pool, gpu_format=None)
 
 
 def test_rows_gather_each_students_seeds(digits: ImageDataset, digit_means: CondensedSet) -> None:

@@ -1,4 +1,4 @@
-"""Sets of IDC's code whose factor does not divide the image: filled up with grey, cut, and enlarged, corners not aligned."""
+"""Sets of IDC's code: cut and enlarged with corners not aligned; filled up with grey where f does not divide the image."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def idc_file(folder: Path, stored: Tensor, factor: int) -> Path:
     return saved(folder / "data.pt", [stored, LABELS])
 
 
-@pytest.mark.parametrize(("side", "factor", "channels"), [(224, 3, 3), (28, 3, 1), (10, 4, 3), (5, 2, 1)])
+@pytest.mark.parametrize(
+    ("side", "factor", "channels"), [(224, 3, 3), (28, 3, 1), (10, 4, 3), (5, 2, 1), (32, 2, 3), (28, 2, 1), (12, 4, 3)]
+)
 def test_decodes_to_the_images_of_its_code(side: int, factor: int, channels: int, tmp_path: Path) -> None:
     stored = pixels(side, channels)
     mean, std = GREY if channels == 1 else COLOUR
@@ -50,7 +52,8 @@ def test_decodes_to_the_images_of_its_code(side: int, factor: int, channels: int
     target, imported = import_file(idc_file(tmp_path, stored, factor), tmp_path / "out", "idc", Stated(statistics=(mean, std)))
 
     whole = -(-side // factor) * factor
-    assert f"filled up with grey from {side} to {whole} pixels" in imported.assumed and f"f {factor}" in imported.assumed
+    assert (f"filled up with grey from {side} to {whole} pixels" in imported.assumed) == (whole > side)
+    assert "corners not aligned, as IDC's code does" in imported.assumed and f"f {factor}" in imported.assumed
     condensed = load_condensed(target)
     assert len(condensed.images) == 2 and condensed.ipc == 1, "stored images are counted as they are stored"
     images, labels = condensed.decoded()
@@ -63,35 +66,36 @@ def test_decodes_to_the_images_of_its_code(side: int, factor: int, channels: int
         assert label == labels[row]
 
 
-@pytest.fixture
-def uneven(tmp_path: Path) -> CondensedSet:
-    return import_set(idc_file(tmp_path, pixels(5, 3), 2), "idc", Stated(statistics=COLOUR)).condensed
+@pytest.fixture(params=[5, 6], ids=["uneven", "even"])
+def packed(request: pytest.FixtureRequest, tmp_path: Path) -> CondensedSet:
+    return import_set(idc_file(tmp_path, pixels(request.param, 3), 2), "idc", Stated(statistics=COLOUR)).condensed
 
 
 @pytest.mark.parametrize("file_format", ["npz", "safetensors", "pt", "image-folder", "dd-ranking"])
-def test_comes_back_from_every_export(file_format: str, uneven: CondensedSet, tmp_path: Path) -> None:
-    save_condensed(tmp_path / "a.parquet", uneven)
-    assert_same(load_condensed(tmp_path / "a.parquet"), uneven)
+def test_comes_back_from_every_export(file_format: str, packed: CondensedSet, tmp_path: Path) -> None:
+    assert packed.decoding == "idc"
+    save_condensed(tmp_path / "a.parquet", packed)
+    assert_same(load_condensed(tmp_path / "a.parquet"), packed)
 
     export_set(load_condensed(tmp_path / "a.parquet"), tmp_path / "out", file_format)
     back = import_set(tmp_path / "out", file_format).condensed
 
-    images, labels = uneven.decoded()
+    images, labels = packed.decoded()
     if file_format == "dd-ranking":
         images, labels = images[labels.argsort(stable=True)], labels.sort().values
-    tolerance = 0.003 / min(uneven.std) if file_format == "image-folder" else 0
+    tolerance = 0.003 / min(packed.std) if file_format == "image-folder" else 0
     torch.testing.assert_close(back.decoded()[0], images, rtol=0, atol=tolerance)
     assert torch.equal(back.decoded()[1], labels)
 
 
-def test_tells_apart_from_other_sets(uneven: CondensedSet) -> None:
-    even = replace(uneven, images=uneven.images[:, :, :4, :4].contiguous())
+def test_tells_apart_from_other_sets(packed: CondensedSet) -> None:
+    even = replace(packed, images=packed.images[:, :, :4, :4].contiguous())
     assert image_fingerprint(even) != image_fingerprint(replace(even, decoding="aligned"))
 
 
-def test_a_factor_that_divides_is_decoded_as_before(tmp_path: Path) -> None:
-    condensed = import_set(idc_file(tmp_path, pixels(6, 1), 3), "idc", Stated(statistics=GREY)).condensed
-    assert condensed.decoding == "aligned"
+def test_a_factor_of_one_leaves_nothing_to_enlarge(tmp_path: Path) -> None:
+    imported = import_set(idc_file(tmp_path, pixels(6, 1), 1), "idc", Stated(statistics=GREY))
+    assert imported.condensed.decoding == "aligned" and "corners" not in imported.assumed
 
 
 def test_only_square_images_of_its_code_are_uneven(tmp_path: Path) -> None:

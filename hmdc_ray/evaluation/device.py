@@ -1,0 +1,24 @@
+"""Where students are trained, and how a GPU multiplies there."""
+
+from __future__ import annotations
+
+import torch
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.models.precision import GpuFormat, gpu_format, set_gpu_format
+
+
+def student_device(config: RunConfig) -> str:
+    """``cuda`` where students ask for GPUs and this process has one, else ``cpu``.
+
+    On a GPU the process multiplies from then on as the pool's members do, by ``matching.precision``.
+    """
+    if config.evaluation.num_gpus == 0 or not torch.cuda.is_available():
+        return "cpu"
+    set_gpu_format(config.matching.precision)
+    return "cuda"
+
+
+def student_format(config: RunConfig) -> GpuFormat | None:
+    """How the GPUs of students multiply, for the record; None: they are trained on CPUs."""
+    return gpu_format(config.matching.precision) if config.evaluation.num_gpus > 0 else None

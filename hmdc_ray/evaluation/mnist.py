@@ -1,0 +1,42 @@
+"""MNIST under protocol ``dc``: DC's code by itself crops, scales and rotates its images, and trains 1000 epochs on them."""
+
+from __future__ import annotations
+
+from math import isclose
+
+from hmdc_ray.config import EvaluationConfig
+from hmdc_ray.config.statistics import KNOWN
+from hmdc_ray.evaluation.protocol import recipe
+from hmdc_ray.models.normalisation import Normalisation
+
+TOLERANCE = 1e-4
+"""Part by which mean and deviation may differ from MNIST's constants, which have four digits."""
+
+
+def with_mnist(config: EvaluationConfig, *spaces: Normalisation) -> EvaluationConfig:
+    """The configuration with augmentation, if its protocol is ``dc``, it says nothing of augmentation, and images are MNIST's.
+
+    Args:
+        config: epochs that it gives stay.
+        spaces: how images are normalised; one by MNIST's constants, grey or repeated for colours, says that they are MNIST's.
+    """
+    if config.protocol != "dc" or config.augmentation is not None or not any(map(_is_mnist, spaces)):
+        return config
+    return config.model_copy(update={"augmentation": True})
+
+
+def mnist_notes(config: EvaluationConfig, *spaces: Normalisation) -> tuple[str, ...]:
+    """What :func:`with_mnist` makes of it: a line for the user to read, or none where the configuration stays as it is."""
+    taken = with_mnist(config, *spaces)
+    if taken is config:
+        return ()
+    return (
+        f"MNIST by its statistics: protocol dc trains {recipe(taken).epochs} epochs with crop, scale, rotate "
+        "(evaluation.augmentation=false: without them)",
+    )
+
+
+def _is_mnist(space: Normalisation) -> bool:
+    (mean,), (std,) = KNOWN["mnist"]
+    pairs = [*((value, mean) for value in space.mean), *((value, std) for value in space.std)]
+    return all(isclose(value, constant, rel_tol=TOLERANCE) for value, constant in pairs)
