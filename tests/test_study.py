@@ -135,8 +135,6 @@ def test_no_pool_has_an_unseen_student() -> None:
 
 
 def test_data_that_a_row_does_not_fit_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'vit': images are .* multiples of patch_size.*: set data\.image_size") as caught:
+    with pytest.raises(InputError, match=r"'vit': images are .* multiples of patch_size.*: set data\.image_size"):
         _study(tmp_path, "data.image_size=[18, 18]").run()
     assert not (tmp_path / "study").exists()
-    size = str(caught.value).partition("such as ")[2].partition("]")[0] + "]"
-    _study(tmp_path, f"data.image_size={size}")._check()
