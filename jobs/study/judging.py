@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
-from hmdc_ray.data.schema import Split
 from hmdc_ray.errors import DivergedError
-from hmdc_ray.evaluation.plan import State, run_trial, train_teacher
-from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.evaluation.distillation import Teacher
+from hmdc_ray.evaluation.images import split_batches
+from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.evaluation.training import accuracy
+from hmdc_ray.evaluation.trial import Classroom, Trial
 from hmdc_ray.files import write_atomically
 from hmdc_ray.memory import keep_freed_memory
 
-CHANCE_MARGIN = 0.01
-"""A training failed if its accuracy is at most this much above what naming the largest class gives."""
+FITTED = 0.5
+"""A training failed if the student names at most this part of its own training images right at the end.
+
+Not by accuracy on other images: there a student that has learned poor images well may be at chance too.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Judged:
 
     Attributes:
         accuracies: by student, in [0, 1], in the order of seeds; a training that diverged has what a guess gives.
-        failed: by student, likewise: whether the training ended at chance.
+        failed: by student, likewise: whether the training diverged or left the training images unlearned.
     """
 
     accuracies: dict[str, list[float]]
@@ -51,41 +53,55 @@ def judge_once(condensed: CondensedSet, config: RunConfig, file: Path) -> Judged
             return Judged(found["accuracies"], found["failed"])
     keep_freed_memory()
     dataset = open_dataset(config.data)
-    highest, guess = chance(dataset, config.evaluation.split)
+    guess = Trained(1 / len(condensed.class_names), 0.0)
     accuracies: dict[str, list[float]] = {student.name: [] for student in config.evaluation.students}
+    failed: dict[str, list[bool]] = {name: [] for name in accuracies}
     for seed in range(config.evaluation.seeds):
-        for name, accuracy in _of_seed(condensed, dataset, config, seed).items():
-            accuracies[name].append(guess if accuracy is None else accuracy)
-    failed = {name: [value <= highest for value in values] for name, values in accuracies.items()}
+        for name, trained in _of_seed(condensed, dataset, config, seed).items():
+            accuracies[name].append((trained or guess).accuracy)
+            failed[name].append((trained or guess).fitted <= FITTED)
     write_atomically(file, json.dumps({"asked": asked, "accuracies": accuracies, "failed": failed}, indent=1) + "\n")
     return Judged(accuracies, failed)
 
 
-def chance(dataset: ImageDataset, split: Split) -> tuple[float, float]:
-    """The highest accuracy that counts as chance, and that of a guess."""
-    counts_K = np.bincount(dataset.labels(split), minlength=len(dataset.info.class_names))
-    return float(counts_K.max() / counts_K.sum()) + CHANCE_MARGIN, 1 / len(counts_K)
+@dataclass(frozen=True)
+class Trained:
+    """One student at the end of its training.
+
+    Attributes:
+        accuracy: on the split that is asked for, in [0, 1].
+        fitted: on its own training images, likewise.
+    """
+
+    accuracy: float
+    fitted: float
 
 
-def _of_seed(condensed: CondensedSet, dataset: ImageDataset, config: RunConfig, seed: int) -> dict[str, float | None]:
-    """Accuracy of each student; None where its training, or its teacher's, diverged."""
+def _of_seed(condensed: CondensedSet, dataset: ImageDataset, config: RunConfig, seed: int) -> dict[str, Trained | None]:
+    """What each student reaches; None where its training, or its teacher's, diverged."""
     settings = config.evaluation
-    temperature = None if settings.distillation is None else settings.distillation.temperatures[0]
+    room = Classroom(condensed, dataset, settings, config.seed, "cpu")
+    distillation = settings.distillation
+    temperature = None if distillation is None else distillation.temperatures[0]
     trials = [
         Trial("condensed", student, seed, index, temperature=temperature) for index, student in enumerate(settings.students)
     ]
-    teacher: State | None = None
-    found: dict[str, float | None] = dict.fromkeys(student.name for student in settings.students)
-    try:
-        if temperature is not None:
-            teacher = train_teacher(trials[0], condensed, dataset, settings, config.seed, 1)
-    except DivergedError:
-        return found
-    for trial in trials:
-        try:
-            accuracy = run_trial(trial, condensed, dataset, settings, config.seed, 1, teacher=teacher)
-        except DivergedError:
-            continue
-        assert math.isfinite(accuracy)
-        found[trial.student.name] = accuracy
+    found: dict[str, Trained | None] = dict.fromkeys(student.name for student in settings.students)
+    guide: Teacher | None = None
+    with torch_threads(1):
+        if distillation is not None:
+            teacher = room.teacher(seed)
+            try:
+                room.train(teacher, replace(trials[0], student=distillation.teacher, temperature=None), None, role="teacher")
+            except DivergedError:
+                return found
+            guide = Teacher(teacher.eval(), distillation.alpha, distillation.temperatures[0])
+        for trial in trials:
+            network = room.student(trial.student, seed)
+            try:
+                room.train(network, trial, None, guide)
+            except DivergedError:
+                continue
+            reached = accuracy(network, split_batches(condensed, dataset, settings.split, "cpu"))
+            found[trial.student.name] = Trained(reached, accuracy(network, [condensed.decoded()]))
     return found
