@@ -10,7 +10,7 @@ One step at image version v, with mutual distillation (workers act at the same t
                            pull_back: gradients <--------------------'
                                   '---------------------------------> collect: check v, balance
     all classes collected -----------------------------------------> apply: image step, v + 1
-    training: features -> consensus -> step, batch by batch
+    training: features -> consensus -> step, batch by batch; of networks, then of aligners, also before the first step
     log; at their periods picture and checkpoint
 
 Without mutual distillation ``match`` is the only exchange; it gives the gradients then, and when the peers' part is detached.
@@ -119,6 +119,7 @@ class Coordinator:
             classes=self.classes,
             train_images=self.train_images,
             version=version,
+            synthetic_images=self.classes * self.config.images.ipc * self.config.images.formation**2,
             absent=[self.names.index(name) for name in self.health.absent],
             shards=self.config.server_shards,
         )
@@ -126,12 +127,14 @@ class Coordinator:
     def step(self, plan: StepPlan, snapshot: Reference) -> StepRecord:
         """One step: match, apply, train."""
         start = time.perf_counter()
-        balances, losses = self._match(plan, snapshot)
+        parts = [] if plan.step else self._align(plan)
+        parts += self._probe(plan) if plan.probes else []
+        balances, matched = self._match(plan, snapshot)
         new_snapshot, applied = self.pool.server.apply(plan)
-        if plan.trains:
-            losses += self._train(plan, new_snapshot)
-        *results, held = self.pool.get([*balances, *(part.reference for part in losses), applied])
-        members = list(zip(losses, results[len(balances) :], strict=True))
+        parts += matched + (self._train(plan, new_snapshot) if plan.trains else [])
+        parts += [] if self._is_last(plan) else self._align(self.plan(plan.version + 1))
+        *results, held = self.pool.get([*balances, *(part.reference for part in parts), applied])
+        members = list(zip(parts, results[len(balances) :], strict=True))
         targets = [self.names[member] for member in plan.members] + [DISTILLATION] * self._distils(plan)
         metrics, left_out, bad = summarise(targets, results[: len(balances)], members)
         if self.config.pool.warmup or self.config.pool.drawn < len(self.names):
@@ -210,6 +213,8 @@ class Coordinator:
             selection = self.pool.workers[staying[0]].selection(plan)
             calls += [self.pool.workers[member].select(plan, selection) for member in fresh]
         self.pool.get(calls)
+        if plan.step and not same:  # those that are fresh have an aligner that nothing has trained
+            self._get(self._align(plan))
         return self.pool.server.snapshot()
 
     def _leave(self, names: Sequence[str]) -> None:
@@ -245,6 +250,8 @@ class Coordinator:
         if self._distils(plan):
             calls.append(worker.align(plan.iteration, self._taps))
         self.pool.get(calls)
+        if not self._is_last(plan):
+            self._get(self._align(self.plan(plan.version + 1)))
 
     def _go_on_without(self, plan: StepPlan, name: str) -> None:
         """Let a member leave after a step: the others keep their state, and the balance starts anew."""
@@ -313,22 +320,38 @@ class Coordinator:
 
     def _train(self, plan: StepPlan, snapshot: Reference) -> list[Part]:
         workers = self._drawn(plan)
-        if self.config.schedule.training == "synthetic":
-            return self._named(plan, [worker.train_on_synthetic(plan, snapshot) for worker in workers])
         if not self._distils(plan):
-            return self._named(plan, [worker.train_on_real(plan) for worker in workers])
+            return self._named(plan, [worker.train(plan, snapshot) for worker in workers])
         batches: list[list[Reference]] = []
         for batch in range(plan.training_batches):
             self._keep_pace(AHEAD, batches)
-            features = [worker.training_features(plan, batch) for worker in workers]
+            features = [worker.training_features(plan, batch, snapshot) for worker in workers]
             consensus = self._whose_turn(plan, batch).consensus(plan, *features)
             batches.append([worker.training_step(plan, consensus) for worker in workers])
-        for batch in range(plan.training_batches):
+        return [part for steps in batches for part in self._named(plan, steps)]
+
+    def _align(self, plan: StepPlan) -> list[Part]:
+        """Train the aligners for a step, whatever networks are trained on; nothing without mutual distillation."""
+        if not self._distils(plan):
+            return []
+        workers = self._drawn(plan)
+        batches: list[list[Reference]] = []
+        for batch in range(plan.aligner_batches + 1):  # the last one measures
             self._keep_pace(AHEAD, batches)
             features = [worker.aligner_features(plan, batch) for worker in workers]
             consensus = self._whose_turn(plan, batch).consensus(plan, *features)
-            batches.append([worker.aligner_step(plan, consensus) for worker in workers])
+            batches.append([worker.aligner_step(plan, batch, consensus) for worker in workers])
         return [part for steps in batches for part in self._named(plan, steps)]
+
+    def _probe(self, plan: StepPlan) -> list[Part]:
+        """Let the first member drawn look for the classes in the consensus."""
+        workers = self._drawn(plan)
+        consensus = self._whose_turn(plan, 0).consensus(plan, *[worker.probe_features(plan) for worker in workers])
+        return [Part(self.names[plan.members[0]], workers[0].probe(plan, consensus), 1)]
+
+    def _is_last(self, plan: StepPlan) -> bool:
+        """Whether a step is its iteration's last, after which networks and aligners are replaced."""
+        return plan.step + 1 == self.config.schedule.steps
 
     def _whose_turn(self, plan: StepPlan, batch: int) -> ChunkHandle:
         """The process of the server that forms the consensus of a training batch: they take turns as for chunks of classes."""
@@ -339,6 +362,10 @@ class Coordinator:
         the same in training, the first one's count."""
         if len(rounds) > ahead:
             self.pool.get(rounds[-1 - ahead])
+
+    def _get(self, parts: Sequence[Part]) -> None:
+        """Wait for calls whose records nobody asks for."""
+        self.pool.get([part.reference for part in parts])
 
     def _drawn(self, plan: StepPlan) -> list[WorkerHandle]:
         return [self.pool.workers[member] for member in plan.members]

@@ -18,6 +18,9 @@ Reference = Any
 DISTILLATION = "distillation"
 """Name of the pool's shared target in records."""
 
+AGREEMENT = "agreement/"
+"""How names begin of what is the whole pool's, to which each member gives a part; other losses are a member's own."""
+
 _TARGET_METRICS = {
     "gbm/weight": "weights_KT",
     "gbm/share": "shares_KT",
@@ -111,16 +114,17 @@ def summarise(
 
 def _losses_and_seconds(records: Sequence[tuple[Part, MemberRecord]]) -> dict[str, float]:
     metrics: dict[str, float] = {}
-    losses: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    losses: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
     for part, record in records:
         for what, value in record.losses.items():
-            losses[f"loss/{part.name}_{what}"].append((value, part.weight))
+            name = what if what.startswith(AGREEMENT) else f"loss/{part.name}_{what}"
+            losses[name, part.name].append((value, part.weight))
         for phase, seconds in record.seconds.items():
             key = f"seconds/{part.name}_{phase}"
             metrics[key] = metrics.get(key, 0.0) + seconds
-    for name, weighted in losses.items():
+    for (name, _), weighted in losses.items():
         means, classes = zip(*weighted, strict=True)
-        metrics[name] = float(np.average(means, weights=classes))
+        metrics[name] = metrics.get(name, 0.0) + float(np.average(means, weights=classes))
     terms = [value for name, value in metrics.items() if name.startswith("loss/") and name.endswith("_distillation")]
     if terms:
         metrics[f"loss/{DISTILLATION}"] = sum(terms)

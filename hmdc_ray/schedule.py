@@ -27,7 +27,9 @@ class StepPlan:
         chooser: member whose turn it is to choose real images by k-means; None when none are chosen in this step.
         trains: whether members are trained after the image step; the last step of an iteration trains nothing, because
             the networks are replaced.
-        training_batches: number of real batches when members are trained on real images, else 0.
+        training_batches: number of batches on which members are trained after the image step; 0 if they are not.
+        aligner_batches: number of real batches in a training of the aligners; 0 without mutual distillation.
+        probes: whether the consensus of the members' features is probed.
     """
 
     iteration: int
@@ -38,6 +40,8 @@ class StepPlan:
     chooser: int | None
     trains: bool
     training_batches: int
+    aligner_batches: int = 0
+    probes: bool = False
 
 
 def total_steps(schedule: ScheduleConfig) -> int:
@@ -82,6 +86,7 @@ def plan_step(
     classes: int,
     train_images: int,
     version: int,
+    synthetic_images: int | None = None,
     absent: Collection[int] = (),
     shards: int = 1,
 ) -> StepPlan:
@@ -95,6 +100,7 @@ def plan_step(
         classes: number of classes.
         train_images: number of real training images.
         version: steps before this one.
+        synthetic_images: decoded images of all classes; one of each if not given.
         absent: positions of members that have left the pool.
         shards: of the parameter server; a chunk belongs to one of them, and neighbouring chunks to different ones.
     """
@@ -104,7 +110,12 @@ def plan_step(
     replicas = max(pool.members[member].replicas for member in drawn)
     calls = max(math.ceil(classes / (matching.classes_per_call or classes)), min(replicas, classes))
     trains = schedule.training != "none" and step + 1 < schedule.steps
-    real_batches = len(batch_slices(min(schedule.real_images, train_images), schedule.batch))
+    distils = matching.mutual_distillation and len(drawn) > 1
+    batches = {
+        "none": 0,
+        "synthetic": schedule.inner_epochs * len(batch_slices(synthetic_images or classes, schedule.batch)),
+        "real": len(batch_slices(min(schedule.real_images, train_images), schedule.batch)),
+    }
     return StepPlan(
         iteration=iteration,
         step=step,
@@ -113,7 +124,9 @@ def plan_step(
         chunks=_chunks(classes, calls, replicas, shards),
         chooser=drawn[turn % len(drawn)] if matching.sampler == "kmeans" and due == 0 else None,
         trains=trains,
-        training_batches=real_batches if trains and schedule.training == "real" else 0,
+        training_batches=batches[schedule.training] if trains else 0,
+        aligner_batches=len(batch_slices(min(matching.aligner_images, train_images), schedule.batch)) if distils else 0,
+        probes=distils and (version + 1) % matching.probe_every == 0,  # not in the first step, which it would hold up
     )
 
 

@@ -39,6 +39,7 @@ TINY = [
     "matching.classes_per_call=2",
     "images.ipc=1",
     "schedule.real_images=8",
+    "matching.aligner_images=8",
     "schedule.batch=4",
 ]
 
@@ -117,14 +118,15 @@ def test_bytes_are_those_counted_by_hand(finished: Finished) -> None:
     images = classes * 1 * pixels * single
     pairs, cotangents = classes * (real + synthetic) * features, classes * synthetic * features
     training = 2 * 4 * features  # two batches of four images
-    expected = {("server", "consensus"): members * (pairs + 2 * training)}
+    alignment = training + 4 * features  # the first one again
+    expected = {("server", "consensus"): members * (pairs + training + alignment)}
     expected["server", "share"] = members * cotangents
     expected["server", "collect"] = members * (2 * images + classes * 3 * 8)  # both targets, and three sizes of one
     for worker in finished.bench.workers:
-        expected[worker, "features"] = images
         expected[worker, "match"] = pairs
         expected[worker, "pull_back"] = cotangents
-        expected[worker, "training_step"] = expected[worker, "aligner_step"] = training
+        expected[worker, "training_features"] = images  # the next step's matching has them already
+        expected[worker, "training_step"], expected[worker, "aligner_step"] = training, alignment
     targets = members + 1
     expected["driver", "get"] = classes * targets * (4 * np.dtype(np.float64).itemsize + np.dtype(np.bool_).itemsize)
     assert finished.bench.traffic == expected

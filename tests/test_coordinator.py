@@ -125,7 +125,11 @@ class FakePool:
             return BalanceRecord(tuple(range(self.classes)), numbers, 10 * numbers, 100 * numbers, norms, usable)
         if verb == "match.record":
             return MemberRecord({"classification": 2.0 if worker == "a" else 4.0}, {"forward": 0.5})
-        if verb in ("training_step", "aligner_step", "train_on_real", "train_on_synthetic"):
+        if verb == "probe":
+            return MemberRecord({"agreement/probe_accuracy": 0.75})
+        if verb == "aligner_step":
+            return MemberRecord({}, {"aligner_training": 0.125})
+        if verb in ("training_step", "train"):
             return MemberRecord({"training": 1.0}, {"training": 0.25})
         return reference
 
@@ -174,10 +178,25 @@ def exchange(images: str) -> list[Call]:
     ]
 
 
+def batch(features: str, step: str, *images: str) -> list[Call]:
+    return [
+        ("a", features, *images),
+        ("b", features, *images),
+        ("server", "consensus", f"a.{features}", f"b.{features}"),
+        ("a", step, "server.consensus"),
+        ("b", step, "server.consensus"),
+    ]
+
+
+def aligning(batches: int = 1) -> list[Call]:
+    """Training of the aligners, whose last exchange measures."""
+    return batch("aligner_features", "aligner_step") * (batches + 1)
+
+
 def test_a_step_with_distillation_takes_three_exchanges() -> None:
     coordinator, pool = run_of()
     ran(coordinator)
-    assert pool.log == [*START, *BEGIN, *exchange("images0"), ("server", "apply")]
+    assert pool.log == [*START, *BEGIN, *aligning(), *exchange("images0"), ("server", "apply")]
 
 
 def test_detached_distillation_takes_two() -> None:
@@ -206,7 +225,7 @@ def test_without_distillation_matching_is_the_only_exchange(names: tuple[str, ..
 def test_chunks_of_classes_go_through_all_exchanges_one_after_the_other() -> None:
     coordinator, pool = run_of(classes=5, matching={"classes_per_call": 2})
     ran(coordinator)
-    assert pool.log == [*START, *BEGIN, *(exchange("images0") * 3), ("server", "apply")]
+    assert pool.log == [*START, *BEGIN, *aligning(), *(exchange("images0") * 3), ("server", "apply")]
 
 
 @pytest.mark.parametrize(
@@ -228,9 +247,10 @@ def test_members_are_given_two_batches_ahead_of_the_one_that_they_train_on() -> 
     coordinator, pool = run_of(schedule={"steps": 2, "training": "real", "real_images": 20, "batch": 4})
     number_results(pool, pool.workers, "training_step", "aligner_step")
     ran(coordinator)
-    given = [(sum(call.endswith("_step") for call in calls), waited) for calls, waited in waits(pool, "b", "_step ")]
-    steps = [*(f"training_step {batch}" for batch in range(5)), *(f"aligner_step {batch}" for batch in range(5))]
-    assert given == [(batch, [f"a.{steps[batch - 3]}", f"b.{steps[batch - 3]}"]) for batch in range(3, 10)]
+    for verb, exchanges, passes in ("training_step", 5, 1), ("aligner_step", 6, 2):
+        given = [(calls.count(verb), waited) for calls, waited in waits(pool, "b", f"{verb} ")]
+        expected = [batch + exchanges * turn for turn in range(passes) for batch in range(3, exchanges)]
+        assert given == [(batch, [f"a.{verb} {batch - 3}", f"b.{verb} {batch - 3}"]) for batch in expected]
 
 
 def number_results(pool: FakePool, handles: Sequence[FakeWorker], *verbs: str) -> None:
@@ -316,40 +336,71 @@ def test_batches_of_training_go_round_the_processes_of_the_server() -> None:
     pool.holder = holder
     ran(coordinator)
     matching, turns = [(0, 1), (2,)], [(0, 1), (2,), (0, 1), (2,), (0, 1)]
-    assert held == [*matching, *turns, *turns, *matching]
+    aligners = [*turns, (2,)]
+    assert held == [*aligners, *matching, *turns, *aligners, *matching]
 
 
-def test_training_on_real_data_takes_one_exchange_a_batch_then_trains_aligners() -> None:
-    coordinator, pool = run_of(schedule={"steps": 2, "training": "real", "real_images": 20, "batch": 10})
+@pytest.mark.parametrize("training", ["real", "synthetic"])
+def test_training_takes_one_exchange_a_batch_then_aligners_are_trained(training: str) -> None:
+    """Ten images of 20 real ones a batch, or two epochs of the two synthetic ones."""
+    schedule = {"steps": 2, "training": training, "real_images": 20, "batch": 10, "inner_epochs": 2}
+    coordinator, pool = run_of(schedule=schedule)
     ran(coordinator)
     after = pool.log[pool.log.index(("server", "apply")) + 1 :]
-
-    def batch(features: str, step: str) -> list[Call]:
-        return [
-            ("a", features),
-            ("b", features),
-            ("server", "consensus", f"a.{features}", f"b.{features}"),
-            ("a", step, "server.consensus"),
-            ("b", step, "server.consensus"),
-        ]
-
-    training = batch("training_features", "training_step") * 2 + batch("aligner_features", "aligner_step") * 2
-    assert after == [*training, *exchange("images1"), ("server", "apply")]  # the last step trains nothing
+    trained = batch("training_features", "training_step", "images1") * 2
+    assert after == [*trained, *aligning(2), *exchange("images1"), ("server", "apply")]  # the last step trains nothing
 
 
-@pytest.mark.parametrize(("training", "references"), [("real", ()), ("synthetic", ("images1",))])
-def test_training_without_distillation_takes_one_call(training: str, references: tuple[str, ...]) -> None:
+def test_aligners_are_trained_before_the_first_step_and_after_each_where_networks_are_not() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 2, "steps": 2, "training": "none"})
+    ran(coordinator)
+    verbs = [verb for name, verb, *_ in pool.log if name == "a" and verb not in ("match", "pull_back")]
+    step = ["aligner_features", "aligner_step"] * 2
+    assert verbs == ["begin", "align", *step, "features", *step, "features"] * 2
+
+
+def test_the_first_member_drawn_probes_the_consensus_at_its_period() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 3}, matching={"probe_every": 2})
+    ran(coordinator)
+    probed = [call for call in pool.log if call[1].startswith("probe") or call[1] == "begin"]
+    begin = [("a", "begin"), ("b", "begin"), ("server", "begin")]
+    assert probed == [
+        *begin,
+        *begin,
+        ("a", "probe_features"),
+        ("b", "probe_features"),
+        ("a", "probe", "server.consensus"),
+        *begin,
+    ]
+    consensus = pool.log.index(("server", "consensus", "a.probe_features", "b.probe_features"))
+    assert pool.log[consensus + 1] == ("a", "probe", "server.consensus")
+    assert pool.log[consensus + 2] == ("a", "features", "images1")
+
+
+def test_a_record_holds_what_members_agreed_in_all_and_the_probe() -> None:
+    coordinator, pool = run_of(matching={"probe_every": 1, "classes_per_call": 1})
+    value = pool._value
+
+    def agreed(reference: Any) -> Any:
+        found = value(reference)
+        worker = str(reference).partition(".")[0]
+        if str(reference).endswith("match.record"):
+            before = 1.0 if worker == "a" else 0.5
+            return MemberRecord(found.losses | {"agreement/before": before, "agreement/after": before / 2}, found.seconds)
+        return found
+
+    pool._value = agreed  # type: ignore[method-assign]
+    (record,) = ran(coordinator)
+    found = {name: value for name, value in record.metrics.items() if name.startswith("agreement/")}
+    assert found == {"agreement/before": 1.5, "agreement/after": 0.75, "agreement/probe_accuracy": 0.75}
+
+
+@pytest.mark.parametrize("training", ["real", "synthetic"])
+def test_training_without_distillation_takes_one_call(training: str) -> None:
     coordinator, pool = run_of(distil=False, schedule={"steps": 2, "training": training})
     ran(coordinator)
     after = pool.log[pool.log.index(("server", "apply")) + 1 :]
-    assert after[:2] == [(name, f"train_on_{training}", *references) for name in "ab"]
-
-
-def test_training_on_synthetic_data_needs_no_exchange_with_distillation_either() -> None:
-    coordinator, pool = run_of(schedule={"steps": 2, "training": "synthetic"})
-    ran(coordinator)
-    after = pool.log[pool.log.index(("server", "apply")) + 1 :]
-    assert after[:2] == [("a", "train_on_synthetic", "images1"), ("b", "train_on_synthetic", "images1")]
+    assert after[:2] == [(name, "train", "images1") for name in "ab"]
 
 
 def test_a_plan_for_another_version_is_refused_with_both_numbers() -> None:
@@ -366,7 +417,8 @@ def test_a_record_holds_means_over_classes_and_batches_and_sums_of_seconds() -> 
     first, last = ran(coordinator)
     assert first.metrics["loss/a_classification"] == 2 and first.metrics["loss/b_classification"] == 4
     assert first.metrics["seconds/a_forward"] == 1.0  # two chunks
-    assert first.metrics["seconds/a_training"] == 1.0 and "seconds/a_training" not in last.metrics
+    assert first.metrics["seconds/a_aligner_training"] == 0.75 and "seconds/a_aligner_training" not in last.metrics
+    assert first.metrics["seconds/a_training"] == 0.5 and "seconds/a_training" not in last.metrics
     for target, column in (("a", 1), ("b", 2), ("distillation", 3)):
         assert first.metrics[f"gradient/largest_{target}"] == column
         assert first.metrics[f"gbm/weight_{target}"] == 10 * column

@@ -18,6 +18,7 @@ def plan(
     members: int = 3,
     train_images: int = 1000,
     shards: int = 1,
+    synthetic_images: int | None = None,
 ) -> StepPlan:
     return plan_step(
         ScheduleConfig(**{"iterations": 4, "steps": 25, **(schedule or {})}),
@@ -28,6 +29,7 @@ def plan(
         train_images=train_images,
         version=version,
         shards=shards,
+        synthetic_images=synthetic_images,
     )
 
 
@@ -119,7 +121,29 @@ def test_real_batches_cover_the_images_that_there_are(real_images: int, train_im
     schedule = {"training": "real", "real_images": real_images, "batch": 100}
     assert plan(0, schedule, train_images=train_images).training_batches == batches
     assert plan(24, schedule, train_images=train_images).training_batches == 0
-    assert plan(0, schedule | {"training": "synthetic"}, train_images=train_images).training_batches == 0
+
+
+def test_synthetic_batches_cover_the_images_once_an_epoch() -> None:
+    schedule = {"training": "synthetic", "batch": 10, "inner_epochs": 3}
+    counted = [plan(0, schedule, synthetic_images=images).training_batches for images in (5, 10, 11, 12, 40)]
+    assert counted == [3, 3, 3, 6, 12]
+    assert plan(24, schedule, synthetic_images=40).training_batches == 0
+
+
+def test_aligners_are_trained_in_every_step_of_a_pool_that_distils_and_probed_at_a_period() -> None:
+    schedule: dict[str, Any] = {"training": "none", "batch": 100}
+    distils: dict[str, Any] = {"mutual_distillation": True, "aligner_images": 250, "probe_every": 4}
+    two, facts = pool(0.5, 0.5), dict[str, Any](seed=0, classes=2, train_images=1000)
+    plans = [
+        plan_step(ScheduleConfig(iterations=4, steps=3, **schedule), MatchingConfig(**distils), two, version=version, **facts)
+        for version in range(12)
+    ]
+    assert {found.aligner_batches for found in plans} == {3}
+    assert [found.version for found in plans if found.probes] == [3, 7, 11]
+    others: list[tuple[dict[str, Any], PoolConfig]] = [({}, two), (distils, pool(0.5, 0.5, active=1)), (distils, pool(1.0))]
+    for matching, members in others:
+        alone = plan_step(ScheduleConfig(steps=3, **schedule), MatchingConfig(**matching), members, version=3, **facts)
+        assert alone.aligner_batches == 0 and not alone.probes
 
 
 # Draws of members

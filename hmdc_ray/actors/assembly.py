@@ -14,7 +14,7 @@ FREE = {
     "evaluation": ...,
     "tracking": ...,
     "data": {"cache", "source"},
-    "matching": {"classes_per_call"},
+    "matching": {"classes_per_call", "probe_every"},
     "schedule": {
         "iterations",
         "checkpoint_every",
@@ -49,7 +49,12 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
             del member["statistics"]
     if fields["balance"]["scope"] == "iteration":  # likewise
         del fields["balance"]["scope"]
-    return {"config": fields, "data": info.fingerprint}
+    if not config.matching.mutual_distillation:
+        del fields["matching"]["agreement"], fields["matching"]["aligner_images"]
+    found = {"config": fields, "data": info.fingerprint}
+    if config.schedule.training != "none" and config.matching.augmentation != "none":
+        found["training_augmentation"] = "per image"  # and not of a whole batch, as before
+    return found
 
 
 def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict[str, Any]:

@@ -67,14 +67,11 @@ class RemoteWorker:
     def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Ref) -> Ref:
         return _call(self.actor.pull_back, plan, labels, cotangents)
 
-    def train_on_synthetic(self, plan: StepPlan, snapshot: Ref) -> Ref:
-        return _call(self.actor.train_on_synthetic, plan, snapshot)
+    def train(self, plan: StepPlan, snapshot: Ref) -> Ref:
+        return _call(self.actor.train, plan, snapshot)
 
-    def train_on_real(self, plan: StepPlan) -> Ref:
-        return _call(self.actor.train_on_real, plan)
-
-    def training_features(self, plan: StepPlan, batch: int) -> Ref:
-        return _call(self.actor.training_features, plan, batch)
+    def training_features(self, plan: StepPlan, batch: int, snapshot: Ref) -> Ref:
+        return _call(self.actor.training_features, plan, batch, snapshot)
 
     def training_step(self, plan: StepPlan, consensus: Ref) -> Ref:
         return _call(self.actor.training_step, plan, consensus)
@@ -82,8 +79,14 @@ class RemoteWorker:
     def aligner_features(self, plan: StepPlan, batch: int) -> Ref:
         return _call(self.actor.aligner_features, plan, batch)
 
-    def aligner_step(self, plan: StepPlan, consensus: Ref) -> Ref:
-        return _call(self.actor.aligner_step, plan, consensus)
+    def aligner_step(self, plan: StepPlan, batch: int, consensus: Ref) -> Ref:
+        return _call(self.actor.aligner_step, plan, batch, consensus)
+
+    def probe_features(self, plan: StepPlan) -> Ref:
+        return _call(self.actor.probe_features, plan)
+
+    def probe(self, plan: StepPlan, consensus: Ref) -> Ref:
+        return _call(self.actor.probe, plan, consensus)
 
     def renew(self, iteration: int) -> Ref:
         return _call(self.actor.renew, iteration)

@@ -54,14 +54,11 @@ class Replicas:
     def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Ref) -> Ref:
         return self._one(plan, labels).pull_back(plan, labels, cotangents)
 
-    def train_on_synthetic(self, plan: StepPlan, snapshot: Ref) -> Ref:
-        return self._all(lambda worker: worker.train_on_synthetic(plan, snapshot))
+    def train(self, plan: StepPlan, snapshot: Ref) -> Ref:
+        return self._all(lambda worker: worker.train(plan, snapshot))
 
-    def train_on_real(self, plan: StepPlan) -> Ref:
-        return self._all(lambda worker: worker.train_on_real(plan))
-
-    def training_features(self, plan: StepPlan, batch: int) -> Ref:
-        first, *_ = [worker.training_features(plan, batch) for worker in self.workers]
+    def training_features(self, plan: StepPlan, batch: int, snapshot: Ref) -> Ref:
+        first, *_ = [worker.training_features(plan, batch, snapshot) for worker in self.workers]
         return first
 
     def training_step(self, plan: StepPlan, consensus: Ref) -> Ref:
@@ -71,8 +68,14 @@ class Replicas:
         first, *_ = [worker.aligner_features(plan, batch) for worker in self.workers]
         return first
 
-    def aligner_step(self, plan: StepPlan, consensus: Ref) -> Ref:
-        return self._all(lambda worker: worker.aligner_step(plan, consensus))
+    def aligner_step(self, plan: StepPlan, batch: int, consensus: Ref) -> Ref:
+        return self._all(lambda worker: worker.aligner_step(plan, batch, consensus))
+
+    def probe_features(self, plan: StepPlan) -> Ref:
+        return self.workers[0].probe_features(plan)
+
+    def probe(self, plan: StepPlan, consensus: Ref) -> Ref:
+        return self.workers[0].probe(plan, consensus)
 
     def selection(self, plan: StepPlan) -> Ref:
         return self.workers[0].selection(plan)

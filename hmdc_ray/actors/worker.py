@@ -9,6 +9,7 @@ import torch
 
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.matching.alignment import Alignment
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.trainer import Trainer
@@ -54,6 +55,7 @@ class PoolWorker:
         )
         self.matcher = Matcher(self.member)
         self.trainer = Trainer(self.member)
+        self.alignment = Alignment(self.member)
 
     def describe(self) -> MemberDescription:
         """The member as this process sees itself."""
@@ -75,7 +77,7 @@ class PoolWorker:
 
     def begin(self, iteration: int) -> MemberTaps:
         """See :meth:`Member.begin`. What a step that was broken off has left is forgotten."""
-        self.matcher, self.trainer = Matcher(self.member), Trainer(self.member)
+        self.matcher, self.trainer, self.alignment = Matcher(self.member), Trainer(self.member), Alignment(self.member)
         return self.member.begin(iteration)
 
     def renew(self, iteration: int) -> MemberTaps:
@@ -116,29 +118,33 @@ class PoolWorker:
         assert labels == cotangents.labels, (labels, cotangents.labels)
         return self.matcher.pull_back(plan, cotangents)
 
-    def train_on_synthetic(self, plan: StepPlan, snapshot: Snapshot) -> MemberRecord:
-        """See :meth:`Trainer.on_synthetic`."""
-        return self.trainer.on_synthetic(plan, snapshot)
+    def train(self, plan: StepPlan, snapshot: Snapshot) -> MemberRecord:
+        """See :meth:`Trainer.alone`."""
+        return self.trainer.alone(plan, snapshot)
 
-    def train_on_real(self, plan: StepPlan) -> MemberRecord:
-        """See :meth:`Trainer.on_real`."""
-        return self.trainer.on_real(plan)
-
-    def training_features(self, plan: StepPlan, batch: int) -> Features:
+    def training_features(self, plan: StepPlan, batch: int, snapshot: Snapshot) -> Features:
         """See :meth:`Trainer.features`."""
-        return self.trainer.features(plan, batch)
+        return self.trainer.features(plan, batch, snapshot)
 
     def training_step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
         """See :meth:`Trainer.step`."""
         return self.trainer.step(plan, consensus)
 
     def aligner_features(self, plan: StepPlan, batch: int) -> Features:
-        """See :meth:`Trainer.aligner_features`."""
-        return self.trainer.aligner_features(plan, batch)
+        """See :meth:`Alignment.features`."""
+        return self.alignment.features(plan, batch)
 
-    def aligner_step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
-        """See :meth:`Trainer.aligner_step`."""
-        return self.trainer.aligner_step(plan, consensus)
+    def aligner_step(self, plan: StepPlan, batch: int, consensus: Features) -> MemberRecord:
+        """See :meth:`Alignment.step`."""
+        return self.alignment.step(plan, batch, consensus)
+
+    def probe_features(self, plan: StepPlan) -> Features:
+        """See :meth:`Alignment.probe_features`."""
+        return self.alignment.probe_features(plan)
+
+    def probe(self, plan: StepPlan, consensus: Features) -> MemberRecord:
+        """See :meth:`Alignment.probe`."""
+        return self.alignment.probe(plan, consensus)
 
     def state(self) -> State:
         """See :meth:`Member.state`."""

@@ -26,6 +26,22 @@ class MatchingConfig(Section):
     peer_gradient: Literal["exact", "detached"] = Field(
         "exact", description="Gradient of MD through the other members: exact (three exchanges) or detached (two, approximate)."
     )
+    agreement: Literal["mse", "standardised"] = Field(
+        "mse",
+        description="How members' features are compared: mse (HMDC), or standardised (each feature first brought to mean 0 and"
+        " deviation 1 over images, so that aligners cannot agree by shrinking).",
+    )
+    aligner_images: int = Field(
+        2000,
+        description="Real images on which aligners are trained before an iteration's first step and after each one, at least 2;"
+        " all where there are fewer.",
+    )
+    probe_every: int = Field(
+        50,
+        ge=1,
+        description="Steps between two probes of MD's consensus, at least 1: how many validation images a linear classifier"
+        " of it gets right.",
+    )
     resize: Literal["adaptive", "bilinear"] = Field(
         "adaptive", description="How feature maps reach the common size: adaptive (shrink by averaging) or bilinear (HMDC)."
     )
@@ -55,6 +71,16 @@ class MatchingConfig(Section):
         description="Classes in one call between actors, at least 1, to bound memory; null: all that one shard of the server"
         " holds. Does not change results.",
     )
+
+    @field_validator("aligner_images")
+    @classmethod
+    def _aligners_are_trained(cls, value: int) -> int:
+        if value < 2:
+            raise ValueError(
+                f"aligner_images is {value}: must be at least 2 (HMDC: 2000), because mutual distillation with aligners that"
+                " nothing trains compares random projections; matching.mutual_distillation=false turns it off"
+            )
+        return value
 
 
 class BalanceConfig(Section):

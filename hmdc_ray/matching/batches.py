@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmdc_ray.config import ImagesConfig, MatchingConfig
+from hmdc_ray.config import ImagesConfig, MatchingConfig, ScheduleConfig
 from hmdc_ray.data.augment import Augmentation, draw
+from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import check_formation, decode, pack
-from hmdc_ray.data.schema import check_class_sizes
+from hmdc_ray.data.schema import Split, check_class_sizes
 from hmdc_ray.matching.choice import kmeans_choice, random_choice
-from hmdc_ray.messages import Rows
+from hmdc_ray.messages import Rows, Snapshot
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.precision import storage_dtype
 from hmdc_ray.schedule import StepPlan
@@ -68,29 +69,73 @@ class Batches:
             decoded = decoded[torch.from_numpy(random_choice(len(decoded), self.matching.real_batch, key)).to(self.device)]
         return decoded
 
-    def augmentation(self, plan: StepPlan, stream: Stream, label: int = 0, batch: int = 0) -> Augmentation:
-        """The Siamese draw of a step, shared by real and synthetic images and by all members."""
-        key = Key(self.seed, stream, iteration=plan.iteration, step=plan.step, label=label, batch=batch)
-        shape = self.dataset.info.shape
-        return draw(self.matching.augmentation, self.matching.families, shape.height, shape.width, key.generator())
+    def augmentation(self, plan: StepPlan, label: int) -> Augmentation:
+        """The Siamese draw of a step, shared by the real and synthetic images of a class and by all members."""
+        return self._draw(self._key("augmentation", plan, label=label), count=1)
 
     def statistics_images(self, plan: StepPlan) -> Tensor:
         """A few real images of every class, for BatchNorm statistics."""
         classes = range(len(self.dataset.info.class_names))
         return torch.cat([self._random_rows("batchnorm", plan, label, BATCHNORM_IMAGES) for label in classes])
 
-    def training_rows(self, plan: StepPlan, images: int) -> Rows:
-        """Rows of the training split for a step's training on real data: ``images`` of them, or all."""
-        key = Key(self.seed, "train_images", iteration=plan.iteration, step=plan.step)
-        return random_choice(self.dataset.info.sizes["train"], images, key)
+    def real_training(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> tuple[Tensor, Tensor]:
+        """Real images of a training batch, (B, C, H, W), each with an augmentation of its own (HMDC, IDC), and labels."""
+        rows = self._real_rows("train_images", plan, schedule.real_images, schedule.batch, batch)
+        return self.varied(self.rows(rows), self._key("train_augmentation", plan, batch=batch)), self.labels(rows)
 
-    def labels(self, rows: Rows) -> Tensor:
-        """Labels of training rows."""
-        return torch.from_numpy(self.dataset.labels("train")[rows]).to(self.device)
+    def alignment(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> Tensor:
+        """Real images of a batch on which aligners are trained, (B, C, H, W): other ones, and other augmentations, than those
+        of the networks."""
+        rows = self._real_rows("aligner_images", plan, self.matching.aligner_images, schedule.batch, batch)
+        return self.varied(self.rows(rows), self._key("aligner_augmentation", plan, batch=batch))
 
-    def rows(self, rows: Rows) -> Tensor:
-        """Training images by row."""
-        return self.dataset.normalised("train", rows).to(self.device, self.dtype)
+    def decoded(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+        """The decoded synthetic images of all classes, (N, C, H, W), and their labels."""
+        images_KICHW = torch.tensor(snapshot.images_KICHW, dtype=self.dtype, device=self.device)
+        decoded = torch.cat([decode(images, self.formation) for images in images_KICHW])
+        labels = torch.arange(len(images_KICHW), device=self.device)
+        return decoded, labels.repeat_interleave(len(decoded) // len(images_KICHW))
+
+    def synthetic_training(
+        self, plan: StepPlan, batch: int, size: int, decoded: tuple[Tensor, Tensor], order: int
+    ) -> tuple[Tensor, Tensor]:
+        """Synthetic images of a training batch, (B, C, H, W), each with an augmentation of its own, and labels.
+
+        Args:
+            plan: the step.
+            batch: of the step's training, counted through its epochs.
+            size: images in a batch.
+            decoded: see :meth:`decoded`.
+            order: member whose draw of the order it is.
+        """
+        images_NCHW, labels = decoded
+        slices = batch_slices(len(labels), size)
+        epoch, position = divmod(batch, len(slices))
+        key = Key(self.seed, "train_images", order, plan.iteration, plan.step, batch=epoch)
+        rows = torch.from_numpy(random_choice(len(labels), len(labels), key)[slices[position]]).to(self.device)
+        return self.varied(images_NCHW[rows], self._key("train_augmentation", plan, batch=batch)), labels[rows]
+
+    def probe_rows(self, images: int) -> list[tuple[Split, Rows]]:
+        """Rows of a probe: of the training split to fit it, of validation data to try it; where there are none, of other
+        training images. More images are the same ones and further ones."""
+        sizes = self.dataset.info.sizes
+        fitted, tried = (Key(self.seed, "probe", batch=batch) for batch in (0, 1))
+        if sizes["validation"]:
+            return [
+                ("train", random_choice(sizes["train"], images, fitted)),
+                ("validation", random_choice(sizes["validation"], images, tried)),
+            ]
+        rows = random_choice(sizes["train"], sizes["train"], fitted)
+        half = len(rows) // 2
+        return [("train", rows[:half][:images]), ("train", rows[half:][:images])]
+
+    def labels(self, rows: Rows, split: Split = "train") -> Tensor:
+        """Labels by row of a split."""
+        return torch.from_numpy(self.dataset.labels(split)[rows]).to(self.device)
+
+    def rows(self, rows: Rows, split: Split = "train") -> Tensor:
+        """Images by row of a split, (B, C, H, W)."""
+        return self.dataset.normalised(split, rows).to(self.device, self.dtype)
 
     def choose(self, network: Network, label: int, count: int, key: Key) -> Rows:
         """Rows of a class nearest to k-means centroids of the network's embedding."""
@@ -130,6 +175,22 @@ class Batches:
                 rows = self.choose(network, label, count, class_key)
             classes.append(pack(self.rows(rows), config.formation))
         return torch.stack(classes).cpu()
+
+    def _key(self, stream: Stream, plan: StepPlan, label: int = 0, batch: int = 0) -> Key:
+        return Key(self.seed, stream, iteration=plan.iteration, step=plan.step, label=label, batch=batch)
+
+    def _draw(self, key: Key, count: int) -> Augmentation:
+        shape = self.dataset.info.shape
+        return draw(self.matching.augmentation, self.matching.families, shape.height, shape.width, key.generator(), count)
+
+    def varied(self, images_BCHW: Tensor, key: Key) -> Tensor:
+        """Each image with an augmentation of its own."""
+        return self._draw(key, len(images_BCHW))(images_BCHW)
+
+    def _real_rows(self, stream: Stream, plan: StepPlan, images: int, size: int, batch: int) -> Rows:
+        """Training rows of a batch, of ``images`` that are drawn for the step, or all."""
+        rows = random_choice(self.dataset.info.sizes["train"], images, self._key(stream, plan))
+        return rows[batch_slices(len(rows), size)[batch]]
 
     def _random_rows(self, stream: Stream, plan: StepPlan, label: int, count: int) -> Tensor:
         rows = self.dataset.class_rows("train", label)

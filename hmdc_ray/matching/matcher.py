@@ -111,7 +111,9 @@ class Matcher:
             self._forwarded.clear()
             with member.clock.phase("second_derivative"):
                 gradients = self._gradients(plan, labels)
-        record = MemberRecord({name: float(np.mean(values)) for name, values in losses.items()}, member.clock.take())
+        found = {name: float(np.mean(values)) for name, values in losses.items()}
+        agreed = {f"agreement/{name}": value for name, value in member.agreed.items()}
+        record = MemberRecord(found | agreed, member.clock.take())
         return gradients, Cotangents(plan.version, labels, tuple(cotangents)) if exact else None, record
 
     def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> Gradients:
@@ -149,7 +151,7 @@ class Matcher:
         member = self.member
         images = member.tensor(snapshot.images_KICHW[label]).requires_grad_()
         with member.clock.phase("data"):
-            augment = member.batches.augmentation(plan, "augmentation", label)
+            augment = member.batches.augmentation(plan, label)
             real = augment(member.batches.real(plan, label, member.selection))
         # Fused attention has no second derivative.
         unfused = sdpa_kernel(SDPBackend.MATH)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from hmdc_ray.clock import Clock
 from hmdc_ray.config import ImagesConfig, MatchingConfig, MemberConfig, ScheduleConfig
@@ -72,6 +73,7 @@ class Member:
         self.aligner: Aligner | None = None
         self.agreement: Agreement | None = None
         self.position = 0
+        self.agreed: dict[str, float] = {}
         self._prepared: tuple[int, int] | None = None
         self._build(iteration=0)
 
@@ -89,6 +91,7 @@ class Member:
         self._prepared = None
         self.selection = None
         self.aligner = self.agreement = None
+        self.agreed = {}
         return MemberTaps(self.config.name, self.network.taps, self.options)
 
     def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
@@ -97,8 +100,8 @@ class Member:
         self.agreement = Agreement([token_mask(member.taps, size) for member in drawn])
         self.position = [member.name for member in drawn].index(self.config.name)
         with forked(self.key("aligner", iteration)):
-            aligner = Aligner(self.network.taps, size, self.matching.resize)
-        self.aligner = aligner.to(self.device, self.batches.dtype)
+            aligner = Aligner(self.network.taps, size, self.matching.resize, self.matching.agreement == "standardised")
+        self.aligner = aligner.to(self.device, self.batches.dtype).eval()
         self.aligner_optimiser = Adam(self.aligner.parameters(), lr=self.schedule.aligner_learning_rate)
 
     # One step
@@ -112,7 +115,7 @@ class Member:
             for label in range(len(self.batches.dataset.info.class_names)):
                 key = Key(self.seed, "kmeans", iteration=plan.iteration, step=plan.step, label=label)
                 rows.append(self.batches.choose(self.network, label, self.matching.real_batch, key))
-        self._matching_mode()
+        self.matching_mode()
         return Selection(plan.version, tuple(rows))
 
     def select(self, plan: StepPlan, selection: Selection) -> None:
@@ -133,24 +136,30 @@ class Member:
             arrays |= _named("aligner", self.aligner.state_dict())
             for index, moments in self.aligner_optimiser.state_dict()["state"].items():
                 arrays |= _named(f"aligner_optimiser/{index}", moments)
+        arrays |= {f"agreed/{name}": np.array(value) for name, value in self.agreed.items()}
         for label, rows in enumerate(self.selection or ()):
             arrays[f"selection/{label}"] = rows
         return State(arrays)
 
     def restore(self, state: State) -> None:
-        """Continue from a state; call after :meth:`begin` and :meth:`align` of its iteration."""
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "aligner": {}, "aligner_optimiser": {}, "selection": {}}
+        """Continue from a state; call after :meth:`begin` and :meth:`align` of its iteration.
+
+        Where a member has left since, the common size may be another one: the aligner is a fresh one then.
+        """
+        names = ("network", "aligner", "aligner_optimiser", "agreed", "selection")
+        groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
         for name, array in state.arrays.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = torch.from_numpy(np.array(array))
         self.network.load_state_dict(groups["network"])
-        if self.aligner is not None:
+        if self.aligner is not None and _shapes(self.aligner.state_dict()) == _shapes(groups["aligner"]):
             self.aligner.load_state_dict(groups["aligner"])
             moments: dict[int, dict[str, Tensor]] = {}
             for name, value in groups["aligner_optimiser"].items():
                 index, _, moment = name.partition("/")
                 moments.setdefault(int(index), {})[moment] = value
             self.aligner_optimiser.load_state_dict({**self.aligner_optimiser.state_dict(), "state": moments})
+        self.agreed = {name: float(value) for name, value in groups["agreed"].items()}
         rows = groups["selection"]
         self.selection = tuple(rows[str(label)].numpy() for label in range(len(rows))) or None
 
@@ -185,9 +194,10 @@ class Member:
             self.network.train()
             with torch.no_grad(), forked(self.key("batchnorm", plan.iteration, plan.step)):
                 self.network(self.batches.statistics_images(plan))
-        self._matching_mode()
+        self.matching_mode()
 
-    def _matching_mode(self) -> None:
+    def matching_mode(self) -> None:
+        """Training mode, but with the statistics of BatchNorm as they are."""
         self.network.train()
         freeze_batchnorm(self.network, True)
 
@@ -201,6 +211,19 @@ class Member:
             return self.network(images_BCHW), None
         observation = self.network.observe(images_BCHW)
         return observation.logits_BK, self.aligner(observation.features)
+
+    def agreement_loss(self, features_BLTD: Tensor, consensus_BLTD: Array) -> Tensor:
+        """This member's term of L_MD; see :meth:`Agreement.loss`."""
+        assert self.agreement is not None
+        return self.agreement.loss(self.position, features_BLTD, self.tensor(consensus_BLTD))
+
+    def descend(self, optimiser: torch.optim.Optimizer, parameters: Sequence[Parameter], loss: Tensor) -> None:
+        """One step of an optimiser along a loss; other parameters get no gradient."""
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+        optimiser.zero_grad()
 
     def tensor(self, array: Array) -> Tensor:
         """An array of a message, in this member's number format and on its device."""
@@ -225,6 +248,10 @@ def array(tensor: Tensor) -> Array:
 def features_message(version: int, batches: Sequence[Tensor]) -> Features:
     """Aligned features (B, L, T, D) of several batches as a message."""
     return Features(version, tuple(map(array, batches)), tuple(map(all_finite, batches)))
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _named(group: str, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from hmdc_ray.models.average_pool import average_pool
 from hmdc_ray.models.network import Tap
 
+SMALLEST_SQUARE = 1e-20
+"""Added to the mean square of a layer's features, which may all be the same: far below what any features have."""
+
 Resize = Literal["adaptive", "bilinear"]
 
 
@@ -77,6 +80,40 @@ def decompose(feature: Tensor, tap: Tap) -> tuple[Tensor, Tensor | None]:
     return feature[:, 0], feature[:, 1:].transpose(1, 2).unflatten(2, (tap.height, tap.width))
 
 
+class Standard(nn.Module):
+    """Features less their mean over images, each layer divided by its root mean square: an agreement of such features cannot be
+    had by shrinking them (the trivial minimum of L_MD over aligners alone: affine maps of 0 and equal biases).
+
+    One scale for a layer, and not one for each channel: a channel that hardly varies would have a gradient without bound.
+    In training mode by the images of the batch, with their gradient; else by the last such batch, so that a batch may be of one
+    class, or of one image.
+
+    Args:
+        mask_LT: which tokens the member has.
+        channels: D.
+    """
+
+    mean_LTD: Tensor
+    scale_L: Tensor
+
+    def __init__(self, mask_LT: Tensor, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_LTD", torch.zeros(*mask_LT.shape, channels))
+        self.register_buffer("scale_L", torch.ones(len(mask_LT)))
+        self.entries_L = [int(tokens) * channels for tokens in mask_LT.sum(dim=1)]
+
+    def forward(self, features_BLTD: Tensor) -> Tensor:
+        """Standardised features, of the same shape; tokens that the member lacks stay 0."""
+        if not self.training:
+            return (features_BLTD - self.mean_LTD) / self.scale_L[:, None, None]
+        mean_LTD = features_BLTD.mean(dim=0)
+        centred_BLTD = features_BLTD - mean_LTD
+        entries_L = features_BLTD.new_tensor(self.entries_L) * len(features_BLTD)
+        scale_L = (centred_BLTD.square().sum(dim=(0, 2, 3)) / entries_L + SMALLEST_SQUARE).sqrt()
+        self.mean_LTD, self.scale_L = mean_LTD.detach(), scale_L.detach()
+        return centred_BLTD / scale_L[:, None, None]
+
+
 class Aligner(nn.Module):
     """Brings one member's features to the common size: an affine map per tap, and a mixture of taps when it has more than L.
 
@@ -85,9 +122,10 @@ class Aligner(nn.Module):
         size: common size of the members drawn.
         resize: ``adaptive`` shrinks maps by averaging; ``bilinear`` (HMDC) samples them with corners aligned, which to size 1
             takes the corner pixel. No map is smaller than the common size.
+        standardise: bring features to mean 0 over images and each layer to mean square 1, see :class:`Standard`.
     """
 
-    def __init__(self, taps: Sequence[Tap], size: CommonSize, resize: Resize) -> None:
+    def __init__(self, taps: Sequence[Tap], size: CommonSize, resize: Resize, standardise: bool = False) -> None:
         super().__init__()
         self.taps = tuple(taps)
         self.size = size
@@ -95,6 +133,7 @@ class Aligner(nn.Module):
         self.affine = nn.ModuleList(nn.Linear(tap.channels, size.channels) for tap in taps)
         self.mixing = nn.Parameter(torch.zeros(size.layers, len(taps))) if len(taps) > size.layers else None
         self.has_spatial = [tap.kind != "vector" for tap in taps]
+        self.standard = Standard(token_mask(taps, size), size.channels) if standardise else nn.Identity()
 
     def weights(self, spatial: bool) -> Tensor:
         """Rows of the layer mixture over source taps, (L, taps), each summing to 1; spatial tokens use taps that have them."""
@@ -118,7 +157,9 @@ class Aligner(nn.Module):
                 spatial_BSTD = torch.einsum("ls,bstd->bltd", self.weights(spatial=True), spatial_BSTD)
             else:
                 spatial_BSTD = spatial_BSTD[:, : self.size.layers]
-        return torch.cat([semantic_BSD[:, :, None], spatial_BSTD], dim=2)
+        aligned_BLTD = torch.cat([semantic_BSD[:, :, None], spatial_BSTD], dim=2)
+        standard_BLTD: Tensor = self.standard(aligned_BLTD)
+        return standard_BLTD
 
     def _align(self, feature: Tensor, tap: Tap, affine: nn.Module) -> tuple[Tensor, Tensor | None]:
         dtype, side = next(affine.parameters()).dtype, self._side(feature) if tap.kind == "map" else 0

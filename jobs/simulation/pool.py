@@ -11,7 +11,7 @@ from hmdc_ray.actors.handles import RemoteServer
 from hmdc_ray.actors.pool import ServerActor
 from hmdc_ray.actors.session import Ref, fetch, remote, wait
 from hmdc_ray.actors.shards import Shards
-from hmdc_ray.messages import Array, MemberTaps, State
+from hmdc_ray.messages import Array, Features, MemberRecord, MemberTaps, State
 from hmdc_ray.recovery import Healed
 from hmdc_ray.schedule import StepPlan
 from jobs.simulation.members import Members, Sizes
@@ -53,6 +53,20 @@ class SimulatedWorker:
     def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Ref) -> Ref:
         (gradients,) = self._call("pull_back", plan, labels, cotangents)
         return gradients
+
+    # Training and probing of aligners are not simulated: exchanges of nothing.
+
+    def aligner_features(self, plan: StepPlan, batch: int) -> Ref:
+        return ray.put(Features(plan.version, ()))
+
+    def aligner_step(self, plan: StepPlan, batch: int, consensus: Ref) -> Ref:
+        return ray.put(MemberRecord())
+
+    def probe_features(self, plan: StepPlan) -> Ref:
+        return ray.put(Features(plan.version, ()))
+
+    def probe(self, plan: StepPlan, consensus: Ref) -> Ref:
+        return ray.put(MemberRecord())
 
     def state(self) -> Ref:
         return ray.put(State({}))

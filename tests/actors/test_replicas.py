@@ -58,25 +58,25 @@ def test_all_begin_train_and_are_restored_alike_and_the_first_speaks_for_them() 
         together.renew(1),
         together.align(1, []),
         together.select(plan, anything),
-        together.train_on_synthetic(plan, anything),
-        together.train_on_real(plan),
-        together.training_features(plan, 0),
+        together.train(plan, anything),
+        together.training_features(plan, 0, anything),
         together.training_step(plan, anything),
         together.aligner_features(plan, 0),
-        together.aligner_step(plan, anything),
+        together.aligner_step(plan, 0, anything),
         together.restore(anything),
     ):
         assert result == 0
     assert workers[0].calls == workers[1].calls == workers[2].calls
-    assert len(workers[0].calls) == 11
-    assert others == [1, 2] * 9  # all but features
+    assert len(workers[0].calls) == 10
+    assert others == [1, 2] * 8  # all but features
 
 
 def test_what_one_can_do_alone_the_first_does() -> None:
     together, workers, others = replicas(3)
     plan = step_plan()
     assert (together.initial_images(), together.choose(plan), together.selection(plan), together.state()) == (0, 0, 0, 0)
-    assert workers[0].calls == ["initial_images", "choose", "selection", "state"]
+    assert (together.probe_features(plan), together.probe(plan, None)) == (0, 0)
+    assert workers[0].calls == ["initial_images", "choose", "selection", "state", "probe_features", "probe"]
     assert workers[1].calls == workers[2].calls == others == []
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from hmdc_ray.config import ImagesConfig, MemberConfig, PoolConfig, RunConfig, Section, default_name
+from hmdc_ray.config import ImagesConfig, MatchingConfig, MemberConfig, PoolConfig, RunConfig, Section, default_name
 from hmdc_ray.config.errors import field_schema
 
 
@@ -107,3 +107,9 @@ def test_the_schema_is_found_by_path() -> None:
     assert field_schema(("data", "cache"))["nullable"]
     assert field_schema(("pool", "members", 0, "options", "width")) == {}
     assert get_args(RunConfig.model_fields["name"].annotation) == ()
+
+
+@pytest.mark.parametrize("value", [0, 1, -5])
+def test_aligners_that_nothing_trains_are_refused(value: int) -> None:
+    with pytest.raises(ValidationError, match=f"aligner_images is {value}: must be at least 2 .*random projections"):
+        MatchingConfig(mutual_distillation=True, aligner_images=value)

@@ -8,8 +8,8 @@ import torch
 from parity.runs import one_member, step_plan
 from torch import Tensor
 
-from hmdc_ray.config import ImagesConfig, MatchingConfig
-from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.config import DataConfig, ImagesConfig, MatchingConfig, ScheduleConfig
+from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.packing import decode, pack
 from hmdc_ray.errors import InputError
 from hmdc_ray.matching.batches import BATCHNORM_IMAGES, Batches
@@ -64,12 +64,24 @@ def test_statistics_are_taken_from_a_few_images_of_every_class(three_digits: Ima
     assert len(set(rows)) == len(rows)
 
 
-def test_training_rows_are_distinct_and_at_most_all(three_digits: ImageDataset) -> None:
+def test_training_images_are_distinct_and_at_most_all_with_their_own_labels(three_digits: ImageDataset) -> None:
     reader, size = batches(three_digits), three_digits.info.sizes["train"]
-    rows = reader.training_rows(PLAN, 30)
-    assert len(set(rows.tolist())) == 30 and not np.array_equal(rows, reader.training_rows(step_plan(1), 30))
-    assert sorted(reader.training_rows(PLAN, 2000).tolist()) == list(range(size))
-    assert torch.equal(reader.labels(rows), torch.from_numpy(three_digits.labels("train")[rows]))
+    schedule = ScheduleConfig(training="real", real_images=2000, batch=size - 10)
+    (first, labels), (rest, _) = (reader.real_training(PLAN, batch, schedule) for batch in (0, 1))
+    rows = rows_of(first, three_digits)
+    assert sorted(rows + rows_of(rest, three_digits)) == list(range(size))
+    assert torch.equal(labels, torch.from_numpy(three_digits.labels("train")[rows]))
+    few = schedule.model_copy(update={"real_images": 30})
+    drawn = [rows_of(reader.real_training(plan, 0, few)[0], three_digits) for plan in (PLAN, step_plan(1))]
+    assert [len(set(some)) for some in drawn] == [30, 30] and drawn[0] != drawn[1]
+
+
+def test_a_probe_without_validation_images_is_tried_on_other_training_images(three_digits_config: DataConfig) -> None:
+    dataset = open_dataset(three_digits_config.model_copy(update={"validation_fraction": 0.0}))
+    assert dataset.info.sizes["validation"] == 0
+    (fitted, rows), (tried, others) = batches(dataset).probe_rows(1000)
+    assert (fitted, tried) == ("train", "train")
+    assert len(rows) > 20 < len(others) and not set(rows.tolist()) & set(others.tolist())
 
 
 # Synthetic batches
@@ -90,14 +102,9 @@ def test_decoded_images_are_sampled_down_to_a_batch_without_repetition(three_dig
 def test_augmentation_is_one_draw_for_a_class_and_step(three_digits: ImageDataset) -> None:
     reader = batches(three_digits, augmentation="idc")
     images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    whole = reader.augmentation(PLAN, "augmentation", 1)(images)
-    assert torch.equal(reader.augmentation(PLAN, "augmentation", 1)(images[:2]), whole[:2])
-    for other in (
-        reader.augmentation(PLAN, "augmentation", 2),
-        reader.augmentation(step_plan(1), "augmentation", 1),
-        reader.augmentation(PLAN, "train_augmentation", 1),
-        reader.augmentation(PLAN, "augmentation", 1, batch=1),
-    ):
+    whole = reader.augmentation(PLAN, 1)(images)
+    assert torch.equal(reader.augmentation(PLAN, 1)(images[:2]), whole[:2])
+    for other in (reader.augmentation(PLAN, 2), reader.augmentation(step_plan(1), 1)):
         assert not torch.equal(other(images), whole)
 
 

@@ -16,6 +16,7 @@ from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.trainer import Trainer
 from hmdc_ray.messages import Features, MemberRecord, MemberTaps, Snapshot
 from hmdc_ray.schedule import StepPlan, plan_step
+from hmdc_ray.seeding import Key
 
 PLAN = step_plan()
 
@@ -44,7 +45,7 @@ def synthetic(version: int = 1, ipc: int = 2) -> Snapshot:
 def train_distilling(trainer: Trainer, plan: StepPlan) -> list[MemberRecord]:
     records = []
     for batch in range(plan.training_batches):
-        features = trainer.features(plan, batch)
+        features = trainer.features(plan, batch, synthetic())
         records.append(trainer.step(plan, Features(features.version, tuple(0.9 * part for part in features.batches))))
     return records
 
@@ -56,17 +57,18 @@ def sgd_step(network: nn.Module, loss: Tensor) -> None:
 
 
 def train(trainer: Trainer, how: str) -> None:
-    if how == "synthetic":
-        trainer.on_synthetic(PLAN, synthetic())
-    elif how == "real":
-        trainer.on_real(PLAN)
-    else:
+    if "distillation" in how:
         train_distilling(trainer, PLAN)
+    else:
+        trainer.alone(PLAN, synthetic())
 
 
-@pytest.mark.parametrize("how", ["synthetic", "real", "real with distillation"])
+HOW = ["synthetic", "real", "synthetic with distillation", "real with distillation"]
+
+
+@pytest.mark.parametrize("how", HOW)
 def test_training_changes_every_parameter_that_the_forward_pass_uses(how: str, three_digits: ImageDataset) -> None:
-    trainer = started(three_digits, distil="distillation" in how)
+    trainer = started(three_digits, distil="distillation" in how, schedule={"training": how.split()[0]})
     member = trainer.member
     images = member.batches.rows(np.arange(4))
     for iteration in range(2):
@@ -87,7 +89,7 @@ def test_training_on_synthetic_images_is_plain_sgd_on_cross_entropy(three_digits
     network = trainer.member.network
     reference = one_member(three_digits, "plain").network
     reference.load_state_dict(network.state_dict())
-    record = trainer.on_synthetic(PLAN, synthetic())
+    record = trainer.alone(step_plan(training_batches=3), synthetic())
 
     images_KICHW = torch.tensor(synthetic().images_KICHW)
     decoded = torch.cat([decode(images, 2) for images in images_KICHW])
@@ -107,8 +109,8 @@ def test_training_on_real_images_is_plain_sgd_on_cross_entropy_with_their_own_la
     member = trainer.member
     reference = one_member(three_digits, "plain").network
     reference.load_state_dict(member.network.state_dict())
-    trainer.on_real(PLAN)
-    rows = member.batches.training_rows(PLAN, 16)
+    trainer.alone(PLAN, synthetic())
+    rows = Key(0, "train_images").numpy().permutation(three_digits.info.sizes["train"])[:16]
     for some in (rows[:8], rows[8:]):
         images, labels = three_digits.normalised("train", some), torch.from_numpy(three_digits.labels("train")[some])
         sgd_step(reference, F.cross_entropy(reference(images), labels))
@@ -120,7 +122,7 @@ def test_every_epoch_sees_every_synthetic_image_once(three_digits: ImageDataset)
     trainer = started(three_digits, schedule={"training": "synthetic", "inner_epochs": 2, "batch": 5})
     seen: list[Tensor] = []
     trainer.member.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    trainer.on_synthetic(PLAN, synthetic(ipc=4))
+    trainer.alone(step_plan(training_batches=6), synthetic(ipc=4))
     assert [len(batch) for batch in seen] == [5, 5, 2] * 2
     images = torch.tensor(synthetic(ipc=4).images_KICHW).flatten(0, 1)
     orders = []
@@ -131,26 +133,18 @@ def test_every_epoch_sees_every_synthetic_image_once(three_digits: ImageDataset)
     assert orders[0] != orders[1]
 
 
-@pytest.mark.parametrize("how", ["synthetic", "real", "real with distillation"])
+@pytest.mark.parametrize("how", HOW)
 def test_a_single_image_left_over_joins_the_batch_before_it(how: str, three_digits: ImageDataset) -> None:
     distils = "distillation" in how
-    schedule = {"training": how.split()[0], "real_images": 9, "batch": 4 if how != "synthetic" else 5}
+    schedule = {"training": how.split()[0], "real_images": 9, "batch": 4 if "real" in how else 5}
     trainer = started(three_digits, "one-pixel", distil=distils, schedule=schedule)
     member, sizes = trainer.member, []
     member.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    if how == "synthetic":
-        trainer.on_synthetic(PLAN, synthetic())
-        assert sizes == [6]
-        return
     pool = PoolConfig(members=(member.config,))
-    plan = plan_step(member.schedule, member.matching, pool, seed=0, classes=3, train_images=80, version=0)
-    if distils:
-        train_distilling(trainer, plan)
-        for batch in range(plan.training_batches):
-            trainer.aligner_step(plan, trainer.aligner_features(plan, batch))
-    else:
-        trainer.on_real(plan)
-    assert sizes == [4, 5] * (2 if distils else 1)
+    facts: dict[str, Any] = {"seed": 0, "classes": 3, "train_images": 80, "version": 0, "synthetic_images": 6}
+    plan = plan_step(member.schedule, member.matching, pool, **facts)
+    train_distilling(trainer, plan) if distils else trainer.alone(plan, synthetic())
+    assert sizes == ([4, 5] if "real" in how else [6])
 
 
 def test_distillation_adds_its_loss_and_leaves_the_aligner_alone(three_digits: ImageDataset) -> None:
@@ -163,7 +157,7 @@ def test_distillation_adds_its_loss_and_leaves_the_aligner_alone(three_digits: I
     assert all(record.losses.keys() == {"training", "agreement"} and record.losses["agreement"] > 0 for record in records)
 
     plain = started(three_digits, "deep")
-    plain.on_real(PLAN)
+    plain.alone(PLAN, synthetic())
     pairs = zip(plain.member.parameters, trainer.member.parameters, strict=True)
     assert any(not torch.equal(first, second) for first, second in pairs)
 
@@ -171,58 +165,70 @@ def test_distillation_adds_its_loss_and_leaves_the_aligner_alone(three_digits: I
 def test_a_consensus_equal_to_the_features_adds_nothing(three_digits: ImageDataset) -> None:
     distilling, plain = started(three_digits, "deep", distil=True), started(three_digits, "deep")
     for batch in range(PLAN.training_batches):
-        distilling.step(PLAN, distilling.features(PLAN, batch))
-    plain.on_real(PLAN)
+        distilling.step(PLAN, distilling.features(PLAN, batch, synthetic()))
+    plain.alone(PLAN, synthetic())
     for found, expected in zip(distilling.member.parameters, plain.member.parameters, strict=True):
         assert torch.allclose(found, expected, atol=1e-7)
 
 
-def test_aligner_training_changes_the_whole_aligner_and_nothing_in_the_network(three_digits: ImageDataset) -> None:
-    trainer = started(three_digits, "batchnorm", distil=True)
-    train_distilling(trainer, PLAN)
-    member = trainer.member
-    assert member.aligner is not None and member.aligner.mixing is not None
-    network, aligner = copy_of(member.network), copy_of(member.aligner)
-    losses = []
-    target = None
-    for _ in range(10):
-        features = trainer.aligner_features(PLAN, 0)
-        target = target or Features(0, tuple(part * 0 for part in features.batches))
-        losses.append(trainer.aligner_step(PLAN, target).losses["alignment"])
-    assert not changed(member.network, network)
-    assert changed(member.aligner, aligner) == set(aligner)
-    assert losses[-1] < losses[0]
-
-
-def test_batchnorm_statistics_move_while_training_and_not_in_aligner_training(three_digits: ImageDataset) -> None:
-    trainer = started(three_digits, "batchnorm")
+@pytest.mark.parametrize("training", ["real", "synthetic"])
+def test_batchnorm_statistics_move_while_training(training: str, three_digits: ImageDataset) -> None:
+    trainer = started(three_digits, "batchnorm", schedule={"training": training})
     before = copy_of(trainer.member.network)
-    trainer.on_real(PLAN)
+    trainer.alone(PLAN, synthetic())
     moved = changed(trainer.member.network, before)
     assert {name for name in before if "running" in name or "num_batches" in name} <= moved
-    trainer = started(three_digits, "batchnorm")
-    trainer.on_synthetic(PLAN, synthetic())
-    assert {name for name in before if "running" in name} <= changed(trainer.member.network, before)
 
 
-def test_all_members_see_the_same_images_and_labels(three_digits: ImageDataset) -> None:
+@pytest.mark.parametrize("how", ["real", "synthetic with distillation"])
+def test_all_members_see_the_same_images_and_labels(how: str, three_digits: ImageDataset) -> None:
     seen = []
     for index, name in enumerate(("plain", "mlp")):
-        member: Member = one_member(three_digits, name, index=index, matching={"augmentation": "idc"})
-        member.begin(0)
+        schedule = {"training": how.split()[0], "batch": 8, "inner_epochs": 2}
+        member: Member = one_member(three_digits, name, index=index, matching={"augmentation": "idc"}, schedule=schedule)
+        own = member.begin(0)
+        if "distillation" in how:
+            member.align(0, [own, MemberTaps("partner", own.taps)])
         batches: list[Tensor] = []
         member.network.register_forward_pre_hook(lambda _, inputs, batches=batches: batches.append(inputs[0]))
-        Trainer(member).on_real(PLAN)
+        Trainer(member).alone(PLAN, synthetic())
         seen.append(torch.cat(batches))
-    assert len(seen[0]) == 16
+    assert len(seen[0]) == (16 if how == "real" else 12)
     assert torch.equal(seen[0], seen[1])
+
+
+def test_members_that_do_not_exchange_see_synthetic_images_in_an_order_of_their_own(three_digits: ImageDataset) -> None:
+    seen = []
+    for index in (0, 1):
+        member = one_member(three_digits, "plain", index=index, schedule={"training": "synthetic"})
+        member.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        Trainer(member).alone(step_plan(training_batches=1), synthetic())
+    assert not torch.equal(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("training", ["real", "synthetic"])
+@pytest.mark.parametrize("order", ["dsa", "idc"])
+def test_every_image_of_a_training_batch_is_varied_on_its_own(order: str, training: str, three_digits: ImageDataset) -> None:
+    """A batch of equal images: what one draw for all would leave equal."""
+    member = one_member(three_digits, "plain", matching={"augmentation": order}, schedule={"training": training})
+    same = torch.ones(1, 1, 8, 8).tril().expand(8, 1, 8, 8)
+    varied = member.batches.varied(same, Key(0, "train_augmentation"))
+    different = {image.numpy().tobytes() for image in varied}
+    assert len(different) >= 5  # some draws are, or nearly are, the identity
+    seen: list[Tensor] = []
+    member.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    Trainer(member).alone(step_plan(training_batches=1), synthetic(ipc=3))
+    plain = one_member(three_digits, "plain", schedule={"training": training})
+    plain.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    Trainer(plain).alone(step_plan(training_batches=1), synthetic(ipc=3))
+    assert torch.equal(seen[0], member.batches.varied(seen[1], Key(0, "train_augmentation")))
 
 
 def test_cutmix_is_applied_to_members_that_ask_for_it_only(three_digits: ImageDataset) -> None:
     after = []
     for cutmix in (False, True):
         trainer = started(three_digits, config={"cutmix": cutmix}, schedule={"real_images": 40, "batch": 8})
-        trainer.on_real(step_plan(training_batches=5))
+        trainer.alone(step_plan(training_batches=5), synthetic())
         after.append(torch.cat([parameter.detach().flatten() for parameter in trainer.member.parameters]))
     assert not torch.equal(after[0], after[1])
 
@@ -232,8 +238,7 @@ def test_training_leaves_the_global_generator_alone_and_repeats_itself(three_dig
     results = []
     for _ in range(2):
         trainer = started(three_digits, "dropout")
-        trainer.on_real(PLAN)
-        trainer.on_synthetic(PLAN, synthetic())
+        trainer.alone(PLAN, synthetic())
         results.append(torch.cat([parameter.detach().flatten() for parameter in trainer.member.parameters]))
         assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(results[0], results[1])
@@ -242,7 +247,7 @@ def test_training_leaves_the_global_generator_alone_and_repeats_itself(three_dig
 def test_messages_of_another_version_are_refused(three_digits: ImageDataset) -> None:
     trainer = started(three_digits, "deep", distil=True)
     with pytest.raises(RuntimeError, match="a snapshot belongs to image version 0, but the images are at version 1"):
-        trainer.on_synthetic(PLAN, synthetic(version=0))
-    features = trainer.features(PLAN, 0)
+        trainer.alone(PLAN, synthetic(version=0))
+    features = trainer.features(PLAN, 0, synthetic())
     with pytest.raises(RuntimeError, match="a consensus belongs to image version 5, but the images are at version 0"):
         trainer.step(PLAN, Features(5, features.batches))

@@ -35,11 +35,15 @@ Layer = tuple[Tensor, Tensor | None]
 
 @dataclass(frozen=True)
 class JointMember:
-    """A network, and the affine maps (weight, bias) and layer mixture of its aligner."""
+    """A network, and the affine maps (weight, bias) and layer mixture of its aligner.
+
+    Where features are standardised, means (layers, tokens, channels) and the scale of each layer, or "batch": its own.
+    """
 
     network: Network
     affine: list[tuple[Tensor, Tensor]]
     mixing: Tensor | None
+    standard: tuple[Tensor, Tensor] | str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def disagreement(members: Sequence[JointMember], batch: Tensor) -> Tensor:
     layers = min(len(member.network.taps) for member in members)
     channels = min(tap.channels for tap in taps)
     size = (min((tap.height for tap in spatial), default=0), min((tap.width for tap in spatial), default=0))
-    aligned = [_align(member, batch, layers, size) for member in members]
+    aligned = [_standardised(member, _align(member, batch, layers, size)) for member in members]
     total, elements = batch.new_zeros(()), 0
     for layer in range(layers):
         for tokens in ([parts[layer][0] for parts in aligned], [parts[layer][1] for parts in aligned]):
@@ -94,6 +98,23 @@ def disagreement(members: Sequence[JointMember], batch: Tensor) -> Tensor:
             elements += present[0].numel()
             assert present[0].shape[-1] == channels
     return total / elements
+
+
+def _standardised(member: JointMember, rows: list[Layer]) -> list[Layer]:
+    """Every feature less its mean over images, divided by the deviation of its layer."""
+    if member.standard is None:
+        return rows
+    made: list[Layer] = []
+    for layer, (semantic, spatial) in enumerate(rows):
+        tokens = [semantic, *(() if spatial is None else spatial.unbind(1))]
+        if isinstance(member.standard, str):
+            variances = torch.cat([token.var(0, unbiased=False) for token in tokens])
+            tokens = [(token - token.mean(0)) / variances.mean().sqrt() for token in tokens]
+        else:
+            mean, scale = member.standard
+            tokens = [(token - mean[layer, index]) / scale[layer] for index, token in enumerate(tokens)]
+        made.append((tokens[0], None if spatial is None else torch.stack(tokens[1:], dim=1)))
+    return made
 
 
 def _align(member: JointMember, batch: Tensor, layers: int, size: tuple[int, int]) -> list[Layer]:
@@ -243,7 +264,7 @@ def joint_step(
 ) -> StepGradients:
     """The gradients of a step from one joint graph, with the weights in ``states``; random sampler, no BatchNorm."""
     matching, info = config.matching, dataset.info
-    members = [_member(config, dataset, index, state) for index, state in enumerate(states)]
+    members = [joint_member(config, dataset, index, state) for index, state in enumerate(states)]
     distil = matching.mutual_distillation and len(members) > 1
     own: list[list[Tensor]] = [[] for _ in members]
     distillation = []
@@ -274,7 +295,7 @@ def joint_step(
     return StepGradients(stacked, whole, snapshot.images_KICHW, after)
 
 
-def _member(config: RunConfig, dataset: ImageDataset, index: int, state: State) -> JointMember:
+def joint_member(config: RunConfig, dataset: ImageDataset, index: int, state: State) -> JointMember:
     member, info = config.pool.members[index], dataset.info
     network = build(member.architecture, member.options, info.shape, len(info.class_names), Key(0, "network")).double()
     arrays = {name: torch.tensor(values) for name, values in state.arrays.items()}
@@ -285,7 +306,10 @@ def _member(config: RunConfig, dataset: ImageDataset, index: int, state: State) 
         return JointMember(network, [], None)
     names = [f"aligner/affine.{tap}" for tap in range(len(network.taps))]
     affine = [(arrays[f"{name}.weight"], arrays[f"{name}.bias"]) for name in names]
-    return JointMember(network, affine, arrays.get("aligner/mixing"))
+    standard = None
+    if config.matching.agreement == "standardised":
+        standard = arrays["aligner/standard.mean_LTD"], arrays["aligner/standard.scale_L"]
+    return JointMember(network, affine, arrays.get("aligner/mixing"), standard)
 
 
 def relative_error(found: NDArray[Any] | Tensor, expected: NDArray[Any] | Tensor) -> float:

@@ -31,15 +31,19 @@ def members(*names: str, **fields: Any) -> tuple[MemberConfig, ...]:
     return tuple(MemberConfig(name=name, **MEMBERS[name], **fields) for name in names)
 
 
-def parity_run(data: DataConfig, pool: tuple[MemberConfig, ...], **matching: Any) -> RunConfig:
+def parity_run(
+    data: DataConfig, pool: tuple[MemberConfig, ...], schedule: dict[str, Any] | None = None, **matching: Any
+) -> RunConfig:
     """Two steps in float64, training in between, and an image step that is the plain sum of all gradients."""
+    training = {"training": "real", "real_images": 16, "batch": 8, **(schedule or {})}
+    distilling = {"mutual_distillation": True, "aligner_images": 24, "augmentation": "idc"}
     settings = {
         "seed": 3,
         "data": data,
         "pool": {"members": pool},
-        "matching": {"mutual_distillation": True, "precision": "float64", "real_batch": 5, "augmentation": "idc", **matching},
+        "matching": {"precision": "float64", "real_batch": 5, **distilling, **matching},
         "images": {"ipc": 2, "formation": 2, "momentum": 0.0, "learning_rate": 0.05},
-        "schedule": {"iterations": 1, "steps": 2, "training": "real", "real_images": 16, "batch": 8},
+        "schedule": {"iterations": 1, "steps": 2, **training},
     }
     return RunConfig.model_validate(settings)
 

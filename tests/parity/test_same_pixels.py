@@ -140,3 +140,26 @@ def test_a_drawn_pool_with_lasting_histories_gives_the_same_pixels(
     within = drawn(three_digits_config).balance.model_copy(update={"scope": "iteration"})
     other = drawn(three_digits_config).model_copy(update={"balance": within})
     assert run(other, three_digits, tmp_path / "other")[-1].tobytes() != whole[-1].tobytes()
+
+
+@pytest.mark.parametrize("training", ["none", "synthetic", "real"])
+@pytest.mark.parametrize("agreement", ["mse", "standardised"])
+def test_trained_aligners_give_the_same_pixels(
+    agreement: str, training: str, three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+) -> None:
+    """Two members drawn of three, resumed within an iteration and between two, and in chunks."""
+    matching = {"agreement": agreement, "aligner_images": 24, "sampler": "random"}
+
+    def drawn_pairs(**more: Any) -> RunConfig:
+        schedule = {"iterations": 2, "steps": 3, "training": training, "inner_epochs": 2}
+        pool = DRAWN | {"active": 2, "warmup": 0}
+        return configuration(three_digits_config, pool=pool, matching=matching | more, schedule=schedule)
+
+    whole = run(drawn_pairs(), three_digits, tmp_path / "0", checkpoints=tmp_path)
+    for version in (1, 2, 3, 5):
+        resumed = run(drawn_pairs(), three_digits, tmp_path / str(version), start=version)
+        assert resumed[-1].tobytes() == whole[-1].tobytes()
+    chunked = run(drawn_pairs(classes_per_call=1), three_digits, tmp_path / "chunks")
+    assert chunked[-1].tobytes() == whole[-1].tobytes()
+    other = run(drawn_pairs(aligner_images=16), three_digits, tmp_path / "other")
+    assert other[-1].tobytes() != whole[-1].tobytes(), "aligners are not trained"

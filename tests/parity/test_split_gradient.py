@@ -113,11 +113,19 @@ def test_a_members_own_target_is_that_of_the_joint_graph(metric: Metric) -> None
         assert relative_error(gradient, expected) < EXACT
 
 
+@pytest.mark.parametrize("agreement", ["mse", "standardised"])
+@pytest.mark.parametrize("training", ["real", "synthetic"])
 @pytest.mark.parametrize("names", POOLS)
 def test_whole_workers_and_server_agree_with_the_joint_graph(
-    names: tuple[str, ...], three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
+    names: tuple[str, ...],
+    training: str,
+    agreement: str,
+    three_digits: ImageDataset,
+    three_digits_config: DataConfig,
+    tmp_path: Path,
 ) -> None:
-    config = parity_run(three_digits_config, members(*names), classes_per_call=2)
+    schedule = {"training": training}
+    config = parity_run(three_digits_config, members(*names), schedule, classes_per_call=2, agreement=agreement)
     joint, split = joint_and_split(config, LocalPool(config, three_digits.info, tmp_path), three_digits)
     for found, expected in zip(split.members, joint.members, strict=True):
         assert relative_error(found, expected) < EXACT
