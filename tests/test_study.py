@@ -13,7 +13,7 @@ from hmdc_ray.errors import InputError
 from jobs.study.condensing import Outcome
 from jobs.study.judging import Judged, judge_once
 from jobs.study.rates import HIGHEST, LOWEST, START, best_rung, next_rung, rate
-from jobs.study.rows import ALONE, BALANCED, ROWS, WORK, students
+from jobs.study.rows import ALONE, BALANCED, ROWS, WORK, students, study_config
 from jobs.study.run import Found, Place, Study, _means
 from jobs.study.table import Line, Table
 
@@ -119,6 +119,15 @@ def test_the_table_holds_rows_against_equal_work_by_set_and_hides_no_failure() -
     assert "| Work | 0.1 | 60 | 9 | 30.0 ± 190.6 (25) | - |" in summary
     assert "| Pool | 50.0 ± 254.1 | 25.0 ± 127.1 (50) |" in by_student
     assert table.to_json()[1]["difference_unseen"] == pytest.approx([0.05, 0.05])
+
+
+def test_of_the_distilled_rows_two_train_their_aligners() -> None:
+    found = {}
+    for name, row in ROWS.items():
+        config = study_config(row, source="digits", statistics=None, learning_rate=0.1, seed=1, changes=[])
+        if config.matching.mutual_distillation:
+            found[name] = (config.matching.agreement, config.schedule.aligner_learning_rate > 1e-20)
+    assert found == {"md-untrained": ("mse", False), "md-mse": ("mse", True), "md-standardised": ("standardised", True)}
 
 
 def test_no_pool_has_an_unseen_student() -> None:

@@ -22,7 +22,7 @@ def study(
     statistics: Annotated[str | None, typer.Option(help="Known statistics, such as mnist; computed without it.")] = None,
     sets: Annotated[int, typer.Option(min=2, help="Condensed sets of every row.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Students of every architecture on each set.")] = 3,
-    mutual_distillation: Annotated[bool, typer.Option(help="Also the rows with mutual distillation.")] = False,
+    mutual_distillation: Annotated[bool, typer.Option(help="Also the rows with mutual distillation.")] = True,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
     """Compare pools with and without balancing and distillation: learning rates from validation, accuracies on test."""
