@@ -132,7 +132,7 @@ class Study:
         judging = known["judging"] * (judged + 2 * len(self.sets) * self.seeds)
         processes = int(ray.cluster_resources().get("CPU", 1))
         self.say(
-            f"estimate: {(learning + judging) / 60 / processes:.0f} minutes in {processes} processes of one thread"
+            f"estimate: up to {(learning + judging) / 60 / processes:.0f} minutes in {processes} processes of one thread"
             f" ({learning / 60:.0f} minutes of work for learning, {judging / 60:.0f} for students)"
         )
 
