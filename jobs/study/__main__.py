@@ -15,11 +15,14 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def study(
-    data: Annotated[str, typer.Option(help="Images as a Parquet file or a folder of them, or 'digits'.")],
-    output: Annotated[Path, typer.Option(help="Folder for condensed sets and results; a study that was stopped goes on.")],
+    output: Annotated[Path, typer.Option(help="Folder for condensed sets and results; a study that was stopped is resumed.")],
+    data: Annotated[
+        str | None, typer.Option(help="Images as a Parquet file or a folder of them; the digits without it.")
+    ] = None,
     statistics: Annotated[str | None, typer.Option(help="Known statistics, such as mnist; computed without it.")] = None,
-    sets: Annotated[int, typer.Option(min=2, help="Condensed sets of every row.")] = 3,
-    seeds: Annotated[int, typer.Option(min=1, help="Students of every architecture on each set.")] = 2,
+    sets: Annotated[int, typer.Option(min=2, help="Condensed sets of every row.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Students of every architecture on each set.")] = 3,
+    mutual_distillation: Annotated[bool, typer.Option(help="Also the rows with mutual distillation.")] = True,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
     """Compare pools with and without balancing and distillation: learning rates from validation, accuracies on test."""
@@ -27,8 +30,15 @@ def study(
     from jobs.study.run import Study
 
     console = Console(soft_wrap=True)
-    Study(data, statistics, output, sets, seeds, set_ or [], lambda line: console.print(line, highlight=False)).run()
-    console.print((output / "table.md").read_text(), highlight=False, markup=False)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    if data is None:
+        say("no --data: the study takes the built-in digits")
+    table = Study(data or "digits", statistics, output, sets, seeds, mutual_distillation, set_ or [], say).run()
+    Console().print(table.terminal())
+    say(f"the same in Markdown: {output / 'table.md'}")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.records import StepRecord
 
 SHARE = "gbm/share_"
+AGREEMENT = "agreement/"
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Outcome:
         seconds: processor time of all members and of the server.
         steps: image steps done.
         shares: mean part of every target in the applied update, by name.
+        agreement: mean of each of the run's measures of mutual distillation over the steps that have it, by name.
     """
 
     condensed: CondensedSet
     seconds: float
     steps: int
     shares: dict[str, float]
+    agreement: dict[str, float] = field(default_factory=dict)
 
 
 def condense_once(config: RunConfig, folder: Path) -> Outcome:
@@ -56,7 +59,7 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
         if load_config(folder) != config:
             raise InputError(f"{folder} holds images of another configuration: give another --output")
         found = json.loads(record.read_text())
-        return Outcome(load_condensed(folder), found["seconds"], found["steps"], found["shares"])
+        return Outcome(load_condensed(folder), found["seconds"], found["steps"], found["shares"], found.get("agreement", {}))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.jsonl").unlink(missing_ok=True)
     dataset = open_dataset(config.data)
@@ -64,12 +67,15 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
     start = time.process_time()
     pool = LocalPool(config, dataset.info, folder)
     shares: dict[str, list[float]] = defaultdict(list)
+    agreement: dict[str, list[float]] = defaultdict(list)
 
     def after_step(step: StepRecord) -> None:
         append_json_line(folder / "metrics.jsonl", {**step.position, **step.metrics})
         for name, value in step.metrics.items():
             if name.startswith(SHARE):
                 shares[name.removeprefix(SHARE)].append(value)
+            if name.startswith(AGREEMENT):
+                agreement[name.removeprefix(AGREEMENT)].append(value)
 
     coordinator = Coordinator(config, pool, classes=len(dataset.info.class_names), train_images=dataset.info.sizes["train"])
     coordinator.run(0, after_step)
@@ -86,8 +92,10 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
     )
     steps = config.schedule.iterations * config.schedule.steps
     means = {name: sum(values) / steps for name, values in shares.items()}
-    outcome = Outcome(condensed, time.process_time() - start, steps, means)
+    measures = {name: sum(values) / len(values) for name, values in agreement.items()}
+    outcome = Outcome(condensed, time.process_time() - start, steps, means, measures)
     write_atomically(folder / "config.yaml", dump_config(config))
     save_condensed(folder / "condensed.parquet", condensed)
-    write_atomically(record, json.dumps({"seconds": outcome.seconds, "steps": steps, "shares": means}))
+    kept = {"seconds": outcome.seconds, "steps": steps, "shares": means, "agreement": measures}
+    write_atomically(record, json.dumps(kept))
     return outcome

@@ -1,11 +1,11 @@
-"""What is compared: seven ways to learn the same number of images, and how each is judged."""
+"""What is compared: ways to learn the same number of images, and who judges them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from hmdc_ray.config import (
     BalanceConfig,
@@ -21,19 +21,24 @@ from hmdc_ray.config import (
 )
 from hmdc_ray.config.io import apply_overrides
 
-WIDTHS: Mapping[str, dict[str, Any]] = MappingProxyType(
-    {"convnet": {"width": 16}, "lenet": {}, "alexnet": {"width": 16}, "vgg11": {"width": 8}}
+MEMBERS: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {
+        "convnet": {"width": 16},
+        "lenet": {},
+        "alexnet": {"width": 16},
+        "vit": {"width": 32, "depth": 3, "heads": 4},
+    }
 )
-"""The members, at a width that two cores can afford."""
+"""The members of the pool, at a width that two cores can afford."""
 
-UNSEEN: Mapping[str, dict[str, Any]] = MappingProxyType({"mlp": {}, "resnet18": {"width": 8}})
-"""Students that are in no pool."""
+ALIGNER_IMAGES = 256
+"""Real images of every pass of the aligners."""
 
-GRID = (0.03, 0.1, 0.3, 1.0, 3.0)
-"""Learning rates of the images from which every row chooses on validation data."""
+PROBE_EVERY = 20
+"""Steps between two probes of the consensus."""
 
-TIMED = GRID[1:4]
-"""Those whose runs tell how much work a step is."""
+Agreement = Literal["untrained", "mse", "standardised"]
+"""What mutual distillation compares: random projections, or what trained aligners make of the features."""
 
 
 @dataclass(frozen=True)
@@ -41,50 +46,60 @@ class Row:
     """One way to learn the images.
 
     Attributes:
-        title: for the table.
+        title: in the table.
         pool: members and draws.
-        balanced: whether GBM is on.
-        distilled: whether MD is on.
-        like: name of the row that gives the budget in seconds of work; None: the same number of image steps as all.
+        balance: of the targets.
+        normalise: of the images' update.
+        agreement: of mutual distillation; None: there is none.
+        like: row whose work this one may take; None: it takes as many image steps as all.
     """
 
     title: str
     pool: PoolConfig
-    balanced: bool = False
-    distilled: bool = False
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    normalise: Literal["none", "max"] = "none"
+    agreement: Agreement | None = None
     like: str | None = None
 
 
-def _pool(probabilities: Mapping[str, float], loss_weight: float = 1.0, active: int | None = None) -> PoolConfig:
+def _pool(*names: str, loss_weight: float = 1.0, active: int | None = None) -> PoolConfig:
     return PoolConfig(
-        members=tuple(
-            MemberConfig(architecture=name, options=WIDTHS[name], probability=probability, loss_weight=loss_weight)
-            for name, probability in probabilities.items()
-        ),
+        members=tuple(MemberConfig(architecture=name, options=MEMBERS[name], loss_weight=loss_weight) for name in names),
         active=active,
     )
 
 
-_EQUAL = dict.fromkeys(WIDTHS, 0.25)
-_ALONE = _pool({"convnet": 1.0})
-_MEAN = _pool(_EQUAL, loss_weight=0.25)
-_RARE = 0.1 / 3
+_ALONE = _pool("convnet")
+_DRAWN = _pool(*MEMBERS, active=1)
+_ALL = _pool(*MEMBERS, loss_weight=0.25)
+_BALANCED = BalanceConfig(mode="ema", period=1, distillation_weight=0.25)
+
+ALONE, WORK, BALANCED = "alone", "alone-work", "balanced"
 
 ROWS: Mapping[str, Row] = MappingProxyType(
     {
-        "dc": Row("ConvNet alone, equal steps", _ALONE),
-        "dc-compute": Row("ConvNet alone, equal work", _ALONE, like="gbm-md"),
-        "drawn": Row("four networks, one drawn", _pool(_EQUAL, active=1)),
-        "drawn-0.9": Row(
-            "one drawn, ConvNet 0.9",
-            _pool({"convnet": 0.9, "lenet": _RARE, "alexnet": _RARE, "vgg11": _RARE}, active=1),
-        ),
-        "mean": Row("all four, plain mean", _MEAN),
-        "gbm": Row("all four, GBM", _MEAN, balanced=True),
-        "gbm-md": Row("all four, GBM and MD", _MEAN, balanced=True, distilled=True),
+        ALONE: Row("ConvNet alone, equal steps", _ALONE),
+        WORK: Row("ConvNet alone, equal work", _ALONE, like=BALANCED),
+        "drawn": Row("one of four drawn", _DRAWN),
+        "drawn-max": Row("one drawn, normalise max", _DRAWN, normalise="max"),
+        "drawn-run": Row("one drawn, balance of the run", _DRAWN, BalanceConfig(mode="ema", period=1, scope="run")),
+        BALANCED: Row("all four, balanced", _ALL, _BALANCED),
+        "md-untrained": Row("the same, MD with untrained aligners", _ALL, _BALANCED, agreement="untrained"),
+        "md-mse": Row("the same, MD mse", _ALL, _BALANCED, agreement="mse"),
+        "md-standardised": Row("the same, MD standardised", _ALL, _BALANCED, agreement="standardised"),
     }
 )
 """The rows by name."""
+
+
+def unseen(source: str) -> dict[str, dict[str, Any]]:
+    """Students that are in no pool; a VGG needs larger images than the digits."""
+    return {"mlp": {}, **({"resnet18": {"width": 8}} if source == "digits" else {"vgg11": {"width": 8}})}
+
+
+def students(source: str) -> tuple[StudentConfig, ...]:
+    """All who judge the images: the members and the unseen ones."""
+    return tuple(StudentConfig(architecture=name, options=options) for name, options in {**MEMBERS, **unseen(source)}.items())
 
 
 def study_config(
@@ -105,14 +120,20 @@ def study_config(
         seed=seed,
         data=DataConfig(source=source, statistics=statistics),
         pool=row.pool,
-        matching=MatchingConfig(metric="cosine", mutual_distillation=row.distilled, real_batch=32),
-        balance=BalanceConfig(mode="ema" if row.balanced else "none", period=1, distillation_weight=0.25),
-        images=ImagesConfig(ipc=1, initialise="real", learning_rate=learning_rate),
-        schedule=ScheduleConfig(iterations=20, steps=5, training="synthetic", inner_epochs=10),
-        evaluation=EvaluationConfig(
-            students=tuple(StudentConfig(architecture=name, options=options) for name, options in {**WIDTHS, **UNSEEN}.items()),
-            seeds=1,
-            baselines="none",
-        ),
+        matching=MatchingConfig(metric="cosine", real_batch=32),
+        balance=row.balance,
+        images=ImagesConfig(ipc=1, initialise="real", learning_rate=learning_rate, normalise=row.normalise),
+        schedule=ScheduleConfig(iterations=20, steps=3, training="synthetic", inner_epochs=10),
+        # Without augmentation on any data, which for some is not the protocol's default and takes three times as long.
+        evaluation=EvaluationConfig(students=students(source), augmentation=False, baselines="none"),
     )
-    return apply_overrides(config, changes)
+    return apply_overrides(config, [*_distillation(row.agreement), *changes])
+
+
+def _distillation(agreement: Agreement | None) -> list[str]:
+    if agreement is None:
+        return []
+    how = ["matching.mutual_distillation=true", f"matching.probe_every={PROBE_EVERY}"]
+    if agreement == "untrained":  # steps of this size change no weight
+        return [*how, "schedule.aligner_learning_rate=1e-30", "matching.aligner_images=2"]
+    return [*how, f"matching.agreement={agreement}", f"matching.aligner_images={ALIGNER_IMAGES}"]

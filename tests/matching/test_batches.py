@@ -159,7 +159,7 @@ def test_batches_and_draws_of_a_float64_run_are_in_float64(three_digits: ImageDa
     pixels = three_digits.pixels("train", [3, 50, 7]).numpy() / 255
     by_hand = (pixels - np.array(info.mean)[:, None, None]) / np.array(info.std)[:, None, None]
     np.testing.assert_allclose(made.rows(np.array([3, 50, 7])).numpy(), by_hand, rtol=1e-14, atol=1e-14)
-    drawn = made.augmentation(PLAN, "augmentation")
+    drawn = made.augmentation(PLAN, 0)
     assert {drawn.warp_n23.dtype, drawn.brightness_n.dtype, drawn.contrast_n.dtype} == {torch.float64}
 
 
