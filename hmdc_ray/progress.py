@@ -28,6 +28,9 @@ class Progress(ReadingProgress, Protocol):
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         """An image step is done; ``left_out`` counts per target the classes in which it was not usable."""
 
+    def note(self, text: str) -> None:
+        """What was chosen for the run: a line."""
+
     def trouble(self, text: str) -> None:
         """Something went wrong, and the run goes on: a line."""
 
@@ -51,6 +54,9 @@ class Silent:
         """Do nothing."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
         """Do nothing."""
 
     def trouble(self, text: str) -> None:

@@ -115,6 +115,10 @@ class TerminalProgress:
                     soft_wrap=True,
                 )
 
+    def note(self, text: str) -> None:
+        """Show it above the bar."""
+        self._console.print(f"note        {text}", highlight=False, markup=False, soft_wrap=True)
+
     def trouble(self, text: str) -> None:
         """Show it above the bar."""
         self._console.print(f"[yellow]{escape(text)}", highlight=False, soft_wrap=True)
