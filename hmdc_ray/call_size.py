@@ -1,4 +1,4 @@
-"""How many classes go into one call between actors: as many as the workers' memory admits, from one class that each measured."""
+"""How many classes go into one call between actors: as many as workers have memory for, from one class that each measured."""
 
 from __future__ import annotations
 

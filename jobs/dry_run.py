@@ -23,8 +23,7 @@ from hmdc_ray.tables import print_table
 from hmdc_ray.validate import validate
 from jobs.expected_memory import expected_memory
 
-
-MEMORY_OF_GPUS = "as many in a call as the GPUs have memory for, chosen when the run starts: there is no GPU here for the worker"
+NO_GPU = "classes per call: chosen when the run starts, there is no GPU here for"
 
 
 def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
@@ -66,7 +65,7 @@ def _memory(config: RunConfig, info: DatasetInfo) -> list[tuple[str, str]]:
     """The classes in a call, and the peak of every process while images are learned."""
     on_gpus = [member.name for member in config.pool.members if member.num_gpus]
     if on_gpus and not torch.cuda.is_available():
-        return [("classes", f"{MEMORY_OF_GPUS} of {', '.join(on_gpus)}")]
+        return [("memory", f"{NO_GPU} {', '.join(on_gpus)}")]
     expected = expected_memory(config, info)
     chosen = [] if expected.size is None else [expected.size.describe(), expected.size.shortage()]
     parts = ", ".join(f"{name} {gigabytes(count)}" for name, count in expected.parts.items())

@@ -168,7 +168,9 @@ class Member:
 
     def _build(self, iteration: int, drawn: Mapping[str, Any] | None = None) -> None:
         info = self.batches.dataset.info
-        self.options = draw_options(self.config.random_options, self.key("options", iteration)) if drawn is None else dict(drawn)
+        if drawn is None:
+            drawn = draw_options(self.config.random_options, self.key("options", iteration))
+        self.options = dict(drawn)
         options = {**self.config.options, **self.options}
         key = self.key("network", iteration)
         network = build(

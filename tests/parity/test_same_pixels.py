@@ -107,7 +107,7 @@ def test_classes_chosen_from_the_memory_of_a_worker_give_the_same_pixels(
     three_digits_config: DataConfig,
     tmp_path: Path,
 ) -> None:
-    """Memory for one class in a call, for one more, and for none, of the member that takes most; in the pool that was measured."""
+    """Memory for one class in a call, for one more, and for none, in the pool that was measured."""
     config = configuration(three_digits_config, schedule={"iterations": 1})
     pool = LocalPool(config, three_digits.info, tmp_path)
     measured = pool.measure()
