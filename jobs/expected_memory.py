@@ -67,8 +67,8 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
     others = DRIVER - before + RAY + PROCESS * config.server_shards + sum(memory.own for memory in pool if not memory.gpu)
     pool = [memory if memory.gpu else replace(memory, free=max(0, int(memory.free - others))) for memory in pool]
     given = config.matching.classes_per_call
-    size = call_size(config, pool, len(info.class_names)) if given is None else None
-    classes = min(len(info.class_names), size.classes if size else given or 1)
+    size = call_size(config, pool, len(info.class_names))
+    classes = size.classes if given is None else min(given, len(info.class_names))
     peaks = [(memory, memory.own + memory.footprint.peak(classes)) for memory in pool]
     parts: dict[str, float] = {}
     for memory, peak in peaks:
@@ -81,7 +81,7 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
         "Ray": RAY + messages,
         "shared files": LIBRARIES + info.sizes["train"] * _pixels(info),
     }
-    return ExpectedMemory(size, {memory.name: peak for memory, peak in peaks if memory.gpu}, parts)
+    return ExpectedMemory(size if given is None else None, {memory.name: peak for memory, peak in peaks if memory.gpu}, parts)
 
 
 def _in_a_process(memory: WorkerMemory, worker: PoolWorker) -> WorkerMemory:
