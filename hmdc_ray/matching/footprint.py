@@ -11,7 +11,8 @@ Shapes: N operations; K classes, I stored images of a class, C x H x W an image.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,9 +218,19 @@ def _aligned(lines: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     return list(lines) if same else [np.array([line.max()]) for line in lines]
 
 
-def _counted(member: Member) -> LiveBytes:
+@contextmanager
+def _counted(member: Member) -> Iterator[LiveBytes]:
+    """Count what a block takes beside the member's networks. On a GPU one entry more says what its allocator gave out at most,
+    workspaces of kernels included."""
     modules = [member.network, *([] if member.aligner is None else [member.aligner])]
-    return LiveBytes(tensor for module in modules for tensor in (*module.parameters(), *module.buffers()))
+    on_gpu, before = member.device.type == "cuda", 0
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    with LiveBytes(tensor for module in modules for tensor in (*module.parameters(), *module.buffers())) as counted:
+        yield counted
+    if on_gpu:
+        counted.after.append(torch.cuda.max_memory_allocated() - before)
 
 
 def _image_bytes(member: Member) -> int:
