@@ -151,5 +151,5 @@ def _default_limits(workers: Sequence[WorkerMemory]) -> list[float]:
 
 
 def gigabytes(count: float) -> str:
-    """For people: ``2.1 GB``."""
-    return f"{count / GB:.1f} GB" if count >= GB / 10 else f"{count / GB:.3f} GB"
+    """For people, to three digits: ``2.13 GB``."""
+    return f"{count / GB:.3g} GB" if count < 1000 * GB else f"{count / GB:,.0f} GB"

@@ -52,7 +52,7 @@ def test_it_is_said_in_one_line() -> None:
     assert enough.shortage() == ""
     assert short.describe() == "classes per call: 1 of 10"
     line = short.shortage()
-    assert line.startswith("worker vit takes 3.5 GB with one class in a call, more than the 1.0 GB of cluster.memory_per_")
+    assert line.startswith("worker vit takes 3.5 GB with one class in a call, more than the 1 GB of cluster.memory_per_w")
     assert "matching.real_batch" in line and "\n" not in line
     assert "num_gpus" in call_size(run(1), [worker("vit", VIT, gpu=0.5)], 10).shortage()
 

@@ -61,10 +61,11 @@ def test_a_worker_is_what_it_measures_beside_its_process(three_digits: ImageData
 
 def test_a_dry_run_says_how_many_classes_go_into_a_call(three_digits_config: DataConfig) -> None:
     total, chosen = lines(configured(three_digits_config))
-    assert " GB at most while images are learned, on this machine alone: deep 0.4 GB, mlp 0.4 GB, server" in total
+    assert " GB at most while images are learned, on this machine alone: deep 0.36" in total
+    assert ", Ray 0.4 GB, shared files 0.35 GB" in total
     assert chosen.startswith("classes per call: 3 of 3, chosen so that each worker stays under ")
     _, chosen, short = lines(configured(three_digits_config, cluster={"memory_per_worker": 0.25}))
-    assert chosen == "classes per call: 1 of 3" and "more than the 0.2 GB of cluster.memory_per_worker" in short
+    assert chosen == "classes per call: 1 of 3" and "more than the 0.25 GB of cluster.memory_per_worker" in short
     given = configured(three_digits_config, matching={"mutual_distillation": True, "classes_per_call": 2})
     assert len(lines(given)) == 1  # nothing is chosen
     gpu = configured(three_digits_config, pool={"members": members("deep", "mlp", num_gpus=0.5)})
