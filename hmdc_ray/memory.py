@@ -1,4 +1,4 @@
-"""Memory that a process keeps when it has freed it, and arrays that lie on the disk instead."""
+"""Memory of a process and of its node: what is kept when it is freed, what lies on the disk instead, what is taken and free."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import DTypeLike, NDArray
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -33,6 +35,33 @@ def keep_freed_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_TRIM_THRESHOLD, _LARGEST)
         library.mallopt(_MMAP_MAX, 0)
+
+
+def own_bytes() -> int:
+    """Memory that this process has for itself: without libraries, decoded data and messages, which processes share."""
+    with suppress(OSError, KeyError, ValueError):
+        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return 1024 * int(fields["RssAnon"].removesuffix("kB"))
+    return int(psutil.Process().memory_info().rss)  # of a system that does not tell them apart
+
+
+def free_bytes(limits: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory that is free on this node, or, where that is less, until the limit of the container (cgroup) that this runs in.
+
+    Args:
+        limits: folder of the control group.
+    """
+    free = int(psutil.virtual_memory().available)
+    for limit, used, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, KeyError, ValueError):  # there is none, or it is 'max'
+            most = int((limits / limit).read_text())
+            statistics = (limits / limit).with_name("memory.stat").read_text().splitlines()
+            given_back = int(dict(line.split() for line in statistics)[cached])  # when memory is short
+            return max(0, min(free, most - int((limits / used).read_text()) + given_back))
+    return free
 
 
 def on_disk(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:

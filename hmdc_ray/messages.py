@@ -160,6 +160,7 @@ class MemberDescription:
         pid: process id.
         threads: torch threads.
         data: fingerprint of the data as the process reads it.
+        taps: of the network of the first iteration.
     """
 
     name: str
@@ -170,6 +171,7 @@ class MemberDescription:
     pid: int
     threads: int
     data: str
+    taps: MemberTaps
 
 
 @dataclass(frozen=True)

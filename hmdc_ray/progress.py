@@ -22,7 +22,7 @@ class ReadingProgress(Protocol):
         """What the source was taken for."""
 
     def note(self, text: str) -> None:
-        """Something was taken for granted that the user may want to know: a line."""
+        """Something was chosen or taken for granted that the user may want to know: a line."""
 
 
 class Progress(ReadingProgress, Protocol):

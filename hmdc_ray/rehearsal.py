@@ -45,7 +45,7 @@ def rehearse_training(network: Network, images: int, observed: bool = False) -> 
         advice = _LARGER_BATCHES if images == 1 else _AS_IN_EVALUATION
         logits_BK = _forward(network, _images(network, images), observed, advice)
         with _one_line("cannot be trained"):
-            loss = F.cross_entropy(logits_BK, torch.zeros(images, dtype=torch.int64))
+            loss = F.cross_entropy(logits_BK, torch.zeros(images, dtype=torch.int64, device=logits_BK.device))
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
 
@@ -80,7 +80,8 @@ def _trained(network: Network) -> list[Parameter]:
 
 def _images(network: Network, count: int) -> Tensor:
     shape = network.image_shape
-    return torch.randn(count, shape.channels, shape.height, shape.width, generator=_KEY.generator())
+    images_BCHW = torch.randn(count, shape.channels, shape.height, shape.width, generator=_KEY.generator())
+    return images_BCHW.to(next(network.parameters()))
 
 
 def _forward(network: Network, images_BCHW: Tensor, observed: bool, advice: str = _AS_IN_EVALUATION) -> Tensor:

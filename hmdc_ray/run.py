@@ -16,6 +16,7 @@ from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.actors.session import ray_session, require_gpus
+from hmdc_ray.call_size import call_size, with_call_size
 from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
@@ -243,8 +244,9 @@ class Run:
         else:
             self.progress.stage("starting the pool")
             with self._launch() as pool:
-                self._begin()
-                images_KICHW = self._run_steps(pool)
+                sized = self._sized(pool)
+                self._begin(classes_per_call=sized.matching.classes_per_call)
+                images_KICHW = self._run_steps(sized, pool)
         condensed = self._condensed_set(images_KICHW)
         self._save(condensed)
         return condensed
@@ -263,7 +265,17 @@ class Run:
     def _pause(self, version: int, condensed: CondensedSet) -> None:
         """What happens where the run pauses."""
 
-    def _begin(self) -> None:
+    def _sized(self, pool: RayPool) -> RunConfig:
+        """The run with the classes of a call: as configured, or as many as the memory of the workers admits."""
+        if self.config.matching.classes_per_call is not None:
+            return self.config
+        size = call_size(self.config, pool.measure(), len(self.info.class_names))
+        self.progress.note(size.describe())
+        if not size.fits:
+            self.progress.trouble(size.shortage())
+        return with_call_size(self.config, size)
+
+    def _begin(self, **fields: Any) -> None:
         """Take over the folder. Until here all may fail, and what a run to be replaced has left is untouched."""
         tracking = self.tracking.require() if self._opens_tracking_first else None
         if not self.resumes:
@@ -273,7 +285,8 @@ class Run:
         if tracking is not None:
             self._remember(tracking)
         self.started = True
-        self._tell("started", self.start)
+        self._tell("started", self.start, **fields)
+        self.tracking.tags({name: str(value) for name, value in fields.items()})
 
     def _check(self) -> None:
         """While actors start there is nothing to lose; later the current step may end."""
@@ -282,9 +295,9 @@ class Run:
         else:
             self.stop.raise_if_requested()
 
-    def _run_steps(self, pool: RayPool) -> np.ndarray:
+    def _run_steps(self, config: RunConfig, pool: RayPool) -> np.ndarray:
         classes, train_images = len(self.info.class_names), self.info.sizes["train"]
-        coordinator = Coordinator(self.config, pool, classes=classes, train_images=train_images, tell=self._tell)
+        coordinator = Coordinator(config, pool, classes=classes, train_images=train_images, tell=self._tell)
         self.progress.stage("condensing")
         if self.start == 0:
             coordinator.checkpoint(0)  # from here on a run that is killed can be resumed, and another one is told from it

@@ -98,7 +98,7 @@ class TerminalProgress:
             self.note(text)
 
     def note(self, text: str) -> None:
-        """Show what was taken for granted, on a line."""
+        """Show what was chosen, or taken for granted, on a line."""
         self._console.print(f"note        {text}", highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:

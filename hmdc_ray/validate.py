@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hmdc_ray.config import MemberConfig, NetworkSection, RunConfig
@@ -13,6 +13,7 @@ from hmdc_ray.data.schema import DatasetInfo, check_class_sizes
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.temperature import require_validation
 from hmdc_ray.initial_set import read_initial_set
+from hmdc_ray.matching.member import option_draws
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.registry import build
 from hmdc_ray.rehearsal import rehearse_matching, rehearse_training
@@ -110,7 +111,8 @@ class _Networks:
 def _check_member(config: RunConfig, member: MemberConfig, networks: _Networks, info: DatasetInfo) -> Network:
     """Build a member in all its forms; returns the first."""
     field = f"pool.members.{member.name}"
-    forms = [networks.build(field + note, member, {**member.options, **drawn}) for note, drawn in _draws(member.random_options)]
+    draws = option_draws(member.random_options)
+    forms = [networks.build(field + note, member, {**member.options, **drawn}) for note, drawn in draws]
     distils, images = config.matching.mutual_distillation and len(config.pool.members) > 1, _smallest_batch(config, info)
     for network in forms:
         networks.rehearse(field, network, rehearse_matching, distils)
@@ -122,15 +124,6 @@ def _check_member(config: RunConfig, member: MemberConfig, networks: _Networks, 
                 "needs: let its factory return an Architecture with taps, or set mutual_distillation to false"
             )
     return forms[0]
-
-
-def _draws(random_options: Mapping[str, list[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Options as they may be drawn, with a note for errors: the first values, then every other value by itself."""
-    first = {name: values[0] for name, values in random_options.items()}
-    yield "", first
-    for name, values in random_options.items():
-        for value in values[1:]:
-            yield f" with random_options.{name} {value!r}", {**first, name: value}
 
 
 def _smallest_batch(config: RunConfig, info: DatasetInfo) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hmdc_ray.call_size import gigabytes
 from hmdc_ray.config import ImagesConfig, MemberConfig, RunConfig
 from hmdc_ray.config.io import flow
 from hmdc_ray.data.dataset import open_dataset
@@ -20,6 +22,9 @@ from hmdc_ray.models import Network
 from hmdc_ray.schedule import total_steps
 from hmdc_ray.tables import print_table
 from hmdc_ray.validate import validate
+from jobs.expected_memory import expected_memory
+
+NO_GPU = "classes per call: chosen when the run starts, there is no GPU here for"
 
 
 def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
@@ -48,6 +53,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
         *(("", note) for note in mnist_notes(evaluation, info.normalisation)),
         ("baselines", evaluation.baselines),
         ("folder", str(folder)),
+        *_memory(config, info),
     ]
     table = Table.grid(padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
@@ -55,6 +61,19 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     for name, value in rows:
         table.add_row(name, Text(value))
     print_table(console, table)
+
+
+def _memory(config: RunConfig, info: DatasetInfo) -> list[tuple[str, str]]:
+    """The classes in a call, and the peak of every process while images are learned."""
+    on_gpus = [member.name for member in config.pool.members if member.num_gpus]
+    if on_gpus and not torch.cuda.is_available():
+        return [("memory", f"{NO_GPU} {', '.join(on_gpus)}")]
+    expected = expected_memory(config, info)
+    chosen = [] if expected.size is None else [expected.size.describe(), expected.size.shortage()]
+    parts = ", ".join(f"{name} {gigabytes(count)}" for name, count in expected.parts.items())
+    gpus = [f"of GPUs: {name} {gigabytes(count)}" for name, count in expected.on_gpus.items()]
+    lines = [f"{gigabytes(expected.total)} at most while images are learned, on this machine alone: {parts}", *gpus, *chosen]
+    return [("" if index else "memory", line) for index, line in enumerate(line for line in lines if line)]
 
 
 def _initial_set(images: ImagesConfig, info: DatasetInfo) -> list[tuple[str, str]]:

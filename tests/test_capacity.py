@@ -85,6 +85,7 @@ def test_the_command_shows_the_measured_pool_and_the_one_asked_for(
     out = CommandLine(monkeypatch, capsys).succeeds("plan", file, "--members", 6, "--cores-per-node", 64, "--check")
     rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in out.splitlines() if line.startswith(" ")}
     assert rows["workers"] == ["2", "6"]
+    assert out.count("classes per call: 3 of 3, chosen so that each worker stays under ") == 2  # in both pools
     assert "3 x convnet" in out and "3 x lenet" in out
     server, larger = map(float, rows["seconds, server"])
     assert server > 0 and abs(larger - 3 * server) < 0.01

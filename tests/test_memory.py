@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmdc_ray.memory import on_disk
+from hmdc_ray.memory import free_bytes, on_disk, own_bytes
 
 FAULTS = """
 import resource, sys
@@ -108,3 +108,36 @@ def test_without_room_on_the_disk_it_lies_in_memory(failure: str, monkeypatch: p
     assert array.base is None, "a file stands for it"
     array[:] = 2
     assert array.shape == shape and array.dtype == np.float32 and array.sum() == 2 * array.size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_own_memory_grows_with_an_array_and_not_with_a_file(tmp_path: Path) -> None:
+    before = own_bytes()
+    array = np.ones(2**26, np.uint8)
+    taken = own_bytes() - before
+    assert array.all() and 2**26 * 0.9 < taken < 2**26 * 1.1
+    (tmp_path / "file").write_bytes(bytes(2**26))
+    mapped = np.memmap(tmp_path / "file", np.uint8, "r")
+    assert not mapped[:: 2**12].any() and own_bytes() - before < taken + 2**24
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "used", "cached"),
+    [
+        (".", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ],
+)
+def test_a_container_has_what_its_limit_leaves(folder: str, limit: str, used: str, cached: str, tmp_path: Path) -> None:
+    """Of 5,000,000 bytes 3,000,000 are used, of which 500,000 are cached files."""
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    (place / limit).write_text("5000000\n")
+    (place / used).write_text("3000000\n")
+    (place / "memory.stat").write_text(f"anon 7\n{cached} 500000\n")
+    assert free_bytes(tmp_path) == 2_500_000
+    (place / limit).write_text("1000000\n")
+    assert free_bytes(tmp_path) == 0
+    (place / limit).write_text("max\n")
+    assert free_bytes(tmp_path) > 10_000_000
+    assert free_bytes(tmp_path / "nowhere") > 10_000_000

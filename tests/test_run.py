@@ -20,6 +20,7 @@ from whole_runs import STEPS, CommandLine, pixels, tiny, tree, without_ray, writ
 from hmdc_ray import condense, evaluate, load_condensed
 from hmdc_ray.config.io import flatten, load_config
 from hmdc_ray.errors import InputError
+from hmdc_ray.events import read_events
 from hmdc_ray.files import read_json_lines
 from hmdc_ray.progress import Silent
 from hmdc_ray.run import RunSummary
@@ -79,6 +80,9 @@ class Recorder(Silent):
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         self.told.append(f"{done}/{total}")
 
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
     def trouble(self, text: str) -> None:
         self.told.append(text)
 
@@ -137,6 +141,7 @@ def test_mlflow_holds_the_run(reference: RunSummary, runs: Path, cache: Path) ->
     check_tracked(runs, reference.folder)
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     run = client.get_run(json.loads((reference.folder / "tracking.json").read_text())["run_id"])
+    assert run.data.tags["classes_per_call"] == "10"  # the digits are small
     config = tiny(cache, evaluation=STUDENTS, tracking={"enabled": True})
     assert run.data.params == {name: str(value) for name, value in flatten(config).items()}
     condensed = reference.evaluation.rows[0].condensed
@@ -177,6 +182,21 @@ def test_classes_per_call_and_shards_do_not_change_the_pixels(reference: RunSumm
     steps = [f"{step}/{STEPS}" for step in range(1, STEPS + 1)]
     stages = ["reading data", "starting the pool", "condensing"]
     assert recorder.told == [*stages, *steps, "evaluating", "0/0"]
+
+
+def test_a_worker_without_room_for_a_class_is_told_of_and_changes_no_pixel(
+    reference: RunSummary, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_ray(monkeypatch)
+    recorder = Recorder()
+    condense(tiny(cache, cluster={"memory_per_worker": 0.001}), tmp_path / "run", progress=recorder)
+    assert pixels(tmp_path / "run") == pixels(reference.folder)
+    assert "classes per call: 1 of 10" in recorder.told
+    (line,) = (line for line in recorder.told if "more than" in line)
+    assert "0.001 GB of cluster.memory_per_worker: it may run out of memory" in line
+    started, *_ = read_events(tmp_path / "run")
+    assert (started.kind, started.fields) == ("started", {"classes_per_call": 1})
+    assert load_config(tmp_path / "run").matching.classes_per_call is None  # a run that is resumed chooses anew
 
 
 def test_the_seed_alone_decides_wherever_the_pool_lives(

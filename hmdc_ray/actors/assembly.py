@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.messages import MemberDescription, MemberTaps
 from hmdc_ray.server.checkpoint import CheckpointFolder
 
 FREE = {
@@ -26,6 +28,7 @@ FREE = {
     "cluster": {
         "server_cpus",
         "server_shards",
+        "memory_per_worker",
         "start_timeout",
         "call_timeout",
         "cut_every",
@@ -107,3 +110,9 @@ def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict
         "checkpoints": CheckpointFolder.of_run(folder, config.schedule),
         "identity": identity(config, info),
     }
+
+
+def agreeing(config: RunConfig, descriptions: Sequence[MemberDescription]) -> list[MemberTaps]:
+    """Taps of the members that distil one another if all of them are drawn, replicas once; none without mutual distillation."""
+    distils = config.matching.mutual_distillation and config.pool.drawn > 1
+    return list({found.name: found.taps for found in descriptions}.values()) if distils else []

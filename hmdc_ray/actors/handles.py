@@ -42,6 +42,9 @@ class RemoteWorker:
     def describe(self) -> Ref:
         return _call(self.actor.describe)
 
+    def measure(self, drawn: Sequence[MemberTaps]) -> Ref:
+        return _call(self.actor.measure, drawn)
+
     def initial_images(self) -> Ref:
         return _call(self.actor.initial_images)
 

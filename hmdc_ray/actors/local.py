@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hmdc_ray.actors.assembly import server_arguments
+from hmdc_ray.actors.assembly import agreeing, server_arguments
 from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.call_size import WorkerMemory
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.initial_set import initial_images
@@ -19,11 +20,17 @@ class LocalPool:
     """Workers and server as plain objects; a reference is the value itself."""
 
     def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path) -> None:
+        self._config = config
         self.workers = [PoolWorker(index, config) for index in range(len(config.pool.members))]
         initial_KICHW = initial_images(config, info)
         if initial_KICHW is None:
             initial_KICHW = self.workers[config.pool.main_index].initial_images()
         self.server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
+
+    def measure(self) -> list[WorkerMemory]:
+        """What the work of each takes, all in the memory of this process."""
+        distilled = agreeing(self._config, [worker.describe() for worker in self.workers])
+        return [worker.measure(distilled) for worker in self.workers]
 
     def holder(self, labels: tuple[int, ...]) -> ParameterServer:
         """One server holds all classes."""

@@ -17,13 +17,14 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from hmdc_ray.actors.assembly import server_arguments
+from hmdc_ray.actors.assembly import agreeing, server_arguments
 from hmdc_ray.actors.handles import RemoteServer, RemoteWorker
 from hmdc_ray.actors.placement import Placement
 from hmdc_ray.actors.replicas import Replicas
 from hmdc_ray.actors.session import Ref, fetch, import_from, remote, wait
 from hmdc_ray.actors.shards import Shards
 from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.call_size import WorkerMemory
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, LostProcessError, RunError
@@ -136,6 +137,12 @@ class RayPool:
         self._require_same_data(self._members, self.descriptions)
         self._initial = self._initial_images()
         self._open_servers(range(len(self._parts)))
+
+    def measure(self) -> list[WorkerMemory]:
+        """What each worker's work takes, and what is free for it; to be called before any iteration begins."""
+        drawn = agreeing(self._config, self.descriptions)
+        found: list[WorkerMemory] = self.get([RemoteWorker(actor).measure(drawn) for actor in self._actors])
+        return [replace(memory, node=of.node) for memory, of in zip(found, self.descriptions, strict=True)]
 
     @property
     def workers(self) -> list[Replicas]:

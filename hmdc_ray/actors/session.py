@@ -199,8 +199,8 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
 
         if isinstance(error.cause, torch.OutOfMemoryError):
             raise RunError(
-                f"out of GPU memory ({str(error.cause).splitlines()[0]}): set matching.classes_per_call to a smaller number, "
-                "or let fewer members or students share a GPU (a larger num_gpus)"
+                f"out of GPU memory ({str(error.cause).splitlines()[0]}): set cluster.memory_per_worker or "
+                "matching.classes_per_call to smaller numbers, or let fewer members or students share a GPU (a larger num_gpus)"
             ) from error
         raise
     except RayError as error:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import torch
 
+from hmdc_ray.call_size import WorkerMemory
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.matching.alignment import Alignment
+from hmdc_ray.matching.footprint import measure
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.trainer import Trainer
+from hmdc_ray.memory import free_bytes, own_bytes
 from hmdc_ray.messages import (
     Array,
     Cotangents,
@@ -69,7 +72,20 @@ class PoolWorker:
             pid=os.getpid(),
             threads=torch.get_num_threads(),
             data=member.batches.dataset.info.fingerprint,
+            taps=member.taps,
         )
+
+    def measure(self, drawn: Sequence[MemberTaps]) -> WorkerMemory:
+        """What the worker's work takes, and what is free for it; to be called before the member begins an iteration.
+
+        Args:
+            drawn: members that it agrees with, itself among them; none without mutual distillation.
+        """
+        member, gpu = self.member, self.member.device.type == "cuda"
+        own = torch.cuda.memory_reserved() if gpu else own_bytes()
+        free = torch.cuda.mem_get_info()[0] if gpu else free_bytes()
+        part = min(1.0, member.config.num_gpus) if gpu else 0.0
+        return WorkerMemory(member.config.name, "", part, own, free, measure(member, drawn))
 
     def initial_images(self) -> Array:
         """See :meth:`Member.initial_images`."""

@@ -68,8 +68,8 @@ class MatchingConfig(Section):
     classes_per_call: int | None = Field(
         None,
         ge=1,
-        description="Classes in one call between actors, at least 1, to bound memory; null: all that one shard of the server"
-        " holds. Does not change results.",
+        description="Most classes in one call between actors, at least 1: their graphs are in memory at the same time. null:"
+        " chosen at the start from one measured class and cluster.memory_per_worker. Does not change results.",
     )
 
     @field_validator("aligner_images")

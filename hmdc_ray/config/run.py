@@ -49,6 +49,15 @@ class ClusterConfig(Section):
         description="Processes that share the parameter server's classes, 1 to 256; null: one for every"
         f" {MEMBERS_PER_SHARD} members drawn.",
     )
+    memory_per_worker: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="GB (10^9 bytes) of memory that a worker may take, of its GPU's if it has one, more than 0; decides with"
+        " one measured class on matching.classes_per_call, where that is null. null: half of what is free on its node when the"
+        " run starts, divided equally among the workers there and the server; on a GPU 0.8 of what is free, times num_gpus."
+        " Does not change results.",
+    )
     start_timeout: float = Field(120, gt=0, description="Seconds to wait until every actor has its resources and is ready.")
     call_timeout: float = Field(
         3600, gt=0, description="Seconds that one call to an actor may take; an actor that takes longer counts as lost."

@@ -62,7 +62,7 @@ def agreement_gradient(
 ) -> list[Tensor | None]:
     """h(x): gradient of L_MD with respect to the member's parameters; None for one that no tap depends on."""
     loss = agreement.loss(member, features, consensus)
-    return list(torch.autograd.grad(loss, parameters, create_graph=create_graph, retain_graph=True, allow_unused=True))
+    return list(torch.autograd.grad(loss, parameters, create_graph=create_graph, retain_graph=create_graph, allow_unused=True))
 
 
 def distillation_target(

@@ -55,6 +55,14 @@ class Matched:
     distillation_loss: float = 0.0
 
 
+@dataclass(frozen=True)
+class RealGradients:
+    """Gradients of a class' real batch with respect to the network: what those of the synthetic batch are compared with."""
+
+    classification: Sequence[Tensor]
+    distillation: Sequence[Tensor | None]
+
+
 class Matcher:
     """Computes a member's targets on real/synthetic pairs; holds graphs and gradients of a chunk between its exchanges."""
 
@@ -97,12 +105,16 @@ class Matcher:
         losses: dict[str, list[float]] = defaultdict(list)
         for position, label in enumerate(labels):
             forwarded = self._forward(plan, label, snapshot) if consensus is None else self._forwarded[label]
-            loss, gradient = self._classification(forwarded)
-            matched = self._matched[label] = Matched(gradient, float(loss))
-            losses["classification"].append(matched.classification_loss)
+            batches = None
             if consensus is not None:
                 check_version("a consensus", consensus.version, plan.version)
-                term = self._distillation(forwarded, consensus.batches[2 * position : 2 * position + 2])
+                batches = consensus.batches[2 * position : 2 * position + 2]
+            real = self._real(forwarded, batches)
+            loss, gradient = self._classification(forwarded, real.classification)
+            matched = self._matched[label] = Matched(gradient, float(loss))
+            losses["classification"].append(matched.classification_loss)
+            if batches is not None:
+                term = self._distillation(forwarded, real.distillation, batches[1])
                 matched.distillation, matched.distillation_loss = term.images, float(term.loss)
                 losses["distillation"].append(matched.distillation_loss)
                 cotangents.append(array(term.cotangent))
@@ -169,11 +181,33 @@ class Matcher:
             features_synthetic=features_synthetic,
         )
 
-    def _classification(self, forwarded: Forwarded) -> tuple[Tensor, Tensor]:
+    def _real(self, forwarded: Forwarded, consensus: Sequence[Array] | None) -> RealGradients:
+        """The constants of both targets. Frees the graph of the real batch, which is the larger one, before the second
+        derivatives take theirs."""
         member = self.member
-        distilled = forwarded.features_real is not None
         with member.clock.phase("real_gradients"):
-            real = classification_gradient(forwarded.logits_real, forwarded.labels_real, member.parameters, create_graph=False)
+            classification = classification_gradient(
+                forwarded.logits_real, forwarded.labels_real, member.parameters, create_graph=False
+            )
+        distillation: list[Tensor | None] = []
+        if consensus is not None:
+            assert member.agreement is not None and forwarded.features_real is not None
+            with member.clock.phase("distillation_real"):
+                distillation = agreement_gradient(
+                    member.agreement,
+                    member.position,
+                    forwarded.features_real,
+                    member.tensor(consensus[0]),
+                    member.parameters,
+                    create_graph=False,
+                )
+            forwarded.features_real = forwarded.features_real.detach()
+        forwarded.logits_real = forwarded.logits_real.detach()
+        return RealGradients(classification, distillation)
+
+    def _classification(self, forwarded: Forwarded, real: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        member = self.member
+        distilled = forwarded.features_synthetic is not None
         with member.clock.phase("synthetic_gradients"):
             synthetic = classification_gradient(
                 forwarded.logits_synthetic, forwarded.labels_synthetic, member.parameters, create_graph=True
@@ -181,28 +215,16 @@ class Matcher:
         with member.clock.phase("second_derivative"):
             return classification_target(member.matching.metric, real, synthetic, forwarded.images, keep_graph=distilled)
 
-    def _distillation(self, forwarded: Forwarded, consensus: Sequence[Array]) -> DistillationTerm:
+    def _distillation(self, forwarded: Forwarded, real: Sequence[Tensor | None], consensus: Array) -> DistillationTerm:
         member = self.member
-        assert member.agreement is not None and forwarded.features_real is not None and forwarded.features_synthetic is not None
-        consensus_real, consensus_synthetic = (member.tensor(batch) for batch in consensus)
-        with member.clock.phase("distillation_real"):
-            real = agreement_gradient(
-                member.agreement,
-                member.position,
-                forwarded.features_real,
-                consensus_real,
-                member.parameters,
-                create_graph=False,
-            )
-            forwarded.logits_real = forwarded.logits_real.detach()
-            forwarded.features_real = forwarded.features_real.detach()
+        assert member.agreement is not None and forwarded.features_synthetic is not None
         with member.clock.phase("distillation_synthetic"):
             return distillation_target(
                 member.agreement,
                 member.position,
                 real,
                 forwarded.features_synthetic,
-                consensus_synthetic,
+                member.tensor(consensus),
                 member.parameters,
                 forwarded.images,
             )

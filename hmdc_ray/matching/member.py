@@ -6,7 +6,7 @@ Shapes: B images of a batch, C x H x W an image.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,13 +85,23 @@ class Member:
         self.network.eval()
         return self.batches.initial_images(self.images, self.network).numpy()
 
-    def begin(self, iteration: int) -> MemberTaps:
-        """Replace the network by a fresh one, and its optimiser with it."""
-        self._build(iteration)
+    def begin(self, iteration: int, options: Mapping[str, Any] | None = None) -> MemberTaps:
+        """Replace the network by a fresh one, and its optimiser with it.
+
+        Args:
+            iteration: from 0.
+            options: in the place of the random options drawn for the iteration.
+        """
+        self._build(iteration, options)
         self._prepared = None
         self.selection = None
         self.aligner = self.agreement = None
         self.agreed = {}
+        return self.taps
+
+    @property
+    def taps(self) -> MemberTaps:
+        """The network that is hosted now."""
         return MemberTaps(self.config.name, self.network.taps, self.options)
 
     def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
@@ -165,9 +175,11 @@ class Member:
 
     # Parts
 
-    def _build(self, iteration: int) -> None:
+    def _build(self, iteration: int, drawn: Mapping[str, Any] | None = None) -> None:
         info = self.batches.dataset.info
-        self.options = draw_options(self.config.random_options, self.key("options", iteration))
+        if drawn is None:
+            drawn = draw_options(self.config.random_options, self.key("options", iteration))
+        self.options = dict(drawn)
         options = {**self.config.options, **self.options}
         key = self.key("network", iteration)
         network = build(
@@ -238,6 +250,15 @@ def draw_options(choices: Mapping[str, Sequence[Any]], key: Key) -> dict[str, An
         generator = replace(key, label=zlib.crc32(name.encode())).numpy()
         drawn[name] = values[int(generator.integers(len(values)))]
     return drawn
+
+
+def option_draws(choices: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Options as they may be drawn, with a note for errors: the first values, then every other value by itself."""
+    first = {name: values[0] for name, values in choices.items()}
+    yield "", first
+    for name, values in choices.items():
+        for value in values[1:]:
+            yield f" with random_options.{name} {value!r}", {**first, name: value}
 
 
 def array(tensor: Tensor) -> Array:

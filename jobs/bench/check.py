@@ -17,7 +17,7 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.records import StepRecord
 from jobs.bench.configuration import WARM_UP, with_length
 from jobs.bench.process import ProcessUse, process_use
-from jobs.bench.steps import Report, run_steps
+from jobs.bench.steps import Report, run_steps, sized
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def check(config: RunConfig, members: int, replicas: int, steps: int, report: Re
 
     info, cache = open_dataset(large.data).info, cache_folder(large.data.cache)
     with TemporaryDirectory() as folder, ray_session(), launch(large, info, Path(folder), lambda: None) as pool:
-        run_steps(large, info, pool, WARM_UP + steps, after_step)
+        run_steps(sized(large, info, pool, report), info, pool, WARM_UP + steps, after_step)
 
         def peak_bytes(actors: list[Any]) -> list[int]:
             uses: list[ProcessUse] = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])

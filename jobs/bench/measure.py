@@ -28,7 +28,7 @@ from jobs.bench.one_process import (
     measure_plain,
 )
 from jobs.bench.process import ProcessUse, process_use
-from jobs.bench.steps import Measurement, Report, StepTimes, run_steps, worker_phases, workers_of
+from jobs.bench.steps import Measurement, Report, StepTimes, run_steps, sized, worker_phases, workers_of
 from jobs.bench.targets import Agreement, compare
 from jobs.bench.traffic import DRIVER, SERVER
 
@@ -86,7 +86,7 @@ def measure(config: RunConfig, steps: int, report: Report) -> Bench:
     info = open_dataset(config.data).info
     validate(config, info)
     # The actors first: the peak memory of this process is then the driver's.
-    actors = _measure_actors(config, info, steps, report)
+    config, actors = _measure_actors(config, info, steps, report)
     return Bench(config, info, actors, measure_one_process(config, info, steps, report))
 
 
@@ -123,7 +123,8 @@ def measure_against_plain(bench: Bench, report: Report) -> AgainstPlain:
     )
 
 
-def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> Measurement:
+def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> tuple[RunConfig, Measurement]:
+    """Also the configuration with the classes of a call, as they were chosen where it says nothing."""
     load = os.getloadavg()[0]
     cache = cache_folder(config.data.cache)
     report("starting the actors")
@@ -146,5 +147,6 @@ def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Re
             before = now
             report(f"actors: step {len(taken)} of {WARM_UP + steps}, {taken[-1].seconds:.2f} s")
 
+        config = sized(config, info, pool, report)
         run_steps(config, info, pool, WARM_UP + steps, after_step)
-    return Measurement(tuple(taken[WARM_UP:]), load, before)
+    return config, Measurement(tuple(taken[WARM_UP:]), load, before)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from hmdc_ray.actors.pool import RayPool
+from hmdc_ray.call_size import call_size, with_call_size
 from hmdc_ray.config import RunConfig
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.schema import DatasetInfo
@@ -70,6 +72,17 @@ class Measurement:
 
 class _Enough(Exception):  # noqa: N818  # not an error
     """Every step that was wanted is measured."""
+
+
+def sized(config: RunConfig, info: DatasetInfo, pool: RayPool, report: Report) -> RunConfig:
+    """The run with the classes of a call: as configured, or as many as the memory of the workers admits, which is reported."""
+    if config.matching.classes_per_call is not None:
+        return config
+    size = call_size(config, pool.measure(), len(info.class_names))
+    report(size.describe())
+    if not size.fits:
+        report(size.shortage())
+    return with_call_size(config, size)
 
 
 def run_steps(config: RunConfig, info: DatasetInfo, pool: Pool, steps: int, after_step: Callable[[StepRecord], None]) -> None:

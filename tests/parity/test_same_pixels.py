@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.call_size import call_size, with_call_size
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import ImageDataset
@@ -94,6 +96,32 @@ def test_any_number_of_classes_in_a_call_gives_the_same_pixels(
 ) -> None:
     config = configuration(three_digits_config, matching={"classes_per_call": width}, schedule={"iterations": 1})
     for found, expected in zip(run(config, three_digits, tmp_path), uninterrupted[:STEPS], strict=True):
+        assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(("spare_classes", "width"), [(-1, 1), (0, 1), (1, 2)])
+def test_classes_chosen_from_the_memory_of_a_worker_give_the_same_pixels(
+    spare_classes: int,
+    width: int,
+    uninterrupted: list[NDArray[Any]],
+    three_digits: ImageDataset,
+    three_digits_config: DataConfig,
+    tmp_path: Path,
+) -> None:
+    """Memory for one class in a call, for one more, and for none, in the pool that was measured."""
+    config = configuration(three_digits_config, schedule={"iterations": 1})
+    pool = LocalPool(config, three_digits.info, tmp_path)
+    measured = [replace(worker, own=10**8) for worker in pool.measure()]
+    bytes_of_one = max(worker.own + worker.footprint.peak(1) + spare_classes * worker.footprint.kept for worker in measured)
+    cluster = config.cluster.model_copy(update={"memory_per_worker": (bytes_of_one + 1000) / 1e9})
+    size = call_size(config.model_copy(update={"cluster": cluster}), measured, 3)
+    assert (size.classes, size.fits) == (width, spare_classes >= 0), size
+    sized = with_call_size(config, size)
+    coordinator = Coordinator(sized, pool, classes=3, train_images=three_digits.info.sizes["train"])
+    assert len(coordinator.plan(0).chunks) == -(-3 // width)
+    images: list[NDArray[Any]] = []
+    coordinator.run(0, lambda record: images.append(record.snapshot.images_KICHW))
+    for found, expected in zip(images, uninterrupted[:STEPS], strict=True):
         assert found.tobytes() == expected.tobytes()
 
 

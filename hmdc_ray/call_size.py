@@ -1,0 +1,155 @@
+"""How many classes go into one call between actors: as many as workers have memory for, from one class that each measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hmdc_ray.config import RunConfig
+
+GB = 10**9
+
+NODE_PART = 0.5
+"""Of the memory that is free on a node when a run starts, the part that its workers and the server may take."""
+
+GPU_PART = 0.8
+"""Of the memory that is free on a GPU when a run starts, the part that the workers there may take; the rest is for the
+workspaces of kernels that a larger batch may choose."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that the work of a member takes beside its network.
+
+    Attributes:
+        kept: of one class between the exchanges of a step.
+        matching: most while one class is matched by itself, what is kept included.
+        other: most of what does not depend on the number of classes in a call: training, choosing real images.
+        message: of the features that the member sends for a class.
+    """
+
+    kept: int
+    matching: int
+    other: int
+    message: int
+
+    def peak(self, classes: int) -> int:
+        """Most with so many classes in a call."""
+        return max(self.matching + (classes - 1) * self.kept, self.other)
+
+    def most_classes(self, available: float) -> int:
+        """The largest number of classes in a call whose peak is at most ``available`` bytes; 0 if one class is too many."""
+        if available < self.peak(1):
+            return 0
+        return 1 + int((available - self.matching) // max(1, self.kept))
+
+
+@dataclass(frozen=True)
+class WorkerMemory:
+    """The memory of one worker when a run starts.
+
+    Attributes:
+        name: of the member.
+        node: where it runs; empty in one process.
+        gpu: the part of a GPU whose memory is meant, up to 1; 0: the node's memory is.
+        own: bytes that the worker has taken already.
+        free: bytes that are free there beside that.
+        footprint: what its work will take.
+    """
+
+    name: str
+    node: str
+    gpu: float
+    own: int
+    free: int
+    footprint: Footprint
+
+
+@dataclass(frozen=True)
+class CallSize:
+    """The number of classes in a call, and why.
+
+    Attributes:
+        classes: at most so many in a call.
+        total: classes of the data.
+        worker: the one that admits fewest.
+        limit: bytes that this one may take.
+        default: whether the limit follows from what was free, and not from ``cluster.memory_per_worker``.
+    """
+
+    classes: int
+    total: int
+    worker: WorkerMemory
+    limit: float
+    default: bool
+
+    @property
+    def peak(self) -> int:
+        """Bytes that the worker takes."""
+        return self.worker.own + self.worker.footprint.peak(self.classes)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the worker stays under its limit; with one class in a call it may not."""
+        return self.peak <= self.limit
+
+    def describe(self) -> str:
+        """In one line, for people."""
+        line = f"classes per call: {self.classes} of {self.total}"
+        return f"{line}, chosen so that each worker stays under {gigabytes(self.limit)}" if self.fits else line
+
+    def shortage(self) -> str:
+        """Why one class does not fit, and what would help, in one line; empty if it does."""
+        if self.fits:
+            return ""
+        worker, where = self.worker, "its part of what was free" if self.default else "cluster.memory_per_worker"
+        more = "a larger num_gpus or GPU" if worker.gpu else "fewer workers on its node"
+        return (
+            f"worker {worker.name} takes {gigabytes(self.peak)} with one class in a call, more than the "
+            f"{gigabytes(self.limit)} of {where}: it may run out of memory; a smaller matching.real_batch or schedule.batch, "
+            f"or {more} would help"
+        )
+
+
+def call_size(config: RunConfig, workers: Sequence[WorkerMemory], classes: int) -> CallSize:
+    """The classes in a call that every worker admits, at least 1.
+
+    Args:
+        config: the run.
+        workers: all of them, replicas too.
+        classes: of the data.
+    """
+    given = config.cluster.memory_per_worker
+    limits = _default_limits(workers) if given is None else [given * GB] * len(workers)
+    left = [limit - worker.own for worker, limit in zip(workers, limits, strict=True)]
+    admitted = [worker.footprint.most_classes(bytes_) for worker, bytes_ in zip(workers, left, strict=True)]
+    # Of several that admit no more, the one that is shortest of memory.
+    first = min(range(len(workers)), key=lambda index: (admitted[index], left[index] - workers[index].footprint.peak(1)))
+    return CallSize(max(1, min(admitted[first], classes)), classes, workers[first], limits[first], given is None)
+
+
+def with_call_size(config: RunConfig, size: CallSize) -> RunConfig:
+    """The run with its classes in a call as chosen."""
+    return config.model_copy(update={"matching": config.matching.model_copy(update={"classes_per_call": size.classes})})
+
+
+def _default_limits(workers: Sequence[WorkerMemory]) -> list[float]:
+    """Bytes that each worker may take where nothing is configured."""
+    on_cpus = [worker for worker in workers if not worker.gpu]
+    count = Counter(worker.node for worker in on_cpus)
+    own, free = Counter[str](), dict[str, int]()
+    for worker in on_cpus:
+        own[worker.node] += worker.own
+        free[worker.node] = min(worker.free, free.get(worker.node, worker.free))
+    return [
+        GPU_PART * worker.gpu * (worker.free + worker.own)
+        if worker.gpu
+        else NODE_PART * (free[worker.node] + own[worker.node]) / (count[worker.node] + 1)
+        for worker in workers
+    ]
+
+
+def gigabytes(count: float) -> str:
+    """For people, to three digits: ``2.13 GB``."""
+    return f"{count / GB:.3g} GB" if count < 1000 * GB else f"{count / GB:,.0f} GB"

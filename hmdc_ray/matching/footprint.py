@@ -1,0 +1,237 @@
+"""What the work of a member takes in memory, measured on a few images and calculated for as many as it will see.
+
+The matching of one class is done with the very code that does it in a step, three times: on few images, on more real ones, and
+on more synthetic ones. The same operations follow one another each time, so the bytes in use after each of them are a plane
+over the two numbers of images, from which those of whole batches follow, at the price of seconds and of a few images' memory.
+Nothing is left of it: the network is a fresh one afterwards, and draws are keyed.
+
+Shapes: N operations; K classes, I stored images of a class, C x H x W an image.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hmdc_ray.call_size import Footprint
+from hmdc_ray.matching.batches import EMBEDDING_BATCH
+from hmdc_ray.matching.matcher import Matcher
+from hmdc_ray.matching.member import Member, option_draws
+from hmdc_ray.messages import Features, MemberTaps, Snapshot
+from hmdc_ray.models.probe import zeros
+from hmdc_ray.rehearsal import rehearse_training
+from hmdc_ray.schedule import StepPlan
+
+HEAP = 1.5
+"""Bytes that a process takes for one that its tensors have in use at the peak: what was freed lies in pieces between what was
+not. (Measured with the GNU C library, which keeps what is freed: 1.2 for a ConvNet, 1.3 to 1.7 for a small ViT.)"""
+
+INFERENCE_HEAP = 2.0
+"""The same where no graph is kept and most is freed. (Measured: 1.6 to 2.2 for a ConvNet, 2.4 for a small ViT.)"""
+
+_FEW = 2
+"""Images of the smallest batch: with one, torch leaves out copies, for its dimension has no order."""
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the tensors that are made in a block and still there, gradients and what graphs hold included.
+
+    Args:
+        existing: tensors that are there already, which views within the block do not count again.
+
+    Attributes:
+        now: bytes.
+        after: bytes after each operation.
+    """
+
+    def __init__(self, existing: Iterable[Tensor] = ()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = 0
+        self.after: list[int] = []
+        self._known: dict[int, object] = {}
+        for tensor in existing:
+            storage = tensor.untyped_storage()
+            self._known[id(storage)] = storage
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **dict(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
+                self._see(leaf.untyped_storage())
+        self.after.append(self.now)
+        return out
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: torch would import its compiler, which takes two seconds and 90 MB, to keep away from it."""
+        return False
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        name, size = id(storage), storage.nbytes()
+        if name in self._known:
+            return
+
+        def gone(_: object) -> None:
+            self.now -= size
+            del self._known[name]
+
+        self._known[name] = weakref.ref(storage, gone)
+        self.now += size
+
+
+def measure(member: Member, drawn: Sequence[MemberTaps]) -> Footprint:
+    """The footprint of a member, the largest of its random options' forms; afterwards it is as freshly begun.
+
+    Args:
+        member: in any state.
+        drawn: members that it agrees with, itself among them; none without mutual distillation.
+    """
+    forms = [_form(member, options, drawn) for _, options in option_draws(member.config.random_options)]
+    member.begin(0)
+    member.clock.take()
+    return Footprint(
+        kept=max(form.kept for form in forms),
+        matching=max(form.matching for form in forms),
+        other=max(form.other for form in forms),
+        message=max(form.message for form in forms),
+    )
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """One class as it was matched on a few images: bytes after each operation, after the features, and of their message."""
+
+    after_N: NDArray[np.float64]
+    kept: float
+    message: float
+
+
+def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps]) -> Footprint:
+    taps = member.begin(0, options)
+    if drawn:
+        member.align(0, [taps if other.name == taps.name else other for other in drawn])
+    info, formed, most = member.batches.dataset.info, member.images.formation**2, member.matching.real_batch
+    label = int(np.argmax([len(member.batches.dataset.class_rows("train", k)) for k in range(len(info.class_names))]))
+    plan = StepPlan(0, 0, 0, (member.index,), ((label,),), None, False, 0)
+    with _counted(member) as prepared:
+        member.prepare(plan)
+    few = max(1, _FEW // formed)
+    synthetic = [min(most, stored * formed) for stored in (few, 2 * few)]
+    base, more_real, more_synthetic = (
+        _match(member, plan, label, *sizes) for sizes in ((_FEW, few), (2 * _FEW, few), (_FEW, 2 * few))
+    )
+    rows = len(member.batches.dataset.class_rows("train", label))
+    reals = (min(most, rows) - _FEW) / _FEW
+    synthetics = (min(most, member.images.ipc * formed) - synthetic[0]) / max(1, synthetic[1] - synthetic[0])
+
+    def whole(of_base: float, of_more_real: float, of_more_synthetic: float) -> int:
+        return int(of_base + reals * (of_more_real - of_base) + synthetics * (of_more_synthetic - of_base))
+
+    lines = _aligned([base.after_N, more_real.after_N, more_synthetic.after_N])
+    waiting = 2 * member.images.ipc * _image_bytes(member)  # a class' gradients, which go into one array of the chunk's
+    return Footprint(
+        kept=whole(base.kept, more_real.kept, more_synthetic.kept) + waiting,
+        matching=int(HEAP * max(map(whole, *lines))) + waiting,
+        other=int(max(INFERENCE_HEAP * max(*prepared.after, _embedding(member), 0), HEAP * _training(member, bool(drawn)))),
+        message=whole(base.message, more_real.message, more_synthetic.message),
+    )
+
+
+def _match(member: Member, plan: StepPlan, label: int, real: int, stored: int) -> _Matched:
+    """All exchanges of one class, the member being its own consensus."""
+    dataset = member.batches.dataset
+    shape, classes = dataset.info.shape, len(dataset.info.class_names)
+    member.selection = (np.resize(dataset.class_rows("train", label), real),) * classes
+    images = np.zeros((stored, shape.channels, shape.height, shape.width), np.float32)
+    snapshot = Snapshot(plan.version, np.broadcast_to(images, (classes, *images.shape)))
+    matcher, consensus, kept, message = Matcher(member), None, 0, 0
+    with _counted(member) as counted:
+        if member.aligner is not None:
+            consensus = Features(plan.version, matcher.features(plan, (label,), snapshot).batches)
+            kept, message = counted.now, sum(batch.nbytes for batch in consensus.batches)
+        _, cotangents, _ = matcher.match(plan, (label,), snapshot, consensus)
+        if cotangents is not None:
+            matcher.pull_back(plan, cotangents)
+    return _Matched(np.array(counted.after, np.float64), kept, message)
+
+
+def _training(member: Member, observed: bool) -> float:
+    """Most while the member is trained on a batch. With CutMix, images that members agree on pass a second time."""
+    schedule, info = member.schedule, member.batches.dataset.info
+    if schedule.training == "none" or schedule.steps == 1:
+        return 0.0
+    decoded = len(info.class_names) * member.images.ipc * member.images.formation**2
+    on_real = schedule.training == "real"
+    images = min(schedule.batch, schedule.real_images, info.sizes["train"]) if on_real else min(schedule.batch, decoded)
+    passes = 2 if on_real and observed and member.config.cutmix else 1
+    all_decoded = 0 if on_real else 2 * decoded * _image_bytes(member)
+
+    def train(count: int) -> None:
+        rehearse_training(member.network, count, observed)
+
+    return all_decoded + _extrapolated(member, passes * images, train)
+
+
+def _embedding(member: Member) -> float:
+    """Most while real images of a class are embedded for k-means."""
+    if "kmeans" not in (member.matching.sampler, member.images.initialise):
+        return 0.0
+    dataset = member.batches.dataset
+    rows = max(len(dataset.class_rows("train", label)) for label in range(len(dataset.info.class_names)))
+    shape = dataset.info.shape
+
+    def embed(count: int) -> None:
+        with torch.inference_mode():
+            member.network.observe(zeros(member.network, count, shape.channels, shape.height, shape.width))
+
+    member.network.eval()
+    return _extrapolated(member, min(EMBEDDING_BATCH, rows), embed)
+
+
+def _extrapolated(member: Member, images: int, work: Callable[[int], None]) -> float:
+    """Most bytes of some work on so many images, from what it takes with few."""
+    lines = []
+    for count in (_FEW, 2 * _FEW):
+        with _counted(member) as counted:
+            work(count)
+        lines.append(np.array(counted.after, np.float64))
+    few, twice = _aligned(lines)
+    return float(np.max(few + (images - _FEW) / _FEW * (twice - few)))
+
+
+def _aligned(lines: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Lines of the same operations as they are; of a network that does others for other batches, the most of each line."""
+    same = len({len(line) for line in lines}) == 1
+    return list(lines) if same else [np.array([line.max()]) for line in lines]
+
+
+@contextmanager
+def _counted(member: Member) -> Iterator[LiveBytes]:
+    """Count what a block takes beside the member's networks. On a GPU one entry more says what its allocator gave out at most,
+    workspaces of kernels included."""
+    modules = [member.network, *([] if member.aligner is None else [member.aligner])]
+    on_gpu, before = member.device.type == "cuda", 0
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    with LiveBytes(tensor for module in modules for tensor in (*module.parameters(), *module.buffers())) as counted:
+        yield counted
+    if on_gpu:
+        counted.after.append(torch.cuda.max_memory_allocated() - before)
+
+
+def _image_bytes(member: Member) -> int:
+    shape = member.batches.dataset.info.shape
+    return shape.channels * shape.height * shape.width * torch.empty((), dtype=member.batches.dtype).element_size()

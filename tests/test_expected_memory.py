@@ -1,0 +1,78 @@
+"""What a dry run says of the memory that a run will take."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parity.runs import members
+from rich.console import Console
+
+from hmdc_ray.actors.assembly import identity
+from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.config import DataConfig, RunConfig
+from hmdc_ray.data.dataset import ImageDataset
+from jobs.dry_run import show_plan
+from jobs.expected_memory import PROCESS, expected_memory
+
+
+def configured(data: DataConfig, **sections: Any) -> RunConfig:
+    settings: dict[str, Any] = {
+        "data": data,
+        "pool": {"members": members("deep", "mlp")},
+        "matching": {"mutual_distillation": True, "real_batch": 6},
+        "evaluation": {"students": ["mlp"]},
+    }
+    return RunConfig.model_validate({**settings, **sections})
+
+
+def lines(config: RunConfig) -> list[str]:
+    text = io.StringIO()
+    show_plan(config, Path("out"), Console(file=text, width=400))
+    shown = [line.strip() for line in text.getvalue().splitlines()]
+    return shown[next(index for index, line in enumerate(shown) if line.startswith("memory ")) :]
+
+
+def test_the_parts_are_added_up(three_digits: ImageDataset, three_digits_config: DataConfig) -> None:
+    one = expected_memory(configured(three_digits_config), three_digits.info)
+    assert list(one.parts) == ["deep", "mlp", "server", "driver", "Ray", "shared files"]
+    assert one.total == sum(one.parts.values()) and not one.on_gpus
+    assert one.size is not None and (one.size.classes, one.size.fits) == (3, True)
+    replicas = {"members": (members("deep")[0].model_copy(update={"replicas": 3}), *members("mlp"))}
+    more = expected_memory(configured(three_digits_config, pool=replicas, cluster={"server_shards": 2}), three_digits.info)
+    assert more.parts["deep"] == pytest.approx(3 * one.parts["deep"], rel=0.01)
+    assert more.parts["server"] - one.parts["server"] == pytest.approx(PROCESS, rel=0.01)
+
+
+def test_a_worker_is_what_it_measures_beside_its_process(three_digits: ImageDataset, three_digits_config: DataConfig) -> None:
+    config = configured(three_digits_config)
+    workers = [PoolWorker(index, config) for index in (0, 1)]
+    deep = workers[0].measure([worker.member.taps for worker in workers]).footprint
+
+    def predicted(classes: int) -> float:
+        matching = {**config.matching.model_dump(), "classes_per_call": classes}
+        return expected_memory(configured(three_digits_config, matching=matching), three_digits.info).parts["deep"]
+
+    assert predicted(3) - predicted(1) == 2 * deep.kept
+    assert PROCESS < predicted(1) - deep.matching < PROCESS + 10**6
+
+
+def test_a_dry_run_says_how_many_classes_go_into_a_call(three_digits_config: DataConfig) -> None:
+    total, chosen = lines(configured(three_digits_config))
+    assert " GB at most while images are learned, on this machine alone: deep 0.36" in total
+    assert ", Ray 0.4 GB, shared files 0.35 GB" in total
+    assert chosen.startswith("classes per call: 3 of 3, chosen so that each worker stays under ")
+    _, chosen, short = lines(configured(three_digits_config, cluster={"memory_per_worker": 0.25}))
+    assert chosen == "classes per call: 1 of 3" and "more than the 0.25 GB of cluster.memory_per_worker" in short
+    given = configured(three_digits_config, matching={"mutual_distillation": True, "classes_per_call": 2})
+    assert len(lines(given)) == 1  # nothing is chosen
+    gpu = configured(three_digits_config, pool={"members": members("deep", "mlp", num_gpus=0.5)})
+    (later,) = lines(gpu)
+    assert later.endswith(" classes per call: chosen when the run starts, there is no GPU here for deep, mlp")
+
+
+def test_a_run_is_resumed_with_other_memory(three_digits: ImageDataset, three_digits_config: DataConfig) -> None:
+    small = configured(three_digits_config, cluster={"memory_per_worker": 0.5})
+    assert identity(small, three_digits.info) == identity(configured(three_digits_config), three_digits.info)
