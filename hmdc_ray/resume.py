@@ -61,7 +61,9 @@ def require_unused(path: Path, config: RunConfig) -> None:
 def _require_same(latest: Manifest, current_identity: dict[str, object], path: Path) -> None:
     saved, current = (_flat(entry) for entry in (latest.identity, current_identity))
     different = sorted(name for name in saved | current if saved.get(name) != current.get(name))
-    differing = [name for name in different if not name.startswith(f"{CORRECTIONS}.")]
+    corrected = [name for name in different if name.startswith(f"{CORRECTIONS}.")]
+    # A field that the saved one lacks is as new as the correction.
+    differing = [name for name in different if name not in corrected and not (corrected and name not in saved)]
     if differing:
         name = differing[0]
         now, before = (_UNSAID.get(name) if flat.get(name) is None else flat[name] for flat in (current, saved))
@@ -70,8 +72,8 @@ def _require_same(latest: Manifest, current_identity: dict[str, object], path: P
             f"{name.removeprefix('config.')} is {now!r}, but the checkpoint in {path} was made with "
             f"{before!r}{more}: resume with the same value, or start anew with --overwrite or another --output"
         )
-    if different:
-        sentence = current.get(different[0]) or saved[different[0]]
+    if corrected:
+        sentence = current.get(corrected[0]) or saved[corrected[0]]
         raise InputError(
             f"the checkpoint in {path} was made by another version of hmdc-ray and would not lead to the same images: "
             f"{sentence}; finish the run with that version, or start anew with --overwrite or another --output"

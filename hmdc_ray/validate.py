@@ -118,6 +118,11 @@ def _check_member(config: RunConfig, member: MemberConfig, networks: _Networks, 
         networks.rehearse(field, network, rehearse_matching, distils)
         if images:
             networks.rehearse(field, network, rehearse_training, images, distils)
+        if distils and config.matching.agreement == "standardised" and config.schedule.batch == 1:
+            raise InputError(
+                "schedule.batch is 1, but matching.agreement 'standardised' needs the spread of features over a batch: "
+                "must be at least 2"
+            )
         if distils and not network.taps:
             raise InputError(
                 f"{field} ({member.architecture!r}) has no taps, which matching.mutual_distillation "

@@ -56,7 +56,7 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
             del member["statistics"]
     if fields["balance"]["scope"] == "iteration":  # likewise
         del fields["balance"]["scope"]
-    if not config.matching.mutual_distillation:
+    if not _distils(config):
         del fields["matching"]["agreement"], fields["matching"]["aligner_images"]
     fields["data"]["statistics"] = info.statistics  # those in use, stated or recorded with the data
     found = {"config": fields, "data": info.fingerprint}
@@ -64,9 +64,15 @@ def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
     return {**found, CORRECTIONS: corrections} if corrections else found
 
 
+def _distils(config: RunConfig) -> bool:
+    return config.matching.mutual_distillation and config.pool.drawn > 1
+
+
 def _corrections(config: RunConfig, info: DatasetInfo) -> dict[str, str]:
     """What was once computed otherwise, as far as this run has to do with it: checkpoints from before cannot be continued."""
     matching = config.matching
+    training = config.schedule.training
+    others = [member for member in config.pool.members if ":" in member.architecture]  # our own networks have no dropout
     cropped = [side for side in (info.shape.height, info.shape.width) if side % 16 == 4]  # else an eighth rounds alike
     concerned = {
         "precision": (
@@ -82,16 +88,20 @@ def _corrections(config: RunConfig, info: DatasetInfo) -> dict[str, str]:
             "crops of a side whose eighth ends in a half reach one pixel further",
         ),
         "distillation": (
-            matching.mutual_distillation and len(config.pool.members) > 1,
+            _distils(config),
             "aligners are trained before every step, where some never were, and every block of a transformer is a tap",
         ),
         "training": (
-            config.schedule.training != "none" and matching.augmentation != "none",
+            training != "none" and matching.augmentation != "none",
             "every image of a training batch is varied on its own, where one draw was for all",
         ),
         "cutmix": (
-            config.schedule.training == "real" and any(member.cutmix for member in config.pool.members),
+            training == "real" and any(member.cutmix for member in config.pool.members),
             "sides of CutMix boxes truncate, where they were rounded",
+        ),
+        "dropout": (
+            training == "synthetic" and bool(others),
+            "dropout is drawn anew for every training batch, where one draw went on through those of a step",
         ),
     }
     return {name: sentence for name, (concerns, sentence) in concerned.items() if concerns}

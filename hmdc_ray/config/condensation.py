@@ -28,8 +28,8 @@ class MatchingConfig(Section):
     )
     agreement: Literal["mse", "standardised"] = Field(
         "mse",
-        description="How members' features are compared: mse (HMDC), or standardised (each feature first brought to mean 0 and"
-        " deviation 1 over images, so that aligners cannot agree by shrinking).",
+        description="How members' features are compared: mse (HMDC), or standardised (each less its mean over images, and each"
+        " layer's divided by their deviation, so that aligners cannot agree by shrinking them).",
     )
     aligner_images: int = Field(
         2000,

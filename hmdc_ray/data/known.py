@@ -54,7 +54,7 @@ def with_statistics(info: DatasetInfo, stated: str | None) -> DatasetInfo:
             f" {info.source} have {info.shape.channels}; leave it out, or set data.channels: {len(mean)}"
         )
     if not fits:
-        note = f"the source is {name}, but with other channels than its papers' constants: its own mean and std are used"
+        note = f"the source is {name}, but with other channels than its papers' constants: the data's own mean and std are used"
         return replace(info, statistics_note=note)
     note = (
         f"normalised by the papers' constants of {name}, which 'hmdc prepare' recorded as the source; "
@@ -79,7 +79,7 @@ def _advice(info: DatasetInfo) -> str | None:
     shape, images = info.shape, _LOOKS[names[0]].training_images
     return (
         f"the data look like {' or '.join(_LOOKS[name].title for name in names)} ({len(info.class_names)} classes, "
-        f"{shape.height}x{shape.width}x{shape.channels}, {images:,} training images), but its own mean and std are used; "
+        f"{shape.height}x{shape.width}x{shape.channels}, {images:,} training images), but their own mean and std are used; "
         f"{' or '.join(f'data.statistics={name}' for name in names)} uses the papers' constants"
     )
 

@@ -99,7 +99,9 @@ class Alignment:
     def _observe(self, plan: StepPlan, images_BCHW: Tensor) -> list[Tensor]:
         """The network's taps, without a graph, in evaluation mode."""
         member = self.member
-        if plan.step == 0:  # a fresh network; others have statistics for BatchNorm from their training
+        # A fresh network takes statistics for BatchNorm, others have them from their training. One that joins or is renewed
+        # within an iteration goes without in its first pass: a restored one must not take them twice.
+        if plan.step == 0:
             member.prepare(plan)
         member.network.eval()
         with torch.no_grad():

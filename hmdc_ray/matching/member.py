@@ -169,7 +169,8 @@ class Member:
                 index, _, moment = name.partition("/")
                 moments.setdefault(int(index), {})[moment] = value
             self.aligner_optimiser.load_state_dict({**self.aligner_optimiser.state_dict(), "state": moments})
-        self.agreed = {name: float(value) for name, value in groups["agreed"].items()}
+        # A member that is left alone agrees with nobody.
+        self.agreed = {name: float(value) for name, value in groups["agreed"].items()} if self.aligner is not None else {}
         rows = groups["selection"]
         self.selection = tuple(rows[str(label)].numpy() for label in range(len(rows))) or None
 

@@ -25,9 +25,9 @@ def linear_probe(fitted_ND: Features, fitted_labels_N: Labels, tried_MD: Feature
         tried_labels_M: their classes.
 
     Returns:
-        The part that is right; None where features are not finite.
+        The part that is right; None where features are not finite, or all images are of one class.
     """
-    if not (np.isfinite(fitted_ND).all() and np.isfinite(tried_MD).all()):
+    if not (np.isfinite(fitted_ND).all() and np.isfinite(tried_MD).all()) or len(np.unique(fitted_labels_N)) < 2:
         return None
     # Here, because scikit-learn takes two seconds to import, which every worker would pay at its start.
     from sklearn.linear_model import RidgeClassifierCV

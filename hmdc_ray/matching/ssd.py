@@ -17,8 +17,12 @@ from torch.nn import functional as F
 from hmdc_ray.models.average_pool import average_pool
 from hmdc_ray.models.network import Tap
 
-SMALLEST_SQUARE = 1e-20
-"""Added to the mean square of a layer's features, which may all be the same: far below what any features have."""
+SMALLEST_DEVIATION = 1e-4
+"""Least deviation of a layer's features over images, as a part of their root mean square: of features that do not vary at all
+rounding alone would be left, which must not be taken for what they say."""
+
+SMALLEST_SQUARE = 1e-30
+"""Added to the square of a layer's scale, which is 0 where all its features are."""
 
 Resize = Literal["adaptive", "bilinear"]
 
@@ -109,7 +113,8 @@ class Standard(nn.Module):
         mean_LTD = features_BLTD.mean(dim=0)
         centred_BLTD = features_BLTD - mean_LTD
         entries_L = features_BLTD.new_tensor(self.entries_L) * len(features_BLTD)
-        scale_L = (centred_BLTD.square().sum(dim=(0, 2, 3)) / entries_L + SMALLEST_SQUARE).sqrt()
+        variance_L, square_L = (part.square().sum(dim=(0, 2, 3)) / entries_L for part in (centred_BLTD, features_BLTD))
+        scale_L = (variance_L + SMALLEST_DEVIATION**2 * square_L + SMALLEST_SQUARE).sqrt()
         self.mean_LTD, self.scale_L = mean_LTD.detach(), scale_L.detach()
         return centred_BLTD / scale_L[:, None, None]
 

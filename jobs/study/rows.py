@@ -62,15 +62,16 @@ class Row:
     like: str | None = None
 
 
-def _pool(*names: str, loss_weight: float = 1.0, active: int | None = None) -> PoolConfig:
+def _pool(*names: str, loss_weight: float = 1.0, active: int | None = None, warmup: int = 0) -> PoolConfig:
     return PoolConfig(
         members=tuple(MemberConfig(architecture=name, options=MEMBERS[name], loss_weight=loss_weight) for name in names),
         active=active,
+        warmup=warmup,
     )
 
 
 _ALONE = _pool("convnet")
-_DRAWN = _pool(*MEMBERS, active=1)
+_DRAWN = _pool(*MEMBERS, active=1, warmup=1)  # the main member first: balance of a run takes its scale from it
 _ALL = _pool(*MEMBERS, loss_weight=0.25)
 _BALANCED = BalanceConfig(mode="ema", period=1, distillation_weight=0.25)
 
@@ -84,7 +85,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
         "drawn-max": Row("one drawn, normalise max", _DRAWN, normalise="max"),
         "drawn-run": Row("one drawn, balance of the run", _DRAWN, BalanceConfig(mode="ema", period=1, scope="run")),
         BALANCED: Row("all four, balanced", _ALL, _BALANCED),
-        "md-untrained": Row("the same, MD with untrained aligners", _ALL, _BALANCED, agreement="untrained"),
+        "md-untrained": Row("the same, MD with aligners that nothing trains", _ALL, _BALANCED, agreement="untrained"),
         "md-mse": Row("the same, MD mse", _ALL, _BALANCED, agreement="mse"),
         "md-standardised": Row("the same, MD standardised", _ALL, _BALANCED, agreement="standardised"),
     }
@@ -93,7 +94,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
 
 
 def unseen(source: str) -> dict[str, dict[str, Any]]:
-    """Students that are in no pool; a VGG needs larger images than the digits."""
+    """Students that are in no pool; on the few pixels of the digits a ResNet in the place of a VGG."""
     return {"mlp": {}, **({"resnet18": {"width": 8}} if source == "digits" else {"vgg11": {"width": 8}})}
 
 

@@ -181,9 +181,10 @@ class Study:
         return best
 
     def _learn(self, places: Sequence[Place], judges: Sequence[str]) -> dict[Place, Found]:
-        """Learn sets and have them judged, as many at a time as there are CPUs, the longest first."""
+        """Learn sets and have them judged, as many at a time as there are CPUs: a set of every row, then the next, so that a
+        study that is stopped has whole ones; of a set's rows the longest first."""
         calls: dict[Place, tuple[Any, ...]] = {}
-        for place in sorted(places, key=lambda place: -len(self.rows[place[0]].pool.members)):
+        for place in sorted(places, key=lambda place: (place[2], -len(self.rows[place[0]].pool.members))):
             config = self._config(place)
             calls[place] = (config, self._path(place), {judge: self._judge(config, place[2], judge) for judge in judges})
         found: dict[Place, Found] = {}

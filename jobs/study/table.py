@@ -18,8 +18,8 @@ PROBE = "probe_accuracy"
 LEGEND = (
     "Accuracy on the test split in %, mean ± half the 95 % interval over condensed sets. In brackets the share of trainings"
     " that failed, in % (the student has learned half of its own training images at most); they count in the means."
-    " Differences are paired by seed, in points, with their 95 % interval (paired t). Work: processor seconds of a run, all"
-    " members, their training, and the server."
+    " Differences to ConvNet alone with the work of all four balanced are paired by seed, in points, with their 95 % interval"
+    " (paired t). Work: processor seconds of a run, all members, their training, and the server."
 )
 
 

@@ -115,7 +115,7 @@ CIFAR10 = looks(10, (3, 32, 32), 45_000, 0.47, validation=5_000, cut=("validatio
 
 def test_data_that_look_like_a_known_set_get_one_line_of_advice() -> None:
     assert with_statistics(CIFAR10, None).statistics_note == (
-        "the data look like CIFAR-10 (10 classes, 32x32x3, 50,000 training images), but its own mean and std are used; "
+        "the data look like CIFAR-10 (10 classes, 32x32x3, 50,000 training images), but their own mean and std are used; "
         "data.statistics=cifar10 uses the papers' constants"
     )
     assert with_statistics(CIFAR10, None).mean == CIFAR10.mean and with_statistics(CIFAR10, None).source_name is None

@@ -87,7 +87,7 @@ def test_grey_is_repeated_at_the_size_of_the_pretraining(hub: Path) -> None:
 def test_a_transformers_positions_follow_another_input_size(hub: Path) -> None:
     _, state = fill(hub, "test_vit")
     network = make("timm:test_vit", options={"input_size": 80})
-    assert [(tap.height, tap.width) for tap in network.taps] == [(5, 5)] * 4
+    assert [(tap.height, tap.width) for tap in network.taps] == [(5, 5)] * 6
     assert torch.equal(network.module.state_dict()["blocks.0.attn.qkv.weight"], state["blocks.0.attn.qkv.weight"])
 
 

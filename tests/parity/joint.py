@@ -108,8 +108,10 @@ def _standardised(member: JointMember, rows: list[Layer]) -> list[Layer]:
     for layer, (semantic, spatial) in enumerate(rows):
         tokens = [semantic, *(() if spatial is None else spatial.unbind(1))]
         if isinstance(member.standard, str):
-            variances = torch.cat([token.var(0, unbiased=False) for token in tokens])
-            tokens = [(token - token.mean(0)) / variances.mean().sqrt() for token in tokens]
+            variance = torch.cat([token.var(0, unbiased=False) for token in tokens]).mean()
+            square = torch.cat([token.square().mean(0) for token in tokens]).mean()
+            scale = (variance + 1e-8 * square).sqrt()
+            tokens = [(token - token.mean(0)) / scale for token in tokens]
         else:
             mean, scale = member.standard
             tokens = [(token - mean[layer, index]) / scale[layer] for index, token in enumerate(tokens)]
