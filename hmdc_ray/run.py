@@ -39,7 +39,7 @@ from hmdc_ray.reading import read_info
 from hmdc_ray.records import StepRecord
 from hmdc_ray.resume import require_unused, resumable_version
 from hmdc_ray.run_tracking import LAST_METRIC, TRACKING_FILE, can_be_checked, check_tracking, open_tracking
-from hmdc_ray.schedule import total_steps
+from hmdc_ray.schedule import balance_notes, total_steps
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, TolerantSaves
 from hmdc_ray.server.storage import require_writable
 from hmdc_ray.tracking import LateTracking, Tracking
@@ -347,7 +347,7 @@ class Run:
 
     def _evaluate(self, condensed: CondensedSet) -> Evaluation:
         self.progress.stage("evaluating")
-        for note in mnist_notes(self.config.evaluation, self.info.normalisation):
+        for note in (*balance_notes(self.config), *mnist_notes(self.config.evaluation, self.info.normalisation)):
             self.progress.note(note)
         evaluation = evaluate_on_ray(
             condensed,

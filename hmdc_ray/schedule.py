@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from hmdc_ray.config import MatchingConfig, PoolConfig, ScheduleConfig
+from hmdc_ray.config import MatchingConfig, PoolConfig, RunConfig, ScheduleConfig
 from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.seeding import Key
 
@@ -75,6 +75,22 @@ def draw_members(pool: PoolConfig, seed: int, iteration: int, absent: Collection
     generator = Key(seed, "pool", iteration=iteration).numpy()
     drawn = generator.choice(present, size=min(pool.drawn, int((weights > 0).sum())), replace=False, p=weights)
     return tuple(sorted(int(member) for member in drawn))
+
+
+def balance_notes(config: RunConfig) -> tuple[str, ...]:
+    """What a user may not expect of the balance: a line, or none.
+
+    With ``balance.scope: run`` the main member's history gives the scale, which it has once it was drawn.
+    """
+    if config.balance.scope == "iteration":
+        return ()
+    main, name = config.pool.main_index, config.pool.members[config.pool.main_index].name
+    drawn = (draw_members(config.pool, config.seed, iteration) for iteration in range(config.schedule.iterations))
+    first = next((iteration for iteration, members in enumerate(drawn) if main in members), None)
+    if first == 0:
+        return ()
+    until = "is never drawn, so" if first is None else f"is drawn in iteration {first} for the first time, and until then"
+    return (f"the main member {name!r} {until} nothing is balanced against it; pool.warmup=1 lets it begin",)
 
 
 def plan_step(

@@ -19,7 +19,7 @@ from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.initial_set import describe as describe_initial_set
 from hmdc_ray.initial_set import read_initial_set, require_apart
 from hmdc_ray.models import Network
-from hmdc_ray.schedule import total_steps
+from hmdc_ray.schedule import balance_notes, total_steps
 from hmdc_ray.tables import print_table
 from hmdc_ray.validate import validate
 from jobs.expected_memory import expected_memory
@@ -37,7 +37,12 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     networks = validate(config, info)
     require_apart(config.images, folder)
     schedule, images, matching, evaluation = config.schedule, config.images, config.matching, config.evaluation
-    distils = f"mutual distillation {matching.peer_gradient}" if matching.mutual_distillation else "no mutual distillation"
+    distils = "no mutual distillation"
+    if matching.mutual_distillation:
+        distils = (
+            f"mutual distillation {matching.peer_gradient} ({matching.agreement}, aligners trained on "
+            f"{min(matching.aligner_images, info.sizes['train'])} images a step)"
+        )
     students = ", ".join(student.name for student in evaluation.students) or "no student"
     rows = [
         *describe(info),
@@ -50,6 +55,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
         ("targets", f"metric {matching.metric}, balance {config.balance.mode}, {distils}"),
         *(_member(*pair) for pair in zip(config.pool.members, networks, strict=True)),
         ("evaluation", f"protocol {evaluation.protocol}, {_counted(evaluation.seeds, 'seed')} of {students}"),
+        *(("", note) for note in balance_notes(config)),
         *(("", note) for note in mnist_notes(evaluation, info.normalisation)),
         ("baselines", evaluation.baselines),
         ("folder", str(folder)),

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import chisquare
 
-from hmdc_ray.config import MatchingConfig, PoolConfig, ScheduleConfig
-from hmdc_ray.schedule import StepPlan, class_parts, draw_members, plan_step, total_steps
+from hmdc_ray.config import MatchingConfig, PoolConfig, RunConfig, ScheduleConfig
+from hmdc_ray.schedule import StepPlan, balance_notes, class_parts, draw_members, plan_step, total_steps
 
 
 def plan(
@@ -147,6 +147,24 @@ def test_aligners_are_trained_in_every_step_of_a_pool_that_distils_and_probed_at
 
 
 # Draws of members
+
+
+def test_a_balance_of_the_run_tells_when_the_main_member_comes_late() -> None:
+    def notes(scope: str = "run", **fields: Any) -> tuple[str, ...]:
+        balance = {"mode": "ema", "scope": scope}
+        drawn = pool(0.5, 0.5, active=1, **fields).model_dump()
+        settings = {"seed": 3, "pool": drawn, "balance": balance, "schedule": {"iterations": 9}}
+        return balance_notes(RunConfig.model_validate(settings))
+
+    first = [draw_members(pool(0.5, 0.5, active=1), 3, iteration) for iteration in range(9)].index((0,))
+    assert first > 0
+    (note,) = notes(main="m0")
+    assert note.startswith(f"the main member 'm0' is drawn in iteration {first} for the first time")
+    assert notes(main="m1") == notes(main="m0", warmup=1) == notes("iteration", main="m0") == ()
+    never = {"pool": {"members": [
+        {"name": "a", "architecture": "convnet", "probability": 0.0}, {"name": "b", "architecture": "mlp", "probability": 1.0},
+    ], "active": 1}, "balance": {"mode": "ema", "scope": "run"}}  # fmt: skip
+    assert "'a' is never drawn" in balance_notes(RunConfig.model_validate(never))[0]
 
 
 def test_members_are_drawn_at_their_probabilities() -> None:

@@ -155,6 +155,18 @@ def test_more_processes_of_the_server_than_classes_are_refused_only_where_asked_
     assert len(validate(config, info)) == 100
 
 
+def test_features_of_single_images_cannot_be_standardised(info: DatasetInfo) -> None:
+    sections = {
+        "pool": {"members": [MLP, {**MLP, "name": "other"}]},
+        "schedule": {"batch": 1},
+        "evaluation": {"students": [MLP]},
+    }
+    distils = {"mutual_distillation": True}
+    assert len(validate(parse_config({**sections, "matching": distils}, "test"), info)) == 2
+    message = refusal(info, **sections, matching={**distils, "agreement": "standardised"})
+    assert message.startswith("schedule.batch is 1, but matching.agreement 'standardised' needs the spread of features")
+
+
 def test_mutual_distillation_needs_taps(info: DatasetInfo) -> None:
     bare = {"architecture": f"{__name__}:without_taps", "name": "bare"}
     sections = {"pool": {"members": [MLP, bare]}, "evaluation": {"students": [MLP]}}

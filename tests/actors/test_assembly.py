@@ -43,6 +43,11 @@ CONCERNED: dict[str, tuple[RunConfig, ImageShape | None, str]] = {
     "crop": (run(matching={"augmentation": "dsa"}), ImageShape(1, 16, 20), "reach one pixel further"),
     "distillation": (run(matching={"mutual_distillation": True}, pool={"members": TWO}), None, "aligners are trained before"),
     "training": (run(matching={"augmentation": "dsa"}, schedule={"training": "synthetic"}), None, "is varied on its own"),
+    "dropout": (
+        run(pool={"members": [{"architecture": "parity.networks:with_dropout"}]}, schedule={"training": "synthetic"}),
+        None,
+        "dropout is drawn anew for every training batch",
+    ),
     "cutmix": (
         run(pool={"members": [TWO[0] | {"cutmix": True}]}, schedule={"training": "real"}),
         None,
@@ -64,12 +69,23 @@ def test_a_run_from_before_a_correction_that_concerns_it_is_refused(
     assert saved(tmp_path / "now", config, info, now) == 1
 
 
+def test_a_run_whose_aligners_nothing_trained_is_told_so_and_not_of_fields_that_it_could_not_have(
+    three_digits: ImageDataset, tmp_path: Path
+) -> None:
+    config = run(matching={"mutual_distillation": True}, pool={"members": TWO})
+    before = identity(config, three_digits.info)
+    del before["corrections"], before["config"]["matching"]["agreement"], before["config"]["matching"]["aligner_images"]
+    with pytest.raises(InputError, match=r"made by another version .*aligners are trained before every step"):
+        saved(tmp_path, config, three_digits.info, before)
+
+
 UNCONCERNED: dict[str, tuple[RunConfig, ImageShape | None]] = {
     "plain": (run(), None),
     "no crop": (run(matching={"augmentation": "dsa", "families": ["flip", "scale"]}), ImageShape(1, 20, 20)),
     "sides alike": (run(matching={"augmentation": "idc"}), ImageShape(1, 28, 28)),
     "no distillation": (run(pool={"members": TWO}), None),
     "one member": (run(matching={"mutual_distillation": True}, pool={"members": TWO[:1]}), None),
+    "one drawn": (run(matching={"mutual_distillation": True}, pool={"members": TWO, "active": 1}), None),
     "training without augmentation": (run(schedule={"training": "synthetic"}), None),
     "nothing trained": (run(matching={"augmentation": "dsa"}, pool={"members": [TWO[0] | {"cutmix": True}]}), None),
 }

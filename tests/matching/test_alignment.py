@@ -165,6 +165,14 @@ def test_an_aligner_of_another_common_size_stays_fresh(three_digits: ImageDatase
     assert not changed(member.network, copy_of(alignment.member.network))
 
 
+def test_a_member_that_is_left_alone_agrees_with_nobody(three_digits: ImageDataset) -> None:
+    alignment, member = started(three_digits), one_member(three_digits, "batchnorm")
+    train(alignment)
+    member.begin(0)
+    member.restore(alignment.member.state())
+    assert alignment.member.agreed and not member.agreed
+
+
 def test_a_consensus_of_another_version_is_refused(three_digits: ImageDataset) -> None:
     alignment = started(three_digits)
     features = alignment.features(PLAN, 0)
@@ -183,6 +191,7 @@ def test_a_probe_of_features_that_tell_the_classes_is_right_and_of_noise_by_chan
     for features, least, most in ((telling, 0.99, 1.0), (noise, 0.15, 0.35), (np.zeros((1200, 50)), 0.15, 0.35)):
         accuracy = linear_probe(features[:600], labels[:600], features[600:], labels[600:])
         assert accuracy is not None and least <= accuracy <= most
+    assert linear_probe(telling[:600], np.zeros(600, int), telling[600:], labels[600:]) is None  # one class tells nothing
     telling[3, 7] = np.nan
     assert linear_probe(telling[:600], labels[:600], telling[600:], labels[600:]) is None
 
