@@ -103,25 +103,31 @@ class CallSize:
         """Why one class does not fit, and what would help, in one line; empty if it does."""
         if self.fits:
             return ""
-        worker, where = self.worker, "its part of what was free" if self.default else "cluster.memory_per_worker"
+        worker = self.worker
+        takes = f"worker {worker.name} takes {gigabytes(self.peak)} with one class in a call, more than the"
+        smaller = "a smaller matching.real_batch or schedule.batch"
+        if not self.default:
+            return (
+                f"{takes} limit of {gigabytes(self.limit)} that cluster.memory_per_worker sets: raise it, or choose {smaller}"
+            )
         more = "a larger num_gpus or GPU" if worker.gpu else "fewer workers on its node"
         return (
-            f"worker {worker.name} takes {gigabytes(self.peak)} with one class in a call, more than the "
-            f"{gigabytes(self.limit)} of {where}: it may run out of memory; a smaller matching.real_batch or schedule.batch, "
-            f"or {more} would help"
+            f"{takes} {gigabytes(self.limit)} of its part of what was free: it may run out of memory; {smaller}, or {more} "
+            "would help"
         )
 
 
-def call_size(config: RunConfig, workers: Sequence[WorkerMemory], classes: int) -> CallSize:
+def call_size(config: RunConfig, workers: Sequence[WorkerMemory], classes: int, runs: int = 1) -> CallSize:
     """The classes in a call that every worker admits, at least 1.
 
     Args:
         config: the run.
         workers: all of them, replicas too.
         classes: of the data.
+        runs: that share the nodes, each with such workers, this one among them.
     """
     given = config.cluster.memory_per_worker
-    limits = _default_limits(workers) if given is None else [given * GB] * len(workers)
+    limits = _default_limits(workers, runs) if given is None else [given * GB] * len(workers)
     left = [limit - worker.own for worker, limit in zip(workers, limits, strict=True)]
     admitted = [worker.footprint.most_classes(bytes_) for worker, bytes_ in zip(workers, left, strict=True)]
     # Of several that admit no more, the one that is shortest of memory.
@@ -134,8 +140,8 @@ def with_call_size(config: RunConfig, size: CallSize) -> RunConfig:
     return config.model_copy(update={"matching": config.matching.model_copy(update={"classes_per_call": size.classes})})
 
 
-def _default_limits(workers: Sequence[WorkerMemory]) -> list[float]:
-    """Bytes that each worker may take where nothing is configured."""
+def _default_limits(workers: Sequence[WorkerMemory], runs: int) -> list[float]:
+    """Bytes that each worker may take where nothing is configured. Of a GPU every run has its own part anyway."""
     on_cpus = [worker for worker in workers if not worker.gpu]
     count = Counter(worker.node for worker in on_cpus)
     own, free = Counter[str](), dict[str, int]()
@@ -145,7 +151,7 @@ def _default_limits(workers: Sequence[WorkerMemory]) -> list[float]:
     return [
         GPU_PART * worker.gpu * (worker.free + worker.own)
         if worker.gpu
-        else NODE_PART * (free[worker.node] + own[worker.node]) / (count[worker.node] + 1)
+        else NODE_PART * (free[worker.node] + own[worker.node]) / (count[worker.node] + 1) / runs
         for worker in workers
     ]
 

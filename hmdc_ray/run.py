@@ -179,6 +179,7 @@ class Run:
         progress: Progress,
         stop: StopRequest,
         parent: str | None = None,
+        runs: int = 1,
     ) -> None:
         self.config = config
         self.info = info
@@ -189,6 +190,7 @@ class Run:
         self.progress = progress
         self.stop = stop
         self.parent = parent
+        self.runs = runs
         self.total = total_steps(config.schedule)
         self.checkpoints = CheckpointFolder.of_run(self.path, config.schedule)
         self.started = False
@@ -269,7 +271,7 @@ class Run:
         """The run with the classes of a call: as configured, or as many as the memory of the workers admits."""
         if self.config.matching.classes_per_call is not None:
             return self.config
-        size = call_size(self.config, pool.measure(), len(self.info.class_names))
+        size = call_size(self.config, pool.measure(), len(self.info.class_names), self.runs)
         self.progress.note(size.describe())
         if not size.fits:
             self.progress.trouble(size.shortage())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,8 +23,6 @@ from hmdc_ray.tables import print_table
 from hmdc_ray.validate import validate
 from jobs.expected_memory import expected_memory
 
-NO_GPU = "classes per call: chosen when the run starts, there is no GPU here for"
-
 
 def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     """Check the configuration against its data and print what a run would do.
@@ -34,7 +31,8 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
         InputError: as a run would.
     """
     info = open_dataset(config.data).info
-    networks = validate(config, info)
+    # Their networks, which may be large, are not needed when memory is measured.
+    members = [_member(*pair) for pair in zip(config.pool.members, validate(config, info), strict=True)]
     require_apart(config.images, folder)
     schedule, images, matching, evaluation = config.schedule, config.images, config.matching, config.evaluation
     distils = "no mutual distillation"
@@ -53,7 +51,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
             f"{total_steps(schedule)} ({schedule.iterations} iterations x {schedule.steps}), training on {schedule.training}",
         ),
         ("targets", f"metric {matching.metric}, balance {config.balance.mode}, {distils}"),
-        *(_member(*pair) for pair in zip(config.pool.members, networks, strict=True)),
+        *members,
         ("evaluation", f"protocol {evaluation.protocol}, {_counted(evaluation.seeds, 'seed')} of {students}"),
         *(("", note) for note in balance_notes(config)),
         *(("", note) for note in mnist_notes(evaluation, info.normalisation)),
@@ -71,11 +69,13 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
 
 def _memory(config: RunConfig, info: DatasetInfo) -> list[tuple[str, str]]:
     """The classes in a call, and the peak of every process while images are learned."""
-    on_gpus = [member.name for member in config.pool.members if member.num_gpus]
-    if on_gpus and not torch.cuda.is_available():
-        return [("memory", f"{NO_GPU} {', '.join(on_gpus)}")]
     expected = expected_memory(config, info)
     chosen = [] if expected.size is None else [expected.size.describe(), expected.size.shortage()]
+    no_gpu = f"there is no GPU here for {', '.join(expected.unknown)}"
+    if expected.unknown and config.matching.classes_per_call is None:
+        chosen = [f"classes per call: chosen when the run starts, because {no_gpu}"]
+    elif expected.unknown:
+        chosen = [f"of GPUs: not known, because {no_gpu}"]
     parts = ", ".join(f"{name} {gigabytes(count)}" for name, count in expected.parts.items())
     gpus = [f"of GPUs: {name} {gigabytes(count)}" for name, count in expected.on_gpus.items()]
     lines = [f"{gigabytes(expected.total)} at most while images are learned, on this machine alone: {parts}", *gpus, *chosen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hmdc_ray.actors.assembly import agreeing
@@ -11,6 +11,7 @@ from hmdc_ray.call_size import GB, CallSize, WorkerMemory, call_size
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.memory import own_bytes
+from hmdc_ray.messages import MemberTaps
 
 PROCESS = 0.36 * GB
 """What a worker or a process of the server has for itself once it has imported torch and Ray, and opened the data."""
@@ -36,13 +37,15 @@ class ExpectedMemory:
     """Memory of a run while it condenses.
 
     Attributes:
-        size: the classes in a call, as they would be chosen here now; None where they are configured.
+        size: the classes in a call, as they would be chosen here now; None where they are configured, or cannot be known.
         on_gpus: bytes of workers on GPUs, by member.
-        parts: bytes on this machine, by what takes them.
+        unknown: members on GPUs of which there is none here: what they take there is not known.
+        parts: bytes on this machine, by what takes them; at most so many, where the classes in a call cannot be known.
     """
 
     size: CallSize | None
     on_gpus: Mapping[str, float]
+    unknown: tuple[str, ...]
     parts: Mapping[str, float]
 
     @property
@@ -52,40 +55,46 @@ class ExpectedMemory:
 
 
 def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
-    """Measure one class of every member in this process, and predict a run of which all processes are on this machine.
+    """Measure one class of every member in this process, one after the other, and predict a run of which all processes are on
+    this machine.
 
     Args:
         config: the run, validated.
         info: of its data.
     """
-    before = own_bytes()
-    workers = [PoolWorker(index, config) for index in range(len(config.pool.members))]
-    drawn = agreeing(config, [worker.describe() for worker in workers])
-    measured = [_in_a_process(worker.measure(drawn), worker) for worker in workers]
-    pool = [memory for memory, member in zip(measured, config.pool.members, strict=True) for _ in range(member.replicas)]
+    before, members = own_bytes(), config.pool.members
+    agreed = agreeing(config, (PoolWorker(index, config).describe() for index in range(len(members))))
+    measured = [_measured(config, index, agreed[member.name]) for index, member in enumerate(members)]
+    pool = [memory for memory, member in zip(measured, members, strict=True) for _ in range(member.replicas)]
+    unknown = tuple(memory.name for memory, member in zip(measured, members, strict=True) if member.num_gpus and not memory.gpu)
     # This process will be the driver; the others are not there yet.
     others = DRIVER - before + RAY + PROCESS * config.server_shards + sum(memory.own for memory in pool if not memory.gpu)
     pool = [memory if memory.gpu else replace(memory, free=max(0, int(memory.free - others))) for memory in pool]
-    given = config.matching.classes_per_call
-    size = call_size(config, pool, len(info.class_names))
-    classes = size.classes if given is None else min(given, len(info.class_names))
-    peaks = [(memory, memory.own + memory.footprint.peak(classes)) for memory in pool]
-    parts: dict[str, float] = {}
+    known = [memory for memory in pool if memory.name not in unknown]
+    total, given = len(info.class_names), config.matching.classes_per_call
+    size = call_size(config, known, total) if known and given is None else None
+    classes = size.classes if size is not None else min(given or total, total)
+    peaks = [(memory, memory.own + memory.footprint.peak(classes)) for memory in known]
+    parts = {member.name: PROCESS * member.replicas for member in members if member.num_gpus}
     for memory, peak in peaks:
-        parts[memory.name] = parts.get(memory.name, 0) + (PROCESS if memory.gpu else peak)
+        if not memory.gpu:
+            parts[memory.name] = parts.get(memory.name, 0) + peak
     messages = CHUNKS_UNDER_WAY * classes * sum(memory.footprint.message for memory in (*pool, pool[0]))
-    server = IMAGE_COPIES * len(info.class_names) * config.images.ipc * _pixels(info) * 4
+    server = IMAGE_COPIES * total * config.images.ipc * _pixels(info) * 4
     parts |= {
         "server": PROCESS * config.server_shards + server + messages,
         "driver": DRIVER,
         "Ray": RAY + messages,
         "shared files": LIBRARIES + info.sizes["train"] * _pixels(info),
     }
-    return ExpectedMemory(size if given is None else None, {memory.name: peak for memory, peak in peaks if memory.gpu}, parts)
+    on_gpus = {memory.name: peak for memory, peak in peaks if memory.gpu}
+    return ExpectedMemory(None if unknown else size, on_gpus, unknown, parts)
 
 
-def _in_a_process(memory: WorkerMemory, worker: PoolWorker) -> WorkerMemory:
-    """As a worker of its own would find it that has just been built."""
+def _measured(config: RunConfig, index: int, agreed: Sequence[MemberTaps]) -> WorkerMemory:
+    """A member as a worker of its own would find it that has just been built."""
+    worker = PoolWorker(index, config)
+    memory = worker.measure(agreed)
     parameters = sum(parameter.nbytes for parameter in worker.member.network.parameters())
     return memory if memory.gpu else replace(memory, own=int(PROCESS + parameters))
 

@@ -52,9 +52,13 @@ def test_it_is_said_in_one_line() -> None:
     assert enough.shortage() == ""
     assert short.describe() == "classes per call: 1 of 10"
     line = short.shortage()
-    assert line.startswith("worker vit takes 3.5 GB with one class in a call, more than the 1 GB of cluster.memory_per_w")
-    assert "matching.real_batch" in line and "\n" not in line
-    assert "num_gpus" in call_size(run(1), [worker("vit", VIT, gpu=0.5)], 10).shortage()
+    assert line == (
+        "worker vit takes 3.5 GB with one class in a call, more than the limit of 1 GB that cluster.memory_per_worker sets: "
+        "raise it, or choose a smaller matching.real_batch or schedule.batch"
+    )  # there may be plenty
+    for gpu, advice in ((0.0, "fewer workers on its node would help"), (0.5, "a larger num_gpus or GPU would help")):
+        by_default = call_size(run(), [worker("vit", VIT, gpu=gpu, free=2 * GB)], 10).shortage()
+        assert " of its part of what was free: it may run out of memory; " in by_default and by_default.endswith(advice)
 
 
 def test_by_default_workers_and_server_share_half_of_what_their_node_has_free() -> None:
@@ -71,6 +75,18 @@ def test_by_default_workers_and_server_share_half_of_what_their_node_has_free() 
     assert call_size(run(), pool, 10).shortage().count("its part of what was free") == 1
     alone = call_size(run(), [worker("vit", VIT, free=43 * GB)], 10)
     assert alone.limit == pytest.approx(0.5 * 43.5 * GB / 2) and alone.classes == 4
+
+
+def test_runs_at_a_time_share_what_is_free_on_their_nodes() -> None:
+    """A pool's node with 43.5 GB for three trials; each asks for a part of a GPU of its own, and a given limit is one's own."""
+    pool = [worker("vit", VIT, free=43 * GB)]
+    sizes = [call_size(run(), pool, 10, runs) for runs in (1, 2, 3)]
+    assert [size.limit for size in sizes] == pytest.approx([0.5 * 43.5 * GB / 2 / runs for runs in (1, 2, 3)])
+    assert [(size.classes, size.fits) for size in sizes] == [(4, True), (1, True), (1, True)]
+    assert not call_size(run(), pool, 10, 4).fits
+    gpu = [worker("vit", VIT, gpu=0.25, own=GB, free=79 * GB)]
+    assert call_size(run(), gpu, 10, 3) == call_size(run(), gpu, 10)
+    assert call_size(run(7.5), pool, 10, 3) == call_size(run(7.5), pool, 10)
 
 
 def test_on_a_gpu_it_is_the_part_that_the_member_asks_for() -> None:

@@ -193,7 +193,7 @@ def test_a_worker_without_room_for_a_class_is_told_of_and_changes_no_pixel(
     assert pixels(tmp_path / "run") == pixels(reference.folder)
     assert "classes per call: 1 of 10" in recorder.told
     (line,) = (line for line in recorder.told if "more than" in line)
-    assert "0.001 GB of cluster.memory_per_worker: it may run out of memory" in line
+    assert "more than the limit of 0.001 GB that cluster.memory_per_worker sets" in line
     started, *_ = read_events(tmp_path / "run")
     assert (started.kind, started.fields) == ("started", {"classes_per_call": 1})
     assert load_config(tmp_path / "run").matching.classes_per_call is None  # a run that is resumed chooses anew

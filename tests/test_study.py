@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from whole_runs import tiniest
 
+from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, EvaluationConfig, RunConfig, StudentConfig
+from hmdc_ray.config.io import load_config
 from hmdc_ray.errors import InputError
-from jobs.study.condensing import Outcome
+from jobs.study.condensing import Outcome, condense_once
 from jobs.study.judging import Judged, judge_once
 from jobs.study.rates import HIGHEST, LOWEST, START, best_rung, next_rung, rate
 from jobs.study.rows import ALONE, BALANCED, ROWS, WORK, students, study_config
@@ -140,3 +144,28 @@ def test_data_that_a_row_does_not_fit_is_refused_before_anything_starts(tmp_path
     with pytest.raises(InputError, match=r"'vit': images are .* multiples of patch_size.*: set data\.image_size"):
         _study(tmp_path, "data.image_size=[18, 18]").run()
     assert not (tmp_path / "study").exists()
+
+
+def test_a_set_is_learned_with_one_class_in_a_call_where_nothing_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several processes at a time share the memory of a machine; pixels and what is written down stay the same."""
+    matched: list[tuple[int, ...]] = []
+    match = PoolWorker.match
+
+    def seen(worker: PoolWorker, plan: Any, labels: tuple[int, ...], *rest: Any) -> Any:
+        matched.append(labels)
+        return match(worker, plan, labels, *rest)
+
+    monkeypatch.setattr(PoolWorker, "match", seen)
+    pool = {"members": [{"architecture": "mlp", "options": {"width": 8}}]}
+    found = {}
+    for classes in (None, 2):
+        schedule = {"iterations": 1, "steps": 1}
+        config = tiniest(tmp_path, pool=pool, schedule=schedule, matching={"classes_per_call": classes, "real_batch": 4})
+        condensed = condense_once(config, tmp_path / f"{classes}").condensed
+        found[classes] = (condensed.images.numpy().tobytes(), list(matched))
+        assert load_config(tmp_path / f"{classes}") == config
+        matched.clear()
+    assert found[None][0] == found[2][0]
+    assert sorted(found[None][1]) == [(0,), (1,), (2,)] and len(found[2][1]) == 2

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.matching.ssd import common_size
 from hmdc_ray.messages import MemberDescription, MemberTaps
 from hmdc_ray.server.checkpoint import CheckpointFolder
 
@@ -122,7 +123,29 @@ def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict
     }
 
 
-def agreeing(config: RunConfig, descriptions: Sequence[MemberDescription]) -> list[MemberTaps]:
-    """Taps of the members that distil one another if all of them are drawn, replicas once; none without mutual distillation."""
-    distils = config.matching.mutual_distillation and config.pool.drawn > 1
-    return list({found.name: found.taps for found in descriptions}.values()) if distils else []
+def agreeing(config: RunConfig, descriptions: Iterable[MemberDescription]) -> dict[str, list[MemberTaps]]:
+    """By member, itself and those with which it agrees on the largest features that any draw asks of it.
+
+    Where all members are drawn, they are all. Of other draws the largest is bound by that of two: a further member can only
+    make the common size smaller. A member that agrees with no other one has none, not even itself.
+
+    Args:
+        config: the run.
+        descriptions: of all members; replicas of one may be among them. Not asked for without mutual distillation.
+    """
+    pool = config.pool
+    alone: dict[str, list[MemberTaps]] = {member.name: [] for member in pool.members}
+    if not config.matching.mutual_distillation or pool.drawn == 1:
+        return alone
+    taps = {found.name: found.taps for found in descriptions}
+    if pool.drawn == len(pool.members):
+        return {name: list(taps.values()) for name in taps}
+    drawn = [taps[member.name] for member, weight in zip(pool.members, pool.probabilities, strict=True) if weight > 0]
+    pairs = {own.name: [[own, other] for other in drawn if other is not own] for own in drawn}
+    return alone | {name: max(some, key=_numbers) for name, some in pairs.items()}
+
+
+def _numbers(agreed: Sequence[MemberTaps]) -> int:
+    """Numbers of an image's features that are common to the members."""
+    size = common_size([member.taps for member in agreed])
+    return size.layers * size.tokens * size.channels

@@ -29,8 +29,8 @@ class LocalPool:
 
     def measure(self) -> list[WorkerMemory]:
         """What the work of each takes, all in the memory of this process."""
-        distilled = agreeing(self._config, [worker.describe() for worker in self.workers])
-        return [worker.measure(distilled) for worker in self.workers]
+        agreed = agreeing(self._config, [worker.describe() for worker in self.workers])
+        return [worker.measure(agreed[worker.member.config.name]) for worker in self.workers]
 
     def holder(self, labels: tuple[int, ...]) -> ParameterServer:
         """One server holds all classes."""

@@ -140,8 +140,9 @@ class RayPool:
 
     def measure(self) -> list[WorkerMemory]:
         """What each worker's work takes, and what is free for it; to be called before any iteration begins."""
-        drawn = agreeing(self._config, self.descriptions)
-        found: list[WorkerMemory] = self.get([RemoteWorker(actor).measure(drawn) for actor in self._actors])
+        agreed = agreeing(self._config, self.descriptions)
+        pairs = zip(self._actors, self.descriptions, strict=True)
+        found: list[WorkerMemory] = self.get([RemoteWorker(actor).measure(agreed[of.name]) for actor, of in pairs])
         return [replace(memory, node=of.node) for memory, of in zip(found, self.descriptions, strict=True)]
 
     @property

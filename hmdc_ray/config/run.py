@@ -55,7 +55,8 @@ class ClusterConfig(Section):
         le=1e6,
         description="GB (10^9 bytes) of memory that a worker may take, of its GPU's if it has one, more than 0; decides with"
         " one measured class on matching.classes_per_call, where that is null. null: half of what is free on its node when the"
-        " run starts, divided equally among the workers there and the server; on a GPU 0.8 of what is free, times num_gpus."
+        " run starts, divided equally among the workers there and the server, and again by the trials of a search that run at a"
+        " time; on a GPU 0.8 of what is free, times num_gpus."
         " Does not change results.",
     )
     start_timeout: float = Field(120, gt=0, description="Seconds to wait until every actor has its resources and is ready.")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.data.schema import Split
-from hmdc_ray.matching.batches import EMBEDDING_BATCH
 from hmdc_ray.matching.member import Member, features_message
 from hmdc_ray.matching.probe import linear_probe
+from hmdc_ray.matching.ssd import CommonSize
 from hmdc_ray.messages import Features, MemberRecord, Rows, check_version
 from hmdc_ray.schedule import StepPlan
 
@@ -21,6 +21,14 @@ PROBE_NUMBERS = 2**24
 
 PROBE_IMAGES = 1000
 """Most images that a probe is fitted to, and that it is tried on."""
+
+PROBE_BATCH = 64
+"""Images in one forward of a probe: few, so that it takes less memory than the training of aligners does."""
+
+
+def probe_images(size: CommonSize) -> int:
+    """Most images of each of the two splits of a probe of features of that size, (L, T, D)."""
+    return min(PROBE_IMAGES, PROBE_NUMBERS // (size.layers * size.tokens * size.channels))
 
 
 class Alignment:
@@ -73,13 +81,11 @@ class Alignment:
         """Aligned features of the images that a probe is fitted to, and of those that it is tried on."""
         member = self.member
         assert member.aligner is not None
-        size, batches = member.aligner.size, []
-        images = min(PROBE_IMAGES, PROBE_NUMBERS // (size.layers * size.tokens * size.channels))
+        images, batches = probe_images(member.aligner.size), []
         with member.clock.phase("probe"):
             for split, rows in member.batches.probe_rows(images):
-                starts = range(0, len(rows), EMBEDDING_BATCH)
-                parts = [self._probed(plan, split, rows[start : start + EMBEDDING_BATCH]) for start in starts]
-                batches.append(torch.cat(parts))
+                starts = range(0, len(rows), PROBE_BATCH)
+                batches.append(torch.cat([self.probed(plan, split, rows[start : start + PROBE_BATCH]) for start in starts]))
             return features_message(plan.version, batches)
 
     def probe(self, plan: StepPlan, consensus: Features) -> MemberRecord:
@@ -93,6 +99,14 @@ class Alignment:
         if accuracy is not None:
             found["agreement/probe_accuracy"] = accuracy
         return MemberRecord(found, member.clock.take())
+
+    def probed(self, plan: StepPlan, split: Split, rows: Rows) -> Tensor:
+        """Aligned features of a batch of a probe, (B, L, T, D), without a graph."""
+        aligner = self.member.aligner
+        assert aligner is not None
+        with torch.no_grad():
+            aligned: Tensor = aligner(self._observe(plan, self.member.batches.rows(rows, split)))
+        return aligned
 
     # Parts
 
@@ -108,10 +122,3 @@ class Alignment:
             features = member.network.observe(images_BCHW).features
         member.matching_mode()
         return list(features)
-
-    def _probed(self, plan: StepPlan, split: Split, rows: Rows) -> Tensor:
-        aligner = self.member.aligner
-        assert aligner is not None
-        with torch.no_grad():
-            aligned: Tensor = aligner(self._observe(plan, self.member.batches.rows(rows, split)))
-        return aligned

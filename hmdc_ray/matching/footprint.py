@@ -13,7 +13,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hmdc_ray.call_size import Footprint
+from hmdc_ray.data.cutting import batch_slices
+from hmdc_ray.matching.alignment import PROBE_BATCH, Alignment, probe_images
 from hmdc_ray.matching.batches import EMBEDDING_BATCH
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member, option_draws
+from hmdc_ray.matching.probe import CLASSIFIER_BYTES
 from hmdc_ray.messages import Features, MemberTaps, Snapshot
 from hmdc_ray.models.probe import zeros
 from hmdc_ray.rehearsal import rehearse_training
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.schedule import StepPlan, total_steps
 
 HEAP = 1.5
 """Bytes that a process takes for one that its tensors have in use at the peak: what was freed lies in pieces between what was
@@ -120,8 +123,9 @@ class _Matched:
 
 def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps]) -> Footprint:
     taps = member.begin(0, options)
+    drawn = [taps if other.name == taps.name else other for other in drawn]
     if drawn:
-        member.align(0, [taps if other.name == taps.name else other for other in drawn])
+        member.align(0, drawn)
     info, formed, most = member.batches.dataset.info, member.images.formation**2, member.matching.real_batch
     label = int(np.argmax([len(member.batches.dataset.class_rows("train", k)) for k in range(len(info.class_names))]))
     plan = StepPlan(0, 0, 0, (member.index,), ((label,),), None, False, 0)
@@ -140,11 +144,15 @@ def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps
         return int(of_base + reals * (of_more_real - of_base) + synthetics * (of_more_synthetic - of_base))
 
     lines = _aligned([base.after_N, more_real.after_N, more_synthetic.after_N])
+    inference, classifier = [_embedding(member)], 0.0
+    if drawn:
+        features, classifier = _probe(member, plan)
+        inference += [_aligner_pass(member, plan, drawn), features]
     waiting = 2 * member.images.ipc * _image_bytes(member)  # a class' gradients, which go into one array of the chunk's
     return Footprint(
         kept=whole(base.kept, more_real.kept, more_synthetic.kept) + waiting,
         matching=int(HEAP * max(map(whole, *lines))) + waiting,
-        other=int(max(INFERENCE_HEAP * max(*prepared.after, _embedding(member), 0), HEAP * _training(member, bool(drawn)))),
+        other=int(max(INFERENCE_HEAP * max(*prepared.after, *inference, 0), HEAP * _training(member, bool(drawn)), classifier)),
         message=whole(base.message, more_real.message, more_synthetic.message),
     )
 
@@ -198,6 +206,49 @@ def _embedding(member: Member) -> float:
 
     member.network.eval()
     return _extrapolated(member, min(EMBEDDING_BATCH, rows), embed)
+
+
+def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -> float:
+    """Most while the aligner is trained on batches of real images, of which the first one's taps are kept."""
+    batches, schedule = member.batches, member.schedule
+    slices = batch_slices(min(member.matching.aligner_images, batches.dataset.info.sizes["train"]), schedule.batch)
+    longest = max(places.stop - places.start for places in slices)
+    passed = replace(plan, aligner_batches=min(2, len(slices)))
+
+    def train(count: int) -> None:
+        images = batches.matching.model_copy(update={"aligner_images": 2 * count})
+        member.batches = replace(batches, matching=images)
+        member.schedule = schedule.model_copy(update={"batch": count})
+        member.align(0, drawn)  # afresh, for the optimiser takes its moments with the first step
+        alignment = Alignment(member)
+        for batch in range(passed.aligner_batches):
+            alignment.step(passed, batch, alignment.features(passed, batch))
+
+    try:
+        return _extrapolated(member, longest, train)
+    finally:
+        member.batches, member.schedule = batches, schedule
+
+
+def _probe(member: Member, plan: StepPlan) -> tuple[float, float]:
+    """Most while the features of a probe are made, and while its classifier is fitted; 0 if the run is over before."""
+    assert member.aligner is not None
+    if total_steps(member.schedule) < member.matching.probe_every:
+        return 0.0, 0.0
+    alignment, size = Alignment(member), member.aligner.size
+    fitted, tried = (len(rows) for _, rows in member.batches.probe_rows(probe_images(size)))
+    numbers = size.layers * size.tokens * size.channels
+    one = numbers * torch.empty((), dtype=member.batches.dtype).element_size()
+
+    def observe(count: int) -> None:
+        alignment.probed(plan, "train", np.resize(member.batches.dataset.class_rows("train", 0), count))
+
+    def split(images: int) -> float:
+        batch = min(PROBE_BATCH, images)
+        # The last forward beside the batches before it; then all of them twice, where they are joined.
+        return max((images - batch) * one + _extrapolated(member, batch, observe), 2 * images * one)
+
+    return max(split(fitted), fitted * one + split(tried)), fitted * numbers * CLASSIFIER_BYTES
 
 
 def _extrapolated(member: Member, images: int, work: Callable[[int], None]) -> float:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 REGULARISATION = tuple(10.0**power for power in range(-2, 6))
 """Strengths of the ridge penalty, of which the one with the least leave-one-out error is taken."""
 
+CLASSIFIER_BYTES = 28
+"""What fitting takes for each number of the features that it is fitted to: a few copies, in float64. (Measured, where an image
+has more features than there are images; else it is a little more of less.)"""
 
 Features = NDArray[np.floating]
 Labels = NDArray[np.integer]

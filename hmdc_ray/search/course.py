@@ -240,6 +240,7 @@ class _Course:
             folder=str(self._folder / TRIALS_FOLDER),
             code_folder=str(Path.cwd()),
             parent=tracking.run_id or None,
+            concurrent=self._concurrent,
         )
 
     def _tuner(self, task: TrialTask, resume: bool) -> tune.Tuner:

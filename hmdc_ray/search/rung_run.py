@@ -42,6 +42,7 @@ def run_in_rungs(
     *,
     group: PlacementGroup,
     parent: str | None,
+    runs: int,
 ) -> None:
     """Learn condensed images as :func:`hmdc_ray.run.condense` does, to the same bits, and pause at every rung.
 
@@ -56,6 +57,7 @@ def run_in_rungs(
         report: see :data:`Report`.
         group: the placement group of the run's actors.
         parent: MLflow's id of the search.
+        runs: trials that run at a time, and share the memory of nodes.
 
     Raises:
         InputError: the folder or its checkpoint are not usable, or the members did not start in time.
@@ -65,9 +67,17 @@ def run_in_rungs(
     claimed = RunFolder.claim(folder, resume=resumes)
     try:
         start = resumable_version(folder, config, info) if resumes else None
-        _RungRun(config, info, claimed, start, versions, judge, report, group, parent).execute_in_rungs()
+        _RungRun(config, info, claimed, start, versions, judge, report, group, parent, runs).execute_in_rungs()
     finally:
         claimed.release()
+
+
+class _Troubles(Silent):
+    """Tells troubles alone, such as a shortage of memory, to the trial's log."""
+
+    def trouble(self, text: str) -> None:
+        """See :class:`hmdc_ray.progress.Progress`."""
+        _logger.warning("%s", text)
 
 
 class _RungRun(Run):
@@ -84,8 +94,9 @@ class _RungRun(Run):
         report: Report,
         group: PlacementGroup,
         parent: str | None,
+        runs: int,
     ) -> None:
-        super().__init__(config, info, folder, resumed, Silent(), StopRequest(), parent)
+        super().__init__(config, info, folder, resumed, _Troubles(), StopRequest(), parent, runs)
         self._versions = frozenset(versions)
         self._judge = judge
         self._report = report

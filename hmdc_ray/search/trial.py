@@ -48,6 +48,7 @@ class TrialTask:
         folder: where trials have their folders, the same on every node.
         code_folder: where modules of the user's may lie.
         parent: MLflow's id of the search; None when nothing is tracked.
+        concurrent: trials at a time.
     """
 
     base: RunConfig
@@ -55,6 +56,7 @@ class TrialTask:
     folder: str
     code_folder: str
     parent: str | None
+    concurrent: int
 
     def run(self, sample: Mapping[str, Any]) -> None:
         """Run one trial, within a Ray Tune session."""
@@ -104,6 +106,7 @@ class _Trial:
                 self._report,
                 group=group,
                 parent=self._task.parent,
+                runs=self._task.concurrent,
             )
         except (DivergedError, DeadEndError) as error:  # nothing can be learned from the images
             self._give_up(str(error))

@@ -77,7 +77,9 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
             if name.startswith(AGREEMENT):
                 agreement[name.removeprefix(AGREEMENT)].append(value)
 
-    coordinator = Coordinator(config, pool, classes=len(dataset.info.class_names), train_images=dataset.info.sizes["train"])
+    coordinator = Coordinator(
+        _in_one_process(config), pool, classes=len(dataset.info.class_names), train_images=dataset.info.sizes["train"]
+    )
     coordinator.run(0, after_step)
     images_KICHW = torch.tensor(pool.server.snapshot().images_KICHW, dtype=torch.float32)
     condensed = CondensedSet(
@@ -99,3 +101,11 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
     kept = {"seconds": outcome.seconds, "steps": steps, "shares": means, "agreement": measures}
     write_atomically(record, json.dumps(kept))
     return outcome
+
+
+def _in_one_process(config: RunConfig) -> RunConfig:
+    """The run with one class in a call where nothing is configured: calls in one process cost nothing, so that no more graphs
+    than those of a class need be in memory."""
+    if config.matching.classes_per_call is not None:
+        return config
+    return config.model_copy(update={"matching": config.matching.model_copy(update={"classes_per_call": 1})})

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from parity.runs import members
 
-from hmdc_ray.actors.assembly import identity
+from hmdc_ray.actors.assembly import agreeing, identity
+from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.messages import State
+from hmdc_ray.messages import MemberDescription, MemberTaps, State
+from hmdc_ray.models.network import Tap
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.resume import resumable_version
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
@@ -128,3 +131,60 @@ def test_fields_that_have_come_since_are_of_the_identity_only_where_they_change_
     distilling = run(matching={"mutual_distillation": True, "probe_every": 7}, pool={"members": TWO})
     found = identity(distilling, three_digits.info)["config"]["matching"]
     assert (found["agreement"], found["aligner_images"]) == ("mse", 2000) and "probe_every" not in found
+
+
+# Who agrees with whom while memory is measured
+
+
+def described(name: str, *taps: tuple[int, int]) -> MemberDescription:
+    """A member with taps of so many channels and such a side; 0: a vector."""
+    kinds = [Tap("tap", "map" if side else "vector", channels, side, side) for channels, side in taps]
+    return MemberDescription(name, 1, "cpu", (), "", 1, 1, "", MemberTaps(name, tuple(kinds)))
+
+
+CONVNET = described("convnet", (128, 16), (128, 8), (128, 4))
+VIT = described("vit", *[(96, 4)] * 4)
+MLP = described("mlp", (64, 0), (64, 0))
+
+
+def agreed(active: int | None, *, probabilities: tuple[float, ...] | None = None, **matching: Any) -> dict[str, list[str]]:
+    chances = [{}] * 3 if probabilities is None else [{"probability": value} for value in probabilities]
+    pool = [
+        {"name": name, "architecture": "mlp"} | chance for name, chance in zip(("convnet", "vit", "mlp"), chances, strict=True)
+    ]
+    config = run(pool={"members": pool, "active": active}, matching={"mutual_distillation": True, **matching})
+    found = agreeing(config, [CONVNET, VIT, VIT, MLP])  # a replica
+    return {name: sorted(taps.name for taps in members) for name, members in found.items()}
+
+
+def test_members_are_measured_with_those_of_the_draw_that_has_the_largest_features() -> None:
+    everyone = sorted(["convnet", "vit", "mlp"])
+    assert agreed(None) == agreed(3) == dict.fromkeys(("convnet", "vit", "mlp"), everyone)
+    two = agreed(2)
+    assert two["convnet"] == two["vit"] == ["convnet", "vit"]  # 3 x 17 x 96 numbers of an image
+    # The MLP has 2 x 1 x 64 of them with the network that is the larger one too, for what is drawn with it brings a map.
+    assert two["mlp"] in (["convnet", "mlp"], ["mlp", "vit"])
+    never = agreed(2, probabilities=(0.5, 0.0, 0.5))
+    assert never == {"convnet": ["convnet", "mlp"], "vit": [], "mlp": ["convnet", "mlp"]}
+
+
+def test_members_that_agree_with_none_need_not_be_asked_for_their_taps() -> None:
+    config = run(pool={"members": TWO}, matching={"mutual_distillation": False})
+    alone = {"convnet": [], "vit": []}
+    assert agreeing(config, (1 / 0 for _ in [0])) == alone  # type: ignore[misc]
+    drawn = run(pool={"members": TWO, "active": 1}, schedule={"iterations": 2})
+    assert agreeing(drawn, []) == alone
+
+
+def test_a_draw_of_two_sends_larger_messages_than_all_three(three_digits_config: DataConfig) -> None:
+    """As measured: two members have two taps, the third one and 4 channels."""
+
+    def message(name: str, active: int | None) -> int:
+        pool = {"members": members("deep", "vit", "shallow"), "active": active}
+        config = run(data=three_digits_config, pool=pool, matching={"mutual_distillation": True, "real_batch": 6})
+        workers = {member.name: PoolWorker(index, config) for index, member in enumerate(config.pool.members)}
+        found = agreeing(config, [worker.describe() for worker in workers.values()])
+        return workers[name].measure(found[name]).footprint.message
+
+    assert message("deep", 2) > 2 * message("deep", None) > 0
+    assert message("shallow", 2) == message("deep", None)  # in every draw with it there is one tap of 4 channels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,14 @@ from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.matching import footprint
+from hmdc_ray.matching.alignment import PROBE_BATCH, Alignment
 from hmdc_ray.matching.footprint import LiveBytes, measure
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member
+from hmdc_ray.matching.probe import CLASSIFIER_BYTES, linear_probe
 from hmdc_ray.messages import Features, MemberTaps, Snapshot
 
 FLOAT = 4
@@ -100,6 +105,51 @@ def test_whole_batches_take_what_few_images_foretold(name: str, distil: bool, th
     waiting = 2 * gradients.classification_KICHW.nbytes
     assert foretold.kept - waiting == pytest.approx(kept, rel=0.02)
     assert foretold.matching - waiting == pytest.approx(footprint.HEAP * max(counted.after), rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "images", "batch"), [("deep", 60, 24), ("vit", 150, 100), ("batchnorm", 20, 64)])
+def test_training_an_aligner_and_probing_take_what_few_images_foretold(
+    name: str, images: int, batch: int, three_digits: ImageDataset
+) -> None:
+    """The aligner pass in several batches, in one and another, and in one."""
+    settings = {"matching": {"aligner_images": images, "probe_every": 2}, "schedule": {"training": "none", "batch": batch}}
+    made, drawn = member(three_digits, name, True, **settings)
+    foretold = measure(made, drawn).other
+    made.begin(0)
+    batches = len(batch_slices(min(images, three_digits.info.sizes["train"]), batch))
+    plan = replace(step_plan(), aligner_batches=batches)
+    made.prepare(plan)
+    alignment = Alignment(made)
+    with footprint._counted(made) as passed:
+        made.align(0, drawn)
+        for index in range(batches + 1):
+            alignment.step(plan, index, alignment.features(plan, index))
+    with footprint._counted(made) as probed:
+        features = alignment.probe_features(plan)
+    fitted = features.batches[0].size * CLASSIFIER_BYTES
+    live = footprint.INFERENCE_HEAP * max(*passed.after, *probed.after)
+    assert foretold == pytest.approx(max(live, fitted), rel=0.03)
+    assert footprint._aligner_pass(made, plan, drawn) == pytest.approx(max(passed.after), rel=0.03)
+    assert footprint._probe(made, plan) == (pytest.approx(max(probed.after), rel=0.03), fitted)
+    assert max(map(len, features.batches)) > PROBE_BATCH  # in several forwards
+    settings["matching"]["probe_every"] = 401  # more than there are steps
+    never, _ = member(three_digits, name, True, **settings)
+    never.align(0, drawn)
+    assert footprint._probe(never, plan) == (0, 0)
+
+
+def test_a_classifier_takes_so_many_bytes_for_each_number() -> None:
+    """Against Python's own count of what NumPy takes, in float32 and float64."""
+    labels = np.arange(300) % 10
+    features = np.random.default_rng(0).standard_normal((300, 4000))
+    for kind in (np.float32, np.float64):
+        linear_probe(features[:20].astype(kind), labels[:20], features[20:40].astype(kind), labels[20:40])  # imports
+        given = features.astype(kind)
+        tracemalloc.start()
+        linear_probe(given, labels, given, labels)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most == pytest.approx(CLASSIFIER_BYTES * features.size, rel=0.2)
 
 
 def test_a_real_batch_is_no_larger_than_its_class(three_digits: ImageDataset) -> None:

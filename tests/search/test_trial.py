@@ -39,6 +39,7 @@ class Session:
     checkpoint: Path | None = None
     reports: list[dict[str, Any]] = field(default_factory=list)
     versions: list[int] | None = None
+    runs: int | None = None
     dies_at: int | None = None
 
     def report(self, metrics: dict[str, Any], checkpoint: Any) -> None:
@@ -63,9 +64,11 @@ class Session:
         versions: Collection[int],
         judge: Callable[[int, CondensedSet], Any],
         report: Callable[[], None],
+        *,
+        runs: int,
         **_: Any,
     ) -> None:
-        self.versions = list(versions)
+        self.versions, self.runs = list(versions), runs
         folder.mkdir(parents=True, exist_ok=True)
         for version in versions:
             for step in range(1, version + 1):
@@ -93,7 +96,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
 def task(folder: Path, **sections: Any) -> TrialTask:
     evaluation = {"students": ["mlp"], "seeds": 1, "epochs": 2, "baselines": "none", **sections.pop("evaluation", {})}
     base = tiniest(folder, evaluation=evaluation, **sections)
-    return TrialTask(base=base, space="distillation", folder=str(folder / "trials"), code_folder=str(folder), parent=None)
+    return TrialTask(base, "distillation", folder=str(folder / "trials"), code_folder=str(folder), parent=None, concurrent=3)
 
 
 def rung(version: int, fidelity: int, accuracy: float) -> RungRecord:
@@ -104,6 +107,7 @@ def test_every_rung_is_judged_kept_and_reported(session: Session) -> None:
     task(session.folder).run(SAMPLE)
     kept = read_json_lines(session.folder / "trials" / NAME / RECORDS_FILE)
     assert [record["version"] for record in kept] == [3, 6] == session.versions
+    assert session.runs == 3  # so many share the memory
     assert [report["fidelity"] for report in session.reports] == [3, WHOLE]
     assert json.loads(session.reports[-1]["rungs"]) == kept
     assert [report["accuracy"] for report in session.reports] == [record["accuracies"]["mlp"] for record in kept]
