@@ -311,12 +311,20 @@ def judged(config: RunConfig, **evaluation: Any) -> RunConfig:
     return parse_config(config.model_dump() | {"evaluation": {**config.evaluation.model_dump(), **evaluation}}, "test")
 
 
-@pytest.mark.parametrize("evaluation", [{}, {"augmentation": True}, {"protocol": "hmdc", "augmentation": False}])
+HMDC = {"decay": "0.2"}
+"""The rate of hmdc never falls, but its recipe once had a factor for it."""
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "before"),
+    [({}, {}), ({"augmentation": True}, {}), ({"protocol": "hmdc", "augmentation": False}, HMDC)],
+    ids=["dc", "dc-varied", "hmdc-plain"],
+)
 def test_a_training_from_before_a_choice_goes_on_where_it_did_what_is_now_the_default(
-    config: RunConfig, tmp_path: Path, evaluation: dict[str, Any]
+    config: RunConfig, tmp_path: Path, evaluation: dict[str, Any], before: dict[str, str]
 ) -> None:
     config = judged(config, **evaluation)
-    record = begun_before(config, tmp_path, drop=(".statistics",))
+    record = begun_before(config, tmp_path, drop=(".statistics",), **before)
     assert resumed(config, tmp_path) == record
     with pytest.raises(InputError, match=r"seed is 4, but the pre-training in .* was begun with 3: resume with the same"):
         resumed(config.model_copy(update={"seed": 4}), tmp_path)
@@ -342,8 +350,13 @@ BEFORE = (
     [
         ({"protocol": "idc"}, {"batch": "128", "cutmix_tokens": "False"}, 32, "protocol idc has batches of 64, .* CutMix .*"),
         ({"protocol": "idc", "augmentation": False}, {"batch": "128"}, 36, "protocol idc has batches of 64, .* cutout"),
-        ({"protocol": "hmdc"}, {}, 32, "sides of CutMix boxes truncate, where they were rounded"),
-        ({"protocol": "hmdc", "families": ["flip", "crop"]}, {}, 84, "sides of .* rounded, and crops of .* one pixel further"),
+        ({"protocol": "hmdc"}, HMDC, 32, "sides of CutMix boxes truncate, where they were rounded"),
+        (
+            {"protocol": "hmdc", "families": ["flip", "crop"]},
+            HMDC,
+            84,
+            "sides of .* rounded, and crops of .* one pixel further",
+        ),
         ({"num_gpus": 1}, {}, 32, "networks on GPUs multiply in the format of matching.precision, where they did in torch's"),
     ],
     ids=["idc", "idc-plain", "hmdc", "hmdc-84", "gpu"],

@@ -14,20 +14,24 @@ REVISION = 2
 """Of the recipes: raised by a correction after which a recipe leads to other weights. Records say of which they are."""
 
 
-def unsaid(plan: Plan, info: DatasetInfo) -> dict[str, Any]:
-    """What a record means by the fields of :meth:`Plan.identity` that it lacks, because there was no choice when it was made.
+def told_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str, Any]:
+    """The identity of a record with all the fields of :meth:`Plan.identity`, as it would be written today.
 
     Args:
+        begun: the identity; fields that it lacks are those of which there was no choice when it was written.
         plan: the training that goes on.
         info: of its data, with the statistics in use.
     """
     # Those that a configuration stated were always used, but a record with the data was not minded once.
-    found: dict[str, Any] = {"data.statistics": OWN if plan.data.statistics is None else info.statistics or OWN}
+    unsaid: dict[str, Any] = {"data.statistics": OWN if plan.data.statistics is None else info.statistics or OWN}
+    without_effect: dict[str, Any] = {}
     defaults = {field.name: str(field.default) for field in fields(Recipe) if field.default is not MISSING}
-    for network in plan.networks:
+    for network, recipe in zip(plan.networks, plan.recipes, strict=True):
         defaults["statistics"] = "data" if network.weights == "pretrained" else "own"
-        found |= {f"{network.name}.{field}": value for field, value in defaults.items()}
-    return found
+        unsaid |= {f"{network.name}.{field}": value for field, value in defaults.items()}
+        if not recipe.milestones:  # the rate never falls
+            without_effect[f"{network.name}.decay"] = str(recipe.decay)
+    return unsaid | begun | without_effect
 
 
 def corrections(plan: Plan, info: DatasetInfo) -> dict[str, tuple[str, ...]]:

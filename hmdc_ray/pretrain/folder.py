@@ -13,7 +13,7 @@ from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import RunFolder, write_atomically
-from hmdc_ray.pretrain.earlier import REVISION, corrections, unsaid
+from hmdc_ray.pretrain.earlier import REVISION, corrections, told_today
 from hmdc_ray.pretrain.plan import Plan
 from hmdc_ray.pretrain.report import ACCURACIES_FILE, LOSSES_FILE
 
@@ -116,7 +116,7 @@ def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetI
         raise InputError(f"--storage-path is {storage!r}, but the pre-training in {folder} was begun with {found.storage!r}")
     corrected = {} if found.revision == REVISION else corrections(plan, info)
     explained = {name for names in corrected.values() for name in names}
-    now, begun = plan.identity(info), unsaid(plan, info) | found.identity
+    now, begun = plan.identity(info), told_today(found.identity, plan, info)
     different = [name for name in now | begun if now.get(name) != begun.get(name) and name not in explained]
     if different:
         name = different[0]
