@@ -297,8 +297,9 @@ def test_another_training_is_not_gone_on_with(config: RunConfig, tmp_path: Path)
         resumed(config, tmp_path)
 
 
-def begun_before(config: RunConfig, folder: Path, drop: tuple[str, ...] = (), **values: str) -> Record:
+def begun_before(config: RunConfig, folder: Path, values: dict[str, str] | None = None, *drop: str) -> Record:
     """Write the record of a training that a version began whose recipes had fewer fields, and some of other values."""
+    values = values or {}
     lacking = ("one_warp", "cutout_beside_cutmix", "GPU format", "data.statistics", *drop)
     fields = {name: values.get(name.rpartition(".")[2], value) for name, value in identity(config).items()}
     fields = {name: value for name, value in fields.items() if not name.endswith(lacking)}
@@ -324,7 +325,7 @@ def test_a_training_from_before_a_choice_goes_on_where_it_did_what_is_now_the_de
     config: RunConfig, tmp_path: Path, evaluation: dict[str, Any], before: dict[str, str]
 ) -> None:
     config = judged(config, **evaluation)
-    record = begun_before(config, tmp_path, drop=(".statistics",), **before)
+    record = begun_before(config, tmp_path, before, ".statistics")
     assert resumed(config, tmp_path) == record
     with pytest.raises(InputError, match=r"seed is 4, but the pre-training in .* was begun with 3: resume with the same"):
         resumed(config.model_copy(update={"seed": 4}), tmp_path)
@@ -365,7 +366,7 @@ def test_a_training_whose_recipe_was_corrected_since_is_refused_with_what_was_co
     config: RunConfig, tmp_path: Path, evaluation: dict[str, Any], before: dict[str, str], side: int, corrected: str
 ) -> None:
     config = judged(config, **evaluation)
-    begun_before(config, tmp_path, **before)
+    begun_before(config, tmp_path, before)
     info = open_dataset(config.data).info
     info = replace(info, shape=replace(info.shape, height=side, width=side))
     with pytest.raises(InputError, match=BEFORE.format(corrected)):
