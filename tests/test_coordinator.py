@@ -155,42 +155,36 @@ def ran(coordinator: Coordinator, start: int = 0) -> list[StepRecord]:
 
 START = [("server", "restore", "cut0", "balance anew"), ("server", "snapshot")]
 
-BEGIN = [
-    ("a", "begin"),
-    ("b", "begin"),
-    ("server", "begin"),
-    ("a", "align"),
-    ("b", "align"),
-]
+
+def begin(names: str = "ab") -> list[Call]:
+    return [*((name, "begin") for name in names), ("server", "begin"), *((name, "align") for name in names)]
 
 
-def exchange(images: str) -> list[Call]:
+BEGIN = begin()
+
+
+def exchange(images: str, names: str = "ab") -> list[Call]:
     return [
-        ("a", "features", images),
-        ("b", "features", images),
-        ("server", "consensus", "a.features", "b.features"),
-        ("a", "match", images, "server.consensus"),
-        ("b", "match", images, "server.consensus"),
-        ("server", "share", "a.match.cotangents", "b.match.cotangents"),
-        ("a", "pull_back", "server.share"),
-        ("b", "pull_back", "server.share"),
-        ("server", "collect", "a.pull_back", "b.pull_back"),
+        *((name, "features", images) for name in names),
+        ("server", "consensus", *(f"{name}.features" for name in names)),
+        *((name, "match", images, "server.consensus") for name in names),
+        ("server", "share", *(f"{name}.match.cotangents" for name in names)),
+        *((name, "pull_back", "server.share") for name in names),
+        ("server", "collect", *(f"{name}.pull_back" for name in names)),
     ]
 
 
-def batch(features: str, step: str, *images: str) -> list[Call]:
+def batch(features: str, step: str, *images: str, names: str = "ab") -> list[Call]:
     return [
-        ("a", features, *images),
-        ("b", features, *images),
-        ("server", "consensus", f"a.{features}", f"b.{features}"),
-        ("a", step, "server.consensus"),
-        ("b", step, "server.consensus"),
+        *((name, features, *images) for name in names),
+        ("server", "consensus", *(f"{name}.{features}" for name in names)),
+        *((name, step, "server.consensus") for name in names),
     ]
 
 
-def aligning(batches: int = 1) -> list[Call]:
+def aligning(batches: int = 1, names: str = "ab") -> list[Call]:
     """Training of the aligners, whose last exchange measures."""
-    return batch("aligner_features", "aligner_step") * (batches + 1)
+    return batch("aligner_features", "aligner_step", names=names) * (batches + 1)
 
 
 def test_a_step_with_distillation_takes_three_exchanges() -> None:
@@ -627,6 +621,94 @@ def test_a_member_with_bad_gradients_starts_afresh_and_then_leaves() -> None:
     assert ("a", "restore", "a.state") in pool.log[left:]
     assert not any(name == "b" for name, *_ in pool.log[left:])
     assert applied(pool) == 7
+
+
+def with_bad_gradients_until(version: int, coordinator: Coordinator, pool: FakePool) -> list[list[Call]]:
+    """The calls after each image step of a run in which the gradients of member ``b`` are bad before an image version."""
+    pool.bad = {1: float("nan")}
+
+    def after_step(record: StepRecord) -> None:
+        if record.plan.version + 1 == version:
+            pool.bad = {}
+
+    coordinator.run(0, after_step)
+    ends = [place + 1 for place, call in enumerate(pool.log) if call == ("server", "apply")]
+    return [pool.log[start:end] for start, end in itertools.pairwise(ends)]
+
+
+RENEWAL = [("b", "renew"), ("server", "renewed"), ("b", "align")]
+
+
+def test_a_renewed_member_has_a_fresh_aligner_which_all_train_before_the_next_step() -> None:
+    coordinator, pool = run_of(schedule={"steps": 2, "training": "none"}, pool={"bad_steps": 1})
+    (calls,) = with_bad_gradients_until(1, coordinator, pool)
+    assert calls == [*aligning(), *RENEWAL, *aligning(), *exchange("images1"), ("server", "apply")]
+
+
+def test_aligners_renewed_at_an_iterations_end_are_not_trained_any_more() -> None:
+    coordinator, pool = run_of(schedule={"iterations": 2, "training": "none"}, pool={"bad_steps": 1})
+    (calls,) = with_bad_gradients_until(1, coordinator, pool)
+    assert calls == [*RENEWAL, *BEGIN, *aligning(), *exchange("images1"), ("server", "apply")]
+
+
+def test_those_who_stay_keep_their_networks_and_train_their_aligners_anew() -> None:
+    coordinator, pool = run_of(("a", "b", "c"), schedule={"steps": 3, "training": "none"}, pool={"bad_steps": 1})
+    renewed, left = with_bad_gradients_until(2, coordinator, pool)
+    assert renewed[: len(aligning(names="abc")) + 1] == [*aligning(names="abc"), RENEWAL[0]]
+    assert left == [
+        *aligning(names="abc"),  # before it is known who leaves
+        *((name, "state") for name in "abc"),
+        *begin("ac"),
+        ("server", "restore", "cut2", "balance anew"),
+        *((name, "restore", f"{name}.state") for name in "ac"),
+        *aligning(names="ac"),
+        ("server", "snapshot"),
+        *exchange("images2", "ac"),
+        ("server", "apply"),
+    ]
+
+
+def test_a_fault_after_a_member_has_left_goes_back_to_trained_aligners_of_those_who_stay() -> None:
+    """At first to where it left, after which they are trained; later to a cut, which has them as they were."""
+    cluster = {"cut_every": 2}
+    coordinator, pool = run_of(
+        ("a", "b", "c"), schedule={"steps": 6, "training": "none"}, pool={"bad_steps": 1}, cluster=cluster
+    )
+    pool.bad, faults = {1: float("nan")}, [3, 5]
+
+    def after_step(record: StepRecord) -> None:
+        version = record.plan.version + 1
+        if version == 2:
+            pool.bad = {}
+        if version in faults:
+            faults.remove(version)
+            pool.healed, pool.faults = [Healed((), {})], ["applied"]
+
+    coordinator.run(0, after_step)
+    heals = [place + 1 for place, call in enumerate(pool.log) if call == ("pool", "heal")]
+    again = [(name, "restore", f"{name}.state") for name in "ac"]
+    for heal, version, balance, aligners in (
+        (heals[0], 2, "balance anew", aligning(names="ac")),
+        (heals[1], 4, "with balance", []),
+    ):
+        expected = [*begin("ac"), ("server", "restore", f"cut{version}", balance), *again, *aligners, ("server", "snapshot")]
+        expected += exchange(f"images{version}", "ac")
+        assert pool.log[heal : heal + len(expected)] == expected
+
+
+def test_a_fault_in_mid_iteration_restores_trained_aligners_without_another_pass() -> None:
+    coordinator, pool = run_of(schedule={"steps": 4, "training": "none"}, cluster={"cut_every": 2})
+    pool.healed = [Healed(("a",), {})]
+
+    def after_step(record: StepRecord) -> None:
+        if record.plan.version == 2 and pool.healed:
+            pool.faults = ["applied"]
+
+    coordinator.run(0, after_step)
+    heal = pool.log.index(("pool", "heal")) + 1
+    restored = [("server", "restore", "cut2", "with balance"), ("a", "restore", "a.state"), ("b", "restore", "b.state")]
+    expected = [*BEGIN, *restored, ("server", "snapshot"), *exchange("images2"), ("server", "apply"), *aligning()]
+    assert pool.log[heal : heal + len(expected)] == expected
 
 
 def test_a_pool_whose_last_member_leaves_ends() -> None:

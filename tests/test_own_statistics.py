@@ -129,7 +129,7 @@ def test_pre_training_records_what_it_trained_on(three_digits: ImageDataset, tmp
 def test_a_pre_training_of_a_member_takes_its_choice_over(three_digits: ImageDataset, weights: str) -> None:
     config = parse_config({"pool": {"members": [section(weights, statistics="data")]}}, "test")
     plan = make_plan(config, three_digits.info, "convnet", "test", 60)
-    assert plan.networks[0].statistics == "data" and plan.identity("f")["convnet.statistics"] == "data"
+    assert plan.networks[0].statistics == "data" and plan.identity(three_digits.info)["convnet.statistics"] == "data"
 
 
 def test_networks_trained_before_are_tested_as_they_were_trained(

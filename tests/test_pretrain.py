@@ -88,6 +88,10 @@ def planned(config: RunConfig, architectures: str | None = None, seconds: float 
     return make_plan(config, open_dataset(config.data).info, architectures, "validation", seconds)
 
 
+def identity(config: RunConfig, architectures: str | None = None) -> dict[str, Any]:
+    return planned(config, architectures).identity(open_dataset(config.data).info)
+
+
 # Batches
 
 
@@ -202,7 +206,7 @@ def test_the_format_of_gpus_is_part_of_a_training(
 ) -> None:
     evaluation = config.evaluation.model_dump() | {"num_gpus": num_gpus}
     changed = config.model_dump() | {"matching": {"precision": precision}, "evaluation": evaluation}
-    assert planned(parse_config(changed, "test"), "mlp").identity("f")["GPU format"] == found
+    assert identity(parse_config(changed, "test"), "mlp")["GPU format"] == found
 
 
 # Course
@@ -267,22 +271,117 @@ def test_a_training_that_diverges_says_so(config: RunConfig, tmp_path: Path) -> 
 # Folder
 
 
+def resumed(config: RunConfig, folder: Path, storage: str | None = None, **sections: Any) -> Record:
+    """The record in the folder for a configuration with some fields replaced."""
+    fields = {name: {**getattr(config, name).model_dump(), **value} for name, value in sections.items()}
+    changed = parse_config(config.model_dump() | fields, "test")
+    return resumed_record(folder, storage, planned(changed), open_dataset(changed.data).info)
+
+
 def test_another_training_is_not_gone_on_with(config: RunConfig, tmp_path: Path) -> None:
-    identity = planned(config).identity("f0")
-    record = Record.fresh("tiny", storage_location(None, tmp_path), identity)
+    record = Record.fresh("tiny", storage_location(None, tmp_path), identity(config))
     write_record(tmp_path, record)
-    assert resumed_record(tmp_path, None, identity) == record
-    other = planned(config.model_copy(update={"seed": 4})).identity("f0")
+    assert resumed(config, tmp_path) == record
     with pytest.raises(InputError, match=r"seed is 4, but the pre-training in .* was begun with 3: resume with the same"):
-        resumed_record(tmp_path, None, other)
-    longer = config.evaluation.model_copy(update={"whole_data_epochs": 5})
+        resumed(config.model_copy(update={"seed": 4}), tmp_path)
     with pytest.raises(InputError, match=r"thin.epochs is '5', .* begun with '4' \(also mlp.epochs, convnet.epochs\)"):
-        resumed_record(tmp_path, None, planned(config.model_copy(update={"evaluation": longer})).identity("f0"))
+        resumed(config, tmp_path, evaluation={"whole_data_epochs": 5})
+    with pytest.raises(InputError, match=r"data.statistics is 'mnist', but .* begun with 'own'.*: resume with the same"):
+        resumed(config, tmp_path, data={"statistics": "mnist"})
+    with pytest.raises(InputError, match=r"GPU format is 'ieee', but .* begun with 'none, on CPUs': resume"):
+        resumed(config, tmp_path, evaluation={"num_gpus": 1})
     with pytest.raises(InputError, match=r"--storage-path is 's3://elsewhere', but .* was begun with '/"):
-        resumed_record(tmp_path, "s3://elsewhere", identity)
+        resumed(config, tmp_path, "s3://elsewhere")
     (tmp_path / "pretrain.json").write_text("{")
     with pytest.raises(InputError, match=r"pretrain.json cannot be read"):
-        resumed_record(tmp_path, None, identity)
+        resumed(config, tmp_path)
+
+
+def begun_before(config: RunConfig, folder: Path, values: dict[str, str] | None = None, *drop: str) -> Record:
+    """Write the record of a training that a version began whose recipes had fewer fields, and some of other values."""
+    values = values or {}
+    lacking = ("one_warp", "cutout_beside_cutmix", "GPU format", "data.statistics", *drop)
+    fields = {name: values.get(name.rpartition(".")[2], value) for name, value in identity(config).items()}
+    fields = {name: value for name, value in fields.items() if not name.endswith(lacking)}
+    record = Record("tiny-0", storage_location(None, folder), fields)
+    (folder / "pretrain.json").write_text(json.dumps({"run": record.run, "storage": record.storage, "identity": fields}))
+    return record
+
+
+def judged(config: RunConfig, **evaluation: Any) -> RunConfig:
+    return parse_config(config.model_dump() | {"evaluation": {**config.evaluation.model_dump(), **evaluation}}, "test")
+
+
+HMDC = {"decay": "0.2"}
+"""The rate of hmdc never falls, but its recipe once had a factor for it."""
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "before"),
+    [({}, {}), ({"augmentation": True}, {}), ({"protocol": "hmdc", "augmentation": False}, HMDC)],
+    ids=["dc", "dc-varied", "hmdc-plain"],
+)
+def test_a_training_from_before_a_choice_goes_on_where_it_did_what_is_now_the_default(
+    config: RunConfig, tmp_path: Path, evaluation: dict[str, Any], before: dict[str, str]
+) -> None:
+    config = judged(config, **evaluation)
+    record = begun_before(config, tmp_path, before, ".statistics")
+    assert resumed(config, tmp_path) == record
+    with pytest.raises(InputError, match=r"seed is 4, but the pre-training in .* was begun with 3: resume with the same"):
+        resumed(config.model_copy(update={"seed": 4}), tmp_path)
+
+
+def test_statistics_that_a_record_does_not_name_are_those_that_were_stated_or_the_datas_own(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    record = begun_before(config, tmp_path)
+    assert resumed(config, tmp_path, data={"statistics": "0.5:0.25"}) == record  # as ever, a stated one counted
+    info = replace(open_dataset(config.data).info, statistics="cifar10")  # a record with the data
+    with pytest.raises(InputError, match=r"^data.statistics is 'cifar10', but .* begun with 'own': resume with the same value"):
+        resumed_record(tmp_path, None, planned(config), info)
+
+
+BEFORE = (
+    r"^the pre-training in .* was begun by another version of hmdc-ray and would not lead to the same weights: {}; start anew"
+)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "before", "side", "corrected"),
+    [
+        ({"protocol": "idc"}, {"batch": "128", "cutmix_tokens": "False"}, 32, "protocol idc has batches of 64, .* CutMix .*"),
+        ({"protocol": "idc", "augmentation": False}, {"batch": "128"}, 36, "protocol idc has batches of 64, .* cutout"),
+        ({"protocol": "hmdc"}, HMDC, 32, "sides of CutMix boxes truncate, where they were rounded"),
+        (
+            {"protocol": "hmdc", "families": ["flip", "crop"]},
+            HMDC,
+            84,
+            "sides of .* rounded, and crops of .* one pixel further",
+        ),
+        ({"num_gpus": 1}, {}, 32, "networks on GPUs multiply in the format of matching.precision, where they did in torch's"),
+    ],
+    ids=["idc", "idc-plain", "hmdc", "hmdc-84", "gpu"],
+)
+def test_a_training_whose_recipe_was_corrected_since_is_refused_with_what_was_corrected(
+    config: RunConfig, tmp_path: Path, evaluation: dict[str, Any], before: dict[str, str], side: int, corrected: str
+) -> None:
+    config = judged(config, **evaluation)
+    begun_before(config, tmp_path, before)
+    info = open_dataset(config.data).info
+    info = replace(info, shape=replace(info.shape, height=side, width=side))
+    with pytest.raises(InputError, match=BEFORE.format(corrected)):
+        resumed_record(tmp_path, None, planned(config), info)
+    record = Record.fresh("tiny", storage_location(None, tmp_path), identity(config))
+    write_record(tmp_path, record)
+    assert resumed_record(tmp_path, None, planned(config), info) == record
+
+
+def test_another_protocol_than_before_is_told_as_such(config: RunConfig, tmp_path: Path) -> None:
+    begun_before(config, tmp_path)
+    with pytest.raises(
+        InputError, match=r"^thin.extra_epoch is 'False', but .* begun with 'True' \(also .*mlp.decay.*: resume"
+    ):
+        resumed(config, tmp_path, evaluation={"protocol": "idc"})
 
 
 def test_no_two_trainings_share_a_name_in_the_storage() -> None:
@@ -359,5 +458,5 @@ def test_a_failure_is_told_in_a_line() -> None:
 
 
 def test_the_record_is_json(tmp_path: Path, config: RunConfig) -> None:
-    identity = planned(config).identity("f0")
-    assert json.loads(json.dumps(identity)) == identity
+    found = identity(config)
+    assert json.loads(json.dumps(found)) == found

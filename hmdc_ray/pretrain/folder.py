@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from hmdc_ray.config.io import CONFIG_FILE
+from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.files import RunFolder, write_atomically
+from hmdc_ray.pretrain.earlier import REVISION, corrections, told_today
+from hmdc_ray.pretrain.plan import Plan
 from hmdc_ray.pretrain.report import ACCURACIES_FILE, LOSSES_FILE
 
 RECORD_FILE, STORAGE_FOLDER = "pretrain.json", "ray"
+
+_UNSAID = {"GPU format": "none, on CPUs"}
+"""How a person would write a value that an identity has as None."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +32,18 @@ class Record:
             name the storage knows.
         storage: absolute path or address of the storage, where Ray Train keeps its checkpoints.
         identity: see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
+        revision: see :data:`hmdc_ray.pretrain.earlier.REVISION`.
     """
 
     run: str
     storage: str
     identity: dict[str, Any]
+    revision: int = 1
 
     @classmethod
     def fresh(cls, name: str, storage: str, identity: dict[str, Any]) -> Record:
         """The record of a training that begins."""
-        return cls(f"{name}-{uuid.uuid4().hex[:8]}", storage, identity)
+        return cls(f"{name}-{uuid.uuid4().hex[:8]}", storage, identity, REVISION)
 
 
 def storage_location(storage: str | None, folder: Path) -> str:
@@ -87,16 +95,17 @@ def write_record(folder: Path, record: Record) -> None:
     write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1) + "\n")
 
 
-def resumed_record(folder: Path, storage: str | None, identity: dict[str, Any]) -> Record:
+def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetInfo) -> Record:
     """The record of the training that is gone on with.
 
     Args:
         folder: of the training.
         storage: the storage that is asked for; None: that of the record.
-        identity: of what is asked for.
+        plan: what is asked for.
+        info: of the data.
 
     Raises:
-        InputError: the record is damaged, or another training was begun in the folder.
+        InputError: the record is damaged; another training was begun in the folder, or one whose recipe was corrected since.
     """
     path = folder / RECORD_FILE
     try:
@@ -105,12 +114,21 @@ def resumed_record(folder: Path, storage: str | None, identity: dict[str, Any]) 
         raise InputError(f"{path} cannot be read ({error}): start anew with --overwrite or another --output") from error
     if storage is not None and storage_location(storage, folder) != found.storage:
         raise InputError(f"--storage-path is {storage!r}, but the pre-training in {folder} was begun with {found.storage!r}")
-    different = [name for name in identity | found.identity if identity.get(name) != found.identity.get(name)]
+    corrected = {} if found.revision == REVISION else corrections(plan, info)
+    explained = {name for names in corrected.values() for name in names}
+    now, begun = plan.identity(info), told_today(found.identity, plan, info)
+    different = [name for name in now | begun if now.get(name) != begun.get(name) and name not in explained]
     if different:
         name = different[0]
         more = f" (also {', '.join(different[1:])})" if different[1:] else ""
+        asked, before = (_UNSAID.get(name) if fields.get(name) is None else fields[name] for fields in (now, begun))
         raise InputError(
-            f"{name} is {identity.get(name)!r}, but the pre-training in {folder} was begun with {found.identity.get(name)!r}"
-            f"{more}: resume with the same value, or start anew with --overwrite or another --output"
+            f"{name} is {asked!r}, but the pre-training in {folder} was begun with {before!r}{more}: resume with the same "
+            "value, or start anew with --overwrite or another --output"
+        )
+    if corrected:
+        raise InputError(
+            f"the pre-training in {folder} was begun by another version of hmdc-ray and would not lead to the same weights: "
+            f"{', and '.join(corrected)}; start anew with --overwrite or another --output"
         )
     return found

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from hmdc_ray.config import DataConfig, MemberConfig, NetworkSection, Precision, RunConfig, StudentConfig
+from hmdc_ray.config.statistics import OWN
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.mnist import with_mnist
@@ -46,23 +47,21 @@ class Plan:
     precision: Precision | None
     checkpoint_seconds: float
 
-    def identity(self, fingerprint: str, statistics: str | None = None) -> dict[str, Any]:
+    def identity(self, info: DatasetInfo) -> dict[str, Any]:
         """What a training that goes on must share with the one that was begun, as JSON gives it back.
 
         Args:
-            fingerprint: of the data.
-            statistics: those that the data are normalised by, where they are named or recorded with the data.
+            info: of the data, with the statistics in use.
         """
         found: dict[str, Any] = {
-            "data fingerprint": fingerprint,
+            "data fingerprint": info.fingerprint,
+            "data.statistics": info.statistics or OWN,
             "seed": self.seed,
             "split": self.split,
             "cluster.threads": self.threads,
             "networks": ", ".join(network.name for network in self.networks),
             "GPU format": None if self.precision is None else gpu_format(self.precision),
         }
-        if self.data.statistics is None and statistics is not None:  # once a record was not minded
-            found["data.statistics"] = statistics
         for network, chosen in zip(self.networks, self.recipes, strict=True):
             fields = network.model_dump(mode="json", exclude={"name", "learning_rate"}) | asdict(chosen)
             found |= {f"{network.name}.{field}": str(value) for field, value in fields.items()}

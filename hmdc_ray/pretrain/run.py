@@ -82,13 +82,12 @@ def pretrain(
         epochs = plan.recipes[0].epochs
         for note in mnist_notes(config.evaluation.model_copy(update={"epochs": epochs}), info.normalisation):
             progress.note(note)
-        identity = plan.identity(info.fingerprint, info.statistics)
         folder = claim(path, overwrite=overwrite, resume=resume)
         try:
             if resume:
-                record = resumed_record(path, storage_path, identity)
+                record = resumed_record(path, storage_path, plan, info)
             else:
-                record = Record.fresh(config.name, storage_location(storage_path, path), identity)
+                record = Record.fresh(config.name, storage_location(storage_path, path), plan.identity(info))
             require_writable(record.storage, path, "--storage-path", stop.raise_if_requested)
             position = _train(plan, record, folder, config, workers, resume, address, stop, progress)
             result = _summary(plan, position, workers, info)

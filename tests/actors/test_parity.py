@@ -28,7 +28,10 @@ class FinishedRun:
     split: StepGradients
 
 
-@pytest.fixture(scope="module", params=[("shallow", "deep"), ("shallow", "mlp", "deep")], ids=["two", "three"])
+CASES = [(("shallow", "deep"), "mse", "real"), (("shallow", "mlp", "deep"), "standardised", "synthetic")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=["two", "three"])
 def finished(
     request: pytest.FixtureRequest,
     ray_local: None,
@@ -36,7 +39,9 @@ def finished(
     three_digits_config: DataConfig,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[FinishedRun]:
-    config = parity_run(three_digits_config, members(*request.param, num_gpus=1), classes_per_call=2)
+    names, agreement, training = request.param
+    pool, schedule = members(*names, num_gpus=1), {"training": training}
+    config = parity_run(three_digits_config, pool, schedule, classes_per_call=2, agreement=agreement)
     folder = tmp_path_factory.mktemp("run")
     with launch(config, three_digits.info, folder, check=lambda: None) as pool:
         joint, split = joint_and_split(config, pool, three_digits)
