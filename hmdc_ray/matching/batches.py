@@ -145,7 +145,10 @@ class Batches:
             for start in range(0, len(rows), EMBEDDING_BATCH):
                 images = self.rows(rows[start : start + EMBEDDING_BATCH])
                 embeddings.append(network.observe(images).embedding_BD.cpu().numpy())
-        positions = kmeans_choice(np.concatenate(embeddings), count, key, self.matching.kmeans_iterations)
+        # Of a network that diverged embeddings are not finite. Its gradients are counted, and it is renewed; until then any
+        # images will do.
+        embeddings_ND = np.nan_to_num(np.concatenate(embeddings), nan=0.0, posinf=0.0, neginf=0.0)
+        positions = kmeans_choice(embeddings_ND, count, key, self.matching.kmeans_iterations)
         return rows[positions]
 
     def initial_images(self, config: ImagesConfig, network: Network) -> Tensor:

@@ -13,6 +13,7 @@ from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.packing import decode, pack
 from hmdc_ray.errors import InputError
 from hmdc_ray.matching.batches import BATCHNORM_IMAGES, Batches
+from hmdc_ray.seeding import Key
 
 PLAN = step_plan()
 
@@ -152,6 +153,14 @@ def test_double_precision_images_are_the_same_images(three_digits: ImageDataset)
     assert double.dtype == torch.float64
     single = batches(three_digits).initial_images(config, network)
     assert rows_of(double.flatten(0, 1), three_digits) == rows_of(single.flatten(0, 1), three_digits)  # each in its format
+
+
+def test_a_network_that_diverged_still_chooses_images(three_digits: ImageDataset) -> None:
+    member = one_member(three_digits, "shallow")
+    with torch.no_grad():
+        member.parameters[0].fill_(torch.nan)
+    rows = batches(three_digits).choose(member.network.eval(), 1, 4, Key(0, "kmeans"))
+    assert len(set(rows.tolist())) == 4 and (three_digits.labels("train")[rows] == 1).all()
 
 
 def test_batches_and_draws_of_a_float64_run_are_in_float64(three_digits: ImageDataset) -> None:
