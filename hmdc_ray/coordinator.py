@@ -213,7 +213,7 @@ class Coordinator:
             selection = self.pool.workers[staying[0]].selection(plan)
             calls += [self.pool.workers[member].select(plan, selection) for member in fresh]
         self.pool.get(calls)
-        if plan.step and not same:  # those that are fresh have an aligner that nothing has trained
+        if plan.step and not same:  # aligners are fresh, or agree with one that has left
             self._get(self._align(plan))
         return self.pool.server.snapshot()
 

@@ -40,8 +40,8 @@ def finished(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[FinishedRun]:
     names, agreement, training = request.param
-    pool, schedule = members(*names, num_gpus=1), {"training": training}
-    config = parity_run(three_digits_config, pool, schedule, classes_per_call=2, agreement=agreement)
+    drawn, schedule = members(*names, num_gpus=1), {"training": training}
+    config = parity_run(three_digits_config, drawn, schedule, classes_per_call=2, agreement=agreement)
     folder = tmp_path_factory.mktemp("run")
     with launch(config, three_digits.info, folder, check=lambda: None) as pool:
         joint, split = joint_and_split(config, pool, three_digits)
