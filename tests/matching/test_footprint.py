@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -146,10 +147,9 @@ def test_a_classifier_takes_so_many_bytes_for_each_number() -> None:
     """Against Python's own count of what NumPy takes, in float32 and float64."""
     labels = np.arange(300) % 10
     features = np.random.default_rng(0).standard_normal((300, 4000))
-    kinds: tuple[type[np.float32 | np.float64], ...] = (np.float32, np.float64)
-    for kind in kinds:
-        linear_probe(features[:20].astype(kind), labels[:20], features[20:40].astype(kind), labels[20:40])  # imports
-        given = features.astype(kind)
+    kinds: tuple[NDArray[np.floating], ...] = (features.astype(np.float32), features)
+    for given in kinds:
+        linear_probe(given[:20], labels[:20], given[20:40], labels[20:40])  # imports
         tracemalloc.start()
         linear_probe(given, labels, given, labels)
         _, most = tracemalloc.get_traced_memory()
