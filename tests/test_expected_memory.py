@@ -17,6 +17,7 @@ from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.matching import member as member_module
+from hmdc_ray.models import registry
 from hmdc_ray.models.network import Network
 from jobs.dry_run import show_plan
 from jobs.expected_memory import PROCESS, expected_memory
@@ -117,7 +118,7 @@ def test_networks_are_built_one_after_the_other(
     """Of a pool of three, in two rounds: to ask for their taps, and to measure."""
     alive: weakref.WeakSet[Network] = weakref.WeakSet()
     there: list[tuple[int, int]] = []
-    build = member_module.build
+    build = registry.build
 
     def counted(*arguments: Any, **options: Any) -> Network:
         there.append((len(alive), len({network.architecture for network in alive})))

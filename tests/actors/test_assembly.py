@@ -170,7 +170,7 @@ def test_members_are_measured_with_those_of_the_draw_that_has_the_largest_featur
 
 def test_members_that_agree_with_none_need_not_be_asked_for_their_taps() -> None:
     config = run(pool={"members": TWO}, matching={"mutual_distillation": False})
-    alone = {"convnet": [], "vit": []}
+    alone: dict[str, list[MemberTaps]] = {"convnet": [], "vit": []}
     assert agreeing(config, (1 / 0 for _ in [0])) == alone  # type: ignore[misc]
     drawn = run(pool={"members": TWO, "active": 1}, schedule={"iterations": 2})
     assert agreeing(drawn, []) == alone

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -112,7 +113,10 @@ def test_training_an_aligner_and_probing_take_what_few_images_foretold(
     name: str, images: int, batch: int, three_digits: ImageDataset
 ) -> None:
     """The aligner pass in several batches, in one and another, and in one."""
-    settings = {"matching": {"aligner_images": images, "probe_every": 2}, "schedule": {"training": "none", "batch": batch}}
+    settings: dict[str, dict[str, Any]] = {
+        "matching": {"aligner_images": images, "probe_every": 2},
+        "schedule": {"training": "none", "batch": batch},
+    }
     made, drawn = member(three_digits, name, True, **settings)
     foretold = measure(made, drawn).other
     made.begin(0)
@@ -130,7 +134,8 @@ def test_training_an_aligner_and_probing_take_what_few_images_foretold(
     live = footprint.INFERENCE_HEAP * max(*passed.after, *probed.after)
     assert foretold == pytest.approx(max(live, fitted), rel=0.03)
     assert footprint._aligner_pass(made, plan, drawn) == pytest.approx(max(passed.after), rel=0.03)
-    assert footprint._probe(made, plan) == (pytest.approx(max(probed.after), rel=0.03), fitted)
+    foretold_features, foretold_fit = footprint._probe(made, plan)
+    assert foretold_features == pytest.approx(max(probed.after), rel=0.03) and foretold_fit == fitted
     assert max(map(len, features.batches)) > PROBE_BATCH  # in several forwards
     settings["matching"]["probe_every"] = 401  # more than there are steps
     never, _ = member(three_digits, name, True, **settings)
@@ -142,9 +147,9 @@ def test_a_classifier_takes_so_many_bytes_for_each_number() -> None:
     """Against Python's own count of what NumPy takes, in float32 and float64."""
     labels = np.arange(300) % 10
     features = np.random.default_rng(0).standard_normal((300, 4000))
-    for kind in (np.float32, np.float64):
-        linear_probe(features[:20].astype(kind), labels[:20], features[20:40].astype(kind), labels[20:40])  # imports
-        given = features.astype(kind)
+    kinds: tuple[NDArray[np.floating], ...] = (features.astype(np.float32), features)
+    for given in kinds:
+        linear_probe(given[:20], labels[:20], given[20:40], labels[20:40])  # imports
         tracemalloc.start()
         linear_probe(given, labels, given, labels)
         _, most = tracemalloc.get_traced_memory()
