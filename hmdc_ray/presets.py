@@ -58,6 +58,7 @@ def digits(ipc: int = 1) -> RunConfig:
         matching=MatchingConfig(
             metric="cosine",
             mutual_distillation=True,
+            aligner_images=500,
             real_batch=32,
             families=("brightness", "saturation", "contrast", "crop", "scale", "rotate", "cutout"),
         ),

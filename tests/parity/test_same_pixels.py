@@ -171,8 +171,7 @@ def test_a_drawn_pool_with_lasting_histories_gives_the_same_pixels(
     assert run(other, three_digits, tmp_path / "other")[-1].tobytes() != whole[-1].tobytes()
 
 
-@pytest.mark.parametrize("training", ["none", "synthetic", "real"])
-@pytest.mark.parametrize("agreement", ["mse", "standardised"])
+@pytest.mark.parametrize(("agreement", "training"), [("mse", "synthetic"), ("standardised", "real"), ("standardised", "none")])
 def test_trained_aligners_give_the_same_pixels(
     agreement: str, training: str, three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
 ) -> None:
@@ -185,7 +184,7 @@ def test_trained_aligners_give_the_same_pixels(
         return configuration(three_digits_config, pool=pool, matching=matching | more, schedule=schedule)
 
     whole = run(drawn_pairs(), three_digits, tmp_path / "0", checkpoints=tmp_path)
-    for version in (1, 2, 3, 5):
+    for version in (1, 5):
         resumed = run(drawn_pairs(), three_digits, tmp_path / str(version), start=version)
         assert resumed[-1].tobytes() == whole[-1].tobytes()
     chunked = run(drawn_pairs(classes_per_call=1), three_digits, tmp_path / "chunks")
