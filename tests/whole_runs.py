@@ -35,6 +35,7 @@ TINY: dict[str, Any] = {
     "matching": {
         "metric": "cosine",
         "mutual_distillation": True,
+        "aligner_images": 32,
         "real_batch": 8,
         "augmentation": "dsa",
         "families": ["crop", "brightness"],
