@@ -23,10 +23,10 @@ class Footprint:
     """Bytes that the work of a member takes beside its network.
 
     Attributes:
-        kept: of one class between the exchanges of a step.
+        kept: bytes of one class between the exchanges of a step.
         matching: most while one class is matched by itself, what is kept included.
         other: most of what does not depend on the number of classes in a call: training, choosing real images.
-        message: of the features that the member sends for a class.
+        message: bytes of the features that the member sends for a class.
     """
 
     kept: int
@@ -50,12 +50,12 @@ class WorkerMemory:
     """The memory of one worker when a run starts.
 
     Attributes:
-        name: of the member.
-        node: where it runs; empty in one process.
+        name: name of the member.
+        node: id of the node where it runs; empty in one process.
         gpu: the part of a GPU whose memory is meant, up to 1; 0: the node's memory is.
         own: bytes that the worker has taken already.
         free: bytes that are free there beside that.
-        footprint: what its work will take.
+        footprint: memory that its work will take.
     """
 
     name: str
@@ -71,11 +71,11 @@ class CallSize:
     """The number of classes in a call, and why.
 
     Attributes:
-        classes: at most so many in a call.
+        classes: most classes in a call.
         total: classes of the data.
         worker: the one that admits fewest.
         limit: bytes that this one may take.
-        default: whether the limit follows from what was free, and not from ``cluster.memory_per_worker``.
+        default: True where the limit follows from what was free, and not from ``cluster.memory_per_worker``.
     """
 
     classes: int
@@ -123,8 +123,8 @@ def call_size(config: RunConfig, workers: Sequence[WorkerMemory], classes: int, 
     Args:
         config: the run.
         workers: all of them, replicas too.
-        classes: of the data.
-        runs: that share the nodes, each with such workers, this one among them.
+        classes: number of classes of the data.
+        runs: number of runs that share the nodes, each with such workers, this one among them.
     """
     given = config.cluster.memory_per_worker
     limits = _default_limits(workers, runs) if given is None else [given * GB] * len(workers)

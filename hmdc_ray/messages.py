@@ -160,7 +160,7 @@ class MemberDescription:
         pid: process id.
         threads: torch threads.
         data: fingerprint of the data as the process reads it.
-        taps: of the network of the first iteration.
+        taps: taps of the network of the first iteration.
     """
 
     name: str

@@ -60,7 +60,7 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
 
     Args:
         config: the run, validated.
-        info: of its data.
+        info: description of its data.
     """
     before, members = own_bytes(), config.pool.members
     agreed = agreeing(config, (PoolWorker(index, config).describe() for index in range(len(members))))

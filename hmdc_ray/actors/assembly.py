@@ -131,7 +131,7 @@ def agreeing(config: RunConfig, descriptions: Iterable[MemberDescription]) -> di
 
     Args:
         config: the run.
-        descriptions: of all members; replicas of one may be among them. Not asked for without mutual distillation.
+        descriptions: descriptions of all members, replicas perhaps among them. Not asked for without mutual distillation.
     """
     pool = config.pool
     alone: dict[str, list[MemberTaps]] = {member.name: [] for member in pool.members}

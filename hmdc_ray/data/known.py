@@ -35,7 +35,7 @@ def with_statistics(info: DatasetInfo, stated: str | None) -> DatasetInfo:
     """Facts about data with the statistics that a run normalises by: those stated, or else those of the recorded data set.
 
     Args:
-        info: with the statistics of the training split itself.
+        info: description of the data, with the statistics of the training split itself.
         stated: ``data.statistics``.
 
     Raises:

@@ -18,7 +18,8 @@ def with_mnist(config: EvaluationConfig, *spaces: Normalisation) -> EvaluationCo
 
     Args:
         config: epochs that it gives stay.
-        spaces: how images are normalised; one by MNIST's constants, grey or repeated for colours, says that they are MNIST's.
+        spaces: normalisations of the images; MNIST's constants, grey or repeated for
+            colours, in one of them say that the images are MNIST's.
     """
     if config.protocol != "dc" or config.augmentation is not None or not any(map(_is_mnist, spaces)):
         return config

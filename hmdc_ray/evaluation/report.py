@@ -162,7 +162,8 @@ class Evaluation:
         recipe: the students' training in full; None when unknown. A student's own learning rate is in its row.
         distillation: teacher, alpha and temperatures to choose from; None without a teacher.
         trials: every student that was trained, or failed.
-        gpu_format: how the students' GPUs multiplied float32, ``tf32`` or ``ieee``, by ``matching.precision``; None on CPUs.
+        gpu_format: format in which the students' GPUs multiplied float32, ``tf32`` or ``ieee``, by
+            ``matching.precision``; None on CPUs.
         schema_version: of this layout; keys may be added without a new one.
     """
 

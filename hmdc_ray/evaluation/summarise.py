@@ -38,14 +38,14 @@ def summarise(
     """Gather the trials' outcomes into an evaluation.
 
     Args:
-        config: that the trials were planned from.
+        config: configuration that the trials were planned from.
         trials: all of them, as planned.
         results: accuracy of each trial, or why it failed, in the same order, whatever the order in which they ended.
         condensed: the images that were judged.
-        info: of the data that they were tested on.
-        run_seed: that the trials ran with.
+        info: description of the data that they were tested on.
+        run_seed: seed that the trials ran with.
         pool: the members that the first set's images were learned with; None when unknown.
-        gpu_format: how the students' GPUs multiplied; None: they were trained on CPUs.
+        gpu_format: format in which the students' GPUs multiplied; None: they were trained on CPUs.
     """
     sets = named_sets(condensed)
     first = next(iter(sets.values()))

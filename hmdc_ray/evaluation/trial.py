@@ -151,7 +151,7 @@ class Classroom:
             trial: what it is trained on and how.
             rows: of the training split, for a baseline, where they are known already.
             teacher: guides the student; None: it learns from labels alone.
-            role: of the network; a teacher draws by a key of its own, and errors call it so.
+            role: the network's role; a teacher draws by a key of its own, and errors call it so.
 
         Raises:
             DivergedError: training diverged; names the student, the images and the seed.

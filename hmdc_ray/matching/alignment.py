@@ -44,7 +44,7 @@ class Alignment:
 
         Args:
             plan: the step that the aligner is trained for.
-            batch: from 0 to ``plan.aligner_batches``, the latter to measure.
+            batch: number of the batch, from 0 to ``plan.aligner_batches``, the latter to measure.
         """
         member = self.member
         assert member.aligner is not None

@@ -103,7 +103,7 @@ class Batches:
 
         Args:
             plan: the step.
-            batch: of the step's training, counted through its epochs.
+            batch: number of the batch in the step's training, counted through its epochs.
             size: images in a batch.
             decoded: see :meth:`decoded`.
             order: member whose draw of the order it is.

@@ -98,7 +98,7 @@ def measure(member: Member, drawn: Sequence[MemberTaps]) -> Footprint:
     """The footprint of a member, the largest of its random options' forms; afterwards it is as freshly begun.
 
     Args:
-        member: in any state.
+        member: member in any state.
         drawn: members that it agrees with, itself among them; none without mutual distillation.
     """
     forms = [_form(member, options, drawn) for _, options in option_draws(member.config.random_options)]

@@ -89,8 +89,8 @@ class Member:
         """Replace the network by a fresh one, and its optimiser with it.
 
         Args:
-            iteration: from 0.
-            options: in the place of the random options drawn for the iteration.
+            iteration: number of the iteration, from 0.
+            options: options in the place of the random options drawn for the iteration.
         """
         self._build(iteration, options)
         self._prepared = None

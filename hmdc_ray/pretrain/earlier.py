@@ -20,7 +20,7 @@ def told_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str
     Args:
         begun: the identity; fields that it lacks are those of which there was no choice when it was written.
         plan: the training that goes on.
-        info: of its data, with the statistics in use.
+        info: description of its data, with the statistics in use.
     """
     # Those that a configuration stated were always used, but a record with the data was not minded once.
     unsaid: dict[str, Any] = {"data.statistics": OWN if plan.data.statistics is None else info.statistics or OWN}
@@ -39,7 +39,7 @@ def corrections(plan: Plan, info: DatasetInfo) -> dict[str, tuple[str, ...]]:
 
     Args:
         plan: the training that goes on.
-        info: of its data.
+        info: description of its data.
     """
     recipe = plan.recipes[0]
     idc = ("batch", "one_warp", "cutmix_tokens", "cutout_beside_cutmix")

@@ -101,8 +101,8 @@ def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetI
     Args:
         folder: of the training.
         storage: the storage that is asked for; None: that of the record.
-        plan: what is asked for.
-        info: of the data.
+        plan: training that is asked for.
+        info: description of the data.
 
     Raises:
         InputError: the record is damaged; another training was begun in the folder, or one whose recipe was corrected since.

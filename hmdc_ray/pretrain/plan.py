@@ -51,7 +51,7 @@ class Plan:
         """What a training that goes on must share with the one that was begun, as JSON gives it back.
 
         Args:
-            info: of the data, with the statistics in use.
+            info: description of the data, with the statistics in use.
         """
         found: dict[str, Any] = {
             "data fingerprint": info.fingerprint,

@@ -55,7 +55,7 @@ class GradientBalance:
         period: steps between two updates, q.
         classes: number of classes.
         lasting: number of targets whose histories last for the whole run; None: they last for an iteration.
-        main: of lasting histories, the column of the main member, whose magnitude the update has, drawn or not.
+        main: column, among histories that last, of the main member, whose magnitude the update has, drawn or not.
     """
 
     def __init__(self, mode: Mode, period: int, classes: int, lasting: int | None = None, main: int = 0) -> None:

@@ -30,8 +30,8 @@ class Judged:
     """What the students of one condensed set reached.
 
     Attributes:
-        accuracies: by student, in [0, 1], in the order of seeds; a training that diverged has what a guess gives.
-        failed: by student, likewise: whether the training diverged or left the training images unlearned.
+        accuracies: accuracies by student, in [0, 1], in the order of seeds; a training that diverged has what a guess gives.
+        failed: marks by student, likewise: whether the training diverged or left the training images unlearned.
     """
 
     accuracies: dict[str, list[float]]
@@ -42,9 +42,9 @@ def judge_once(condensed: CondensedSet, config: RunConfig, file: Path) -> Judged
     """Train and test the students of ``config.evaluation``, or read what an earlier call with the same ones left in ``file``.
 
     Args:
-        condensed: what they learn from.
+        condensed: images that they learn from.
         config: its sections ``data`` and ``evaluation`` and its seed; of temperatures the first counts.
-        file: for the result.
+        file: file for the result.
     """
     asked = {"seed": config.seed, "data": config.data.source, "evaluation": config.evaluation.model_dump(mode="json")}
     if file.exists():

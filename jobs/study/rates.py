@@ -25,7 +25,7 @@ def next_rung(accuracies: Mapping[int, float]) -> int | None:
     """The rung beyond the end at which the best lies.
 
     Args:
-        accuracies: by rung, of neighbouring rungs.
+        accuracies: accuracies by rung, of neighbouring rungs.
 
     Returns:
         None where the best lies within, or there is no rung beyond.

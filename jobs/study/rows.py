@@ -46,11 +46,11 @@ class Row:
     """One way to learn the images.
 
     Attributes:
-        title: in the table.
+        title: title in the table.
         pool: members and draws.
-        balance: of the targets.
-        normalise: of the images' update.
-        agreement: of mutual distillation; None: there is none.
+        balance: balance of the targets.
+        normalise: scaling of the images' update.
+        agreement: form of mutual distillation; None: there is none.
         like: row whose work this one may take; None: it takes as many image steps as all.
     """
 

@@ -28,8 +28,8 @@ class Line:
     """One row of the table.
 
     Attributes:
-        name: of the row.
-        title: what it is.
+        name: name of the row.
+        title: description for people.
         learning_rate: of the images, chosen on validation data.
         steps: image steps.
         seconds: processor time of a run, mean over the sets.
