@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from hmdc_ray.data.ahead import map_ahead
 from hmdc_ray.data.decode import (
     decode,
     from_sixteen_bits,
@@ -31,7 +30,6 @@ from hmdc_ray.data.schema import SPLITS, Split
 from hmdc_ray.data.split_names import KEYWORDS, hidden_keyword, split_of
 from hmdc_ray.errors import InputError, listed
 
-_DECODING_THREADS = 2
 _IMAGES_AHEAD = 32  # encoded images held in memory at a time; few, because each may be large
 
 
@@ -261,11 +259,8 @@ class _Reader:
 
     def _read_all(self, paths: list[Path]) -> Iterator[NamedImage | None]:
         """Every image by its path in the folder; None for one that is skipped. A few are read and decoded ahead."""
-        with ThreadPoolExecutor(_DECODING_THREADS) as pool:  # Pillow frees the interpreter while it decodes
-            left = iter(paths)
-            while group := list(islice(left, _IMAGES_AHEAD)):
-                for path, read in zip(group, pool.map(self._read, group), strict=True):
-                    yield self._noted(path, read)
+        for path, read in zip(paths, map_ahead(self._read, paths, ahead=_IMAGES_AHEAD), strict=True):
+            yield self._noted(path, read)
 
     def _noted(self, path: Path, read: _Read) -> NamedImage | None:
         name = path.relative_to(self._folder).as_posix()

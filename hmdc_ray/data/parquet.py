@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hmdc_ray.config import DataConfig
+from hmdc_ray.data.ahead import map_ahead
 from hmdc_ray.data.columns import class_names, image_column, is_list, label_column, other_label_columns, split_column
 from hmdc_ray.data.decode import PixelRule, image_from_array, open_encoded, to_pixels
 from hmdc_ray.data.encoded import prepared_notes, prepared_source
@@ -30,7 +29,6 @@ from hmdc_ray.data.split_column import Hints, hinted_splits, require_no_hints, s
 from hmdc_ray.data.splits import assign_splits, check_splits
 from hmdc_ray.errors import InputError, listed
 
-_DECODING_THREADS = 2
 _ROWS_READ = 64  # encoded images held in memory at a time; few, because each may be large
 _READ_BYTES = 1 << 20  # of a file at a time
 _ARRAYS = (".npz", ".pt", ".pth")
@@ -179,33 +177,43 @@ def _at(file: Path, row: _Row) -> Iterator[None]:
 
 
 def _images(tables: list[_Table], kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[Pixels]:
-    """Decode in groups, a few at a time (Pillow frees the interpreter while it decodes), in the order of the rows kept."""
+    """Decoded images in the order of the rows kept, a few groups ahead."""
+    for decoded in map_ahead(_decode, _groups(tables, kept, config)):
+        yield from decoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Rows of a file to decode by one rule."""
+
+    file: Path
+    rule: PixelRule
+    rows: list[_Row]
+
+
+def _groups(tables: list[_Table], kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[_Group]:
+    """The rows kept, as many at a time as may wait when they are decoded; the first image sets the rule."""
     rule: PixelRule | None = None
     offset = 0
-    waiting: deque[Future[list[Pixels]]] = deque()
-    with ThreadPoolExecutor(_DECODING_THREADS) as pool:
-        for table in tables:
-            for raw in _raw_images(table):
-                rows = [row for row in raw if kept[offset + row.number]]
-                if rule is None and rows:
-                    with _at(table.path, rows[0]):
-                        rule = PixelRule.following(_open(rows[0].image), config.image_size, config.channels)
-                step = 1 if rule is None else max(1, _DECODED_BYTES // rule.bytes_per_image)
-                for first in range(0, len(rows), step):
-                    assert rule is not None
-                    waiting.append(pool.submit(_decode, table.path, rule, rows[first : first + step]))
-                    if len(waiting) > _DECODING_THREADS:
-                        yield from waiting.popleft().result()
-            offset += len(table.labels)
-        while waiting:
-            yield from waiting.popleft().result()
+    for table in tables:
+        for raw in _raw_images(table):
+            rows = [row for row in raw if kept[offset + row.number]]
+            if not rows:
+                continue
+            if rule is None:
+                with _at(table.path, rows[0]):
+                    rule = PixelRule.following(_open(rows[0].image), config.image_size, config.channels)
+            step = max(1, _DECODED_BYTES // rule.bytes_per_image)
+            for first in range(0, len(rows), step):
+                yield _Group(table.path, rule, rows[first : first + step])
+        offset += len(table.labels)
 
 
-def _decode(file: Path, rule: PixelRule, rows: list[_Row]) -> list[Pixels]:
+def _decode(group: _Group) -> list[Pixels]:
     decoded = []
-    for row in rows:
-        with _at(file, row):
-            decoded.append(to_pixels(_open(row.image), rule))
+    for row in group.rows:
+        with _at(group.file, row):
+            decoded.append(to_pixels(_open(row.image), group.rule))
     return decoded
 
 
