@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hmdc_ray.errors import InputError
 from jobs.study.condensing import Outcome, condense_once
 from jobs.study.judging import Judged, judge_once
 from jobs.study.rates import HIGHEST, LOWEST, START, best_rung, next_rung, rate
-from jobs.study.rows import ALONE, BALANCED, ROWS, WORK, students, study_config
+from jobs.study.rows import ALONE, BALANCED, DRAWN_MAX, ROWS, WORK, students, study_config
 from jobs.study.run import Found, Place, Study, _means
 from jobs.study.table import Line, Table
 
@@ -55,12 +56,12 @@ def test_every_row_gets_its_own_rate_and_equal_work_the_iterations_that_seconds_
 ) -> None:
     study = _study(tmp_path)
     study.folder.mkdir()
-    peaks = {name: peak for peak, name in enumerate(study.rows, start=-3)}
+    peaks = {name: peak % 7 - 3 for peak, name in enumerate(study.rows)}
 
     def learn(places: list[Place], judges: tuple[str, ...]) -> dict[Place, Found]:
         found = {}
         for name, rung, seed in places:
-            seconds = {ALONE: 2.0, BALANCED: 9.0}.get(name, 5.0)
+            seconds = {ALONE: 2.0, BALANCED: 9.0, DRAWN_MAX: 3.0}.get(name, 5.0)
             accuracy = 0.5 - abs(rung - peaks[name]) / 100
             judged = {judge: Judged({"mlp": [accuracy]}, {"mlp": [False]}) for judge in judges}
             found[name, rung, seed] = (Outcome(SET, seconds, 1, {}), judged)
@@ -68,9 +69,17 @@ def test_every_row_gets_its_own_rate_and_equal_work_the_iterations_that_seconds_
 
     monkeypatch.setattr(study, "_learn", learn)
     assert study._choose() == peaks
-    iterations = {name: study._config((name, 0, 1)).schedule.iterations for name in (ALONE, WORK, BALANCED)}
-    assert iterations[WORK] == round(4.5 * iterations[ALONE])
-    assert iterations[BALANCED] == iterations[ALONE]
+    iterations = {name: study._config((name, 0, 1)).schedule.iterations for name in study.rows}
+    assert iterations.pop(WORK) == round(4.5 * iterations[ALONE])
+    assert iterations.pop("drawn-max-work") == 3 * iterations[ALONE]
+    assert iterations.pop("drawn-run-work") == round(1.8 * iterations[ALONE])
+    assert set(iterations.values()) == {iterations[ALONE]}
+
+
+def test_rows_of_equal_work_are_those_of_equal_steps_with_more_of_them() -> None:
+    for row in ROWS.values():
+        if row.short is not None:
+            assert replace(row, short=None, title="") == replace(ROWS[row.short], title="")
 
 
 def test_rows_with_mutual_distillation_are_left_out_unless_asked_for(tmp_path: Path) -> None:

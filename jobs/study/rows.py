@@ -51,7 +51,8 @@ class Row:
         balance: balance of the targets.
         normalise: scaling of the images' update.
         agreement: form of mutual distillation; None: there is none.
-        like: row whose work this one may take; None: it takes as many image steps as all.
+        short: row that is the same with as many image steps as all have; this one takes the work of all four members balanced.
+            None: this row takes as many image steps as all.
     """
 
     title: str
@@ -59,7 +60,7 @@ class Row:
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     normalise: Literal["none", "max"] = "none"
     agreement: Agreement | None = None
-    like: str | None = None
+    short: str | None = None
 
 
 def _pool(*names: str, loss_weight: float = 1.0, active: int | None = None, warmup: int = 0) -> PoolConfig:
@@ -75,15 +76,20 @@ _DRAWN = _pool(*MEMBERS, active=1, warmup=1)  # the main member first: balance o
 _ALL = _pool(*MEMBERS, loss_weight=0.25)
 _BALANCED = BalanceConfig(mode="ema", period=1, distillation_weight=0.25)
 
+_OF_RUN = BalanceConfig(mode="ema", period=1, scope="run")
+
 ALONE, WORK, BALANCED = "alone", "alone-work", "balanced"
+DRAWN, DRAWN_MAX, DRAWN_RUN = "drawn", "drawn-max", "drawn-run"
 
 ROWS: Mapping[str, Row] = MappingProxyType(
     {
         ALONE: Row("ConvNet alone, equal steps", _ALONE),
-        WORK: Row("ConvNet alone, equal work", _ALONE, like=BALANCED),
-        "drawn": Row("one of four drawn", _DRAWN),
-        "drawn-max": Row("one drawn, normalise max", _DRAWN, normalise="max"),
-        "drawn-run": Row("one drawn, balance of the run", _DRAWN, BalanceConfig(mode="ema", period=1, scope="run")),
+        WORK: Row("ConvNet alone, equal work", _ALONE, short=ALONE),
+        DRAWN: Row("one of four drawn", _DRAWN),
+        DRAWN_MAX: Row("one drawn, normalise max", _DRAWN, normalise="max"),
+        DRAWN_RUN: Row("one drawn, balance of the run", _DRAWN, _OF_RUN),
+        "drawn-max-work": Row("one drawn, normalise max, equal work", _DRAWN, normalise="max", short=DRAWN_MAX),
+        "drawn-run-work": Row("one drawn, balance of the run, equal work", _DRAWN, _OF_RUN, short=DRAWN_RUN),
         BALANCED: Row("all four, balanced", _ALL, _BALANCED),
         "md-untrained": Row("the same, MD with aligners that nothing trains", _ALL, _BALANCED, agreement="untrained"),
         "md-mse": Row("the same, MD mse", _ALL, _BALANCED, agreement="mse"),

@@ -106,7 +106,7 @@ class Study:
 
     def _check(self) -> None:
         """Refuse before Ray is started what every run would."""
-        configs = [self._config((name, START[0], CHOOSING)) for name, row in self.rows.items() if row.like is None]
+        configs = [self._config((name, START[0], CHOOSING)) for name, row in self.rows.items() if row.short is None]
         info = open_dataset(configs[0].data).info
         for config in configs:
             validate(config, info)
@@ -139,8 +139,8 @@ class Study:
     def _iteration(self, name: str, measured: Mapping[str, float]) -> float:
         """Seconds of an iteration; a drawn pool's are a part of those of all its members."""
         row = self.rows[name]
-        if row.like is not None:
-            return measured[row.like]
+        if row.short is not None:
+            return measured[BALANCED]
         return measured.get(name, measured[BALANCED] * row.pool.drawn / len(row.pool.members))
 
     @staticmethod
@@ -150,8 +150,8 @@ class Study:
     def _choose(self) -> dict[str, int]:
         """The best learning rate of every row on validation data, as its rung; the grid grows where the best is at its end."""
         chosen: dict[str, int] = {}
-        for follows in (False, True):  # a row whose budget is another row's work comes after that row
-            names = [name for name, row in self.rows.items() if (row.like is not None) == follows]
+        for follows in (False, True):  # rows whose budget is the work of others come after those
+            names = [name for name, row in self.rows.items() if (row.short is not None) == follows]
             for name in names:
                 self.factors[name] = self._factor(name)
             accuracies: dict[str, dict[int, float]] = {name: {} for name in names}
@@ -245,19 +245,22 @@ class Study:
         return located(config.model_copy(update={"schedule": schedule}))  # runs take place in other processes
 
     def _factor(self, name: str) -> float:
-        """How many times the iterations of all a row may take, for the work of the row that it is held against.
+        """How many times the iterations of all a row may take, for the work of all four members balanced.
 
-        Measured once, as medians over the rates that all rows try, and then kept: a study that goes on has the same.
+        Measured once, as medians over the rates that all rows try, and then kept: a resumed study has the same.
         """
-        like = self.rows[name].like
-        if like is None:
+        short = self.rows[name].short
+        if short is None:
             return 1.0
         file = self.folder / "work.json"
-        if not file.exists():
-            medians = {row: statistics.median(self._seconds[row][rung] for rung in START) for row in (like, ALONE)}
-            write_atomically(file, json.dumps(medians) + "\n")
-        known = json.loads(file.read_text())
-        return float(known[like] / known[ALONE])
+        known = json.loads(file.read_text()) if file.exists() else {}
+        new = {
+            row: statistics.median(self._seconds[row][rung] for rung in START) for row in (short, BALANCED) if row not in known
+        }
+        if new:
+            known |= new
+            write_atomically(file, json.dumps(known) + "\n")
+        return float(known[BALANCED] / known[short])
 
     def _path(self, place: Place) -> Path:
         return self.folder / self._name(place)
