@@ -35,7 +35,7 @@ lint: setup
 	@$(BIN)/mypy
 
 bench: setup
-	@$(BIN)/python -m jobs.bench $(if $(DATA),--data '$(DATA)')
+	@$(BIN)/python -m benchmarks.bench $(if $(DATA),--data '$(DATA)')
 
 # All nodes of the test cluster on loopback.
 chaos: setup

@@ -27,8 +27,8 @@ from torch.utils.data import Dataset
 from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import Decoding, check_formation, check_formation_range, decode, decode_as_idc
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import atomic_path, require_regular
 from hmdc_ray.models.normalisation import Normalisation
+from hmdc_ray.system.files import atomic_path, require_regular
 
 FILE_NAME = "condensed.parquet"
 METADATA_KEY = b"hmdc_ray"
@@ -239,7 +239,7 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
     schema metadata, as JSON under ``hmdc_ray``.
 
     Raises:
-        InputError: the file cannot be written; see :func:`hmdc_ray.files.atomic_path`.
+        InputError: the file cannot be written; see :func:`hmdc_ray.system.files.atomic_path`.
     """
     count, *shape = condensed.images.shape
     values = pa.array(condensed.images.detach().cpu().contiguous().numpy().reshape(-1))

@@ -1,1 +1,1 @@
-"""Entry points: the command line, and one module per job for ``ray job submit``."""
+"""Thin entry points for ``ray job submit`` from a checkout, and files for clusters; not installed."""

@@ -1,96 +1,9 @@
-"""The command ``tune``, and the entry point for ``ray job submit -- python -m jobs.tune ...`` with its arguments."""
+"""``python -m jobs.tune ...``: ``hmdc tune`` for ``ray job submit`` from a checkout."""
 
-from __future__ import annotations
-
-import shlex
 import sys
-from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-
-from jobs.configuration import read_configuration, tell_how_to_go_on
-from jobs.console import Address, Assignments, Data, console, say, shown
-
-
-def tune(
-    configuration: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="Preset, YAML file, or folder of a run.")],
-    space: Annotated[
-        str,
-        typer.Option(
-            help="What to search: pool_probabilities, loss_weights, optimisation, distillation, joint, smoke; or import path."
-        ),
-    ],
-    data: Data = None,
-    trials: Annotated[int, typer.Option(help="Configurations to try.")] = 20,
-    scheduler: Annotated[str, typer.Option(help="What stops bad trials early: asha, hyperband, none.")] = "asha",
-    search: Annotated[str, typer.Option(help="What proposes configurations: optuna, random.")] = "optuna",
-    multi_objective: Annotated[
-        bool, typer.Option("--multi-objective", help="Accuracy against seconds, with optuna and without a scheduler.")
-    ] = False,
-    concurrent: Annotated[int | None, typer.Option(help="Trials at a time; without it, as many as there are CPUs for.")] = None,
-    set_: Assignments = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of the search; runs/NAME-SPACE without it.")] = None,
-    storage_path: Annotated[
-        str | None,
-        typer.Option(help="Folder or URI (s3://...) for trials and checkpoints; without it, in the search's folder."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the search in that folder, which must be your own.")
-    ] = False,
-    address: Address = None,
-) -> None:
-    """Search for the configuration of the highest accuracy on validation data; each trial is a run with its own actors."""
-    config = read_configuration(configuration, [*(set_ or [])] + ([] if data is None else [f"data.source={data}"]))
-    from hmdc_ray.evaluation.request import repetition
-    from hmdc_ray.evaluation.table import print_evaluation
-    from hmdc_ray.interrupt import Interrupted
-    from hmdc_ray.search.course import BEST_FILE, TRIALS_FILE, TRIALS_FOLDER
-    from hmdc_ray.search.course import search as run
-    from hmdc_ray.search.settings import SearchSettings
-    from hmdc_ray.search.table import trials_table
-    from hmdc_ray.search.terminal import TerminalSearch
-    from hmdc_ray.tables import print_table
-    from jobs.failed import end_if_students_failed
-
-    chosen: Any = {"scheduler": scheduler, "search": search}  # checked with the other settings
-    settings = SearchSettings(space=space, trials=trials, concurrent=concurrent, multi_objective=multi_objective, **chosen)
-    folder = output or Path("runs") / f"{config.name}-{space.rpartition('.')[2]}"
-    try:
-        summary = run(
-            config,
-            settings,
-            folder,
-            resume=resume,
-            storage_path=storage_path,
-            address=address,
-            progress=TerminalSearch(console),
-        )
-    except Interrupted as stopped:
-        tell_how_to_go_on(stopped, "while searching")
-        raise typer.Exit(128 + stopped.signal_number) from None
-    print_table(console, trials_table(summary.trials, summary.best))
-    print_evaluation(console, summary.evaluation)
-    say(f"best        trial {summary.best.number}: {shown(summary.folder / BEST_FILE)}")
-    say(f"trials      {shown(summary.folder / TRIALS_FILE)}")
-    for figure in summary.figures:
-        say(f"figure      {shown(figure)}")
-    say(f"run it      hmdc condense {shlex.quote(shown(summary.folder / BEST_FILE))}")
-    for label, line in zip(("MLflow", ""), summary.tracking.splitlines(), strict=False):
-        say(f"{label:<12}{line}")
-    file = summary.folder / "evaluation.json"
-    again = repetition(summary.config, Path(shown(summary.folder / TRIALS_FOLDER / summary.best.name)))
-    again += ["--set", "evaluation.split=test", "--output", shown(file)]
-    end_if_students_failed(summary.evaluation, again, file)
-
-
-def main() -> None:
-    """Run ``hmdc tune`` with this process's arguments."""
-    from jobs.cli import main as command_line
-
-    sys.argv[1:1] = ["tune"]
-    command_line()
-
+from hmdc_ray.cli.main import main
 
 if __name__ == "__main__":
+    sys.argv[1:1] = ["tune"]
     main()

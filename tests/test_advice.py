@@ -14,27 +14,27 @@ import pytest
 from PIL import Image
 from whole_runs import CommandLine, tiniest, tree, without_ray, write_config, write_images
 
+from benchmarks.bench.configuration import STAND_IN, bench_config
+from benchmarks.bench.trace import check_trace
 from hmdc_ray import condense
-from hmdc_ray.capacity import Cluster, count_nodes
 from hmdc_ray.condensed import load_condensed, save_condensed
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides, load_config
 from hmdc_ray.data.arrays import TORCHVISION
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import RunFolder
 from hmdc_ray.models import build
 from hmdc_ray.models.weights import save_weights
 from hmdc_ray.pretrain import Pretrained
 from hmdc_ray.pretrain.plan import make_plan
 from hmdc_ray.pretrain.report import TrainedNetwork
-from hmdc_ray.resume import require_unused
-from hmdc_ray.run_tracking import check_tracking
+from hmdc_ray.profiling.capacity import Cluster, count_nodes
+from hmdc_ray.run.folder import RunFolder
+from hmdc_ray.run.resume import require_unused
+from hmdc_ray.run.tracking import check_tracking
 from hmdc_ray.search.settings import SearchSettings
 from hmdc_ray.search.spaces import open_space
 from hmdc_ray.seeding import Key
-from jobs.bench.configuration import STAND_IN, bench_config
-from jobs.bench.trace import check_trace
 
 NETWORKS = """
 from torch import nn

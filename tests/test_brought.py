@@ -13,13 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hmdc_ray.config import DataConfig, MemberConfig, PoolConfig
+from hmdc_ray.config.presets import preset
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.sources import prepare
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import import_set
-from hmdc_ray.interchange.stated import Stated
 from hmdc_ray.models import Architecture, ImageShape
-from hmdc_ray.presets import preset
-from hmdc_ray.validate import validate
+from hmdc_ray.run.validate import validate
 
 STATISTICS = ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 IMAGES_NCHW = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,13 +16,43 @@ from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import open_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = [path for package in ("hmdc_ray", "jobs", "tune_spaces") for path in sorted((ROOT / package).rglob("*.py"))]
+PACKAGES = ("hmdc_ray", "tune_spaces", "jobs", "benchmarks")
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+PLACES = {
+    "hmdc_ray/errors.py": "errors that are a line for the user",
+    "hmdc_ray/seeding.py": "random draws from keys",
+    "hmdc_ray/system": "the operating system: files, locks, memory, timing, signals",
+    "hmdc_ray/config": "what a run is: sections, YAML, presets",
+    "hmdc_ray/models": "networks and their optimisers",
+    "hmdc_ray/data": "images",
+    "hmdc_ray/condensed.py": "condensed sets as files",
+    "hmdc_ray/exchange": "what crosses processes, and when: messages, schedule, protocols, recovery",
+    "hmdc_ray/matching": "the mathematics of a member",
+    "hmdc_ray/server": "the mathematics of the server: images, balance, consensus, checkpoints",
+    "hmdc_ray/evaluation": "judging",
+    "hmdc_ray/figures": "pictures",
+    "hmdc_ray/interchange": "condensed sets of others",
+    "hmdc_ray/tracking": "the edge to MLflow",
+    "hmdc_ray/actors": "the edge to Ray: actors, handles, tasks",
+    "hmdc_ray/run": "a run: the round loop, the folder, resuming, status",
+    "hmdc_ray/__init__.py": "the names for users' programs",
+    "tune_spaces": "search spaces",
+    "hmdc_ray/search": "Ray Tune",
+    "hmdc_ray/pretrain": "Ray Train",
+    "hmdc_ray/profiling": "measurements of a run's steps, for `hmdc plan` and the benchmarks",
+    "hmdc_ray/cli": "the program `hmdc`, a module per command",
+    "jobs": "entry points for `ray job submit` from a checkout",
+    "benchmarks": "programs that measure; not installed",
+}
+"""Every place and what it is, from the lowest to the highest: a module imports from its own place and lower ones only."""
+
+TOP = ("hmdc_ray/search/", "hmdc_ray/pretrain/", "hmdc_ray/profiling/", "hmdc_ray/cli/", "tune_spaces/", "jobs/", "benchmarks/")
 HOMES = {
-    "ray": ("hmdc_ray/actors/", "hmdc_ray/search/", "hmdc_ray/pretrain/", "tune_spaces/", "jobs/"),
-    "mlflow": ("hmdc_ray/tracking/",),
+    "ray": ("hmdc_ray/actors/", *TOP),
+    "mlflow": ("hmdc_ray/tracking/", "benchmarks/bench/tracking.py"),
     "pyarrow": ("hmdc_ray/data/", "hmdc_ray/condensed.py", "hmdc_ray/server/"),
 }
-ASSEMBLERS = ("hmdc_ray/actors/", "hmdc_ray/run.py", "hmdc_ray/resume.py", *HOMES["ray"])
+ASSEMBLERS = ("hmdc_ray/actors/", "hmdc_ray/run/condense.py", "hmdc_ray/run/resume.py", *TOP)
 
 
 def module_name(path: Path) -> str:
@@ -51,11 +82,11 @@ def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def own_modules(path: Path) -> set[str]:
-    """Modules of this repository that are imported with the file."""
+def own_modules(path: Path, *, everywhere: bool = False) -> set[str]:
+    """Modules of this repository that are imported with the file, or anywhere in it."""
     found = set()
-    for name in imported(path, everywhere=False):
-        if name.partition(".")[0] in ("hmdc_ray", "jobs", "tune_spaces"):
+    for name in imported(path, everywhere=everywhere):
+        if name.partition(".")[0] in PACKAGES:
             found.add(name if name in MODULES else name.rpartition(".")[0])
     return found
 
@@ -82,6 +113,34 @@ def test_actors_are_created_only_where_a_run_is_assembled() -> None:
     assert [str(path) for path in users if not within(path, ASSEMBLERS)] == []
 
 
+def place_of(module: str) -> str:
+    """The place that holds the module, by the longest name."""
+    path = MODULES[module].relative_to(ROOT)
+    return max((place for place in PLACES if path.is_relative_to(place)), key=len)
+
+
+def test_every_place_holds_modules() -> None:
+    assert {place_of(name) for name in MODULES} == set(PLACES)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_imported_from_a_higher_place(place: str) -> None:
+    order = list(PLACES)
+    upwards = [
+        f"{name} imports {other}"
+        for name, path in MODULES.items()
+        if place_of(name) == place
+        for other in own_modules(path, everywhere=True)
+        if order.index(place_of(other)) > order.index(place)
+    ]
+    assert upwards == []
+
+
+def test_the_table_of_places_is_that_of_the_guide_for_contributors() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert [row for row in rows if row[0] in PLACES] == list(PLACES.items())
+
+
 def test_modules_form_no_circle() -> None:
     graph = {name: own_modules(path) - {name} for name, path in MODULES.items()}
     for name, needed in graph.items():  # a package's own __init__ is run before its modules, whatever it imports
@@ -94,12 +153,12 @@ def test_modules_form_no_circle() -> None:
     ("module", "slow"),
     [
         ("hmdc_ray.config.io", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
-        ("jobs.cli", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
-        ("jobs.dry_run", ("ray", "mlflow")),
+        ("hmdc_ray.cli.main", ("torch", "ray", "mlflow", "pyarrow", "timm", "sklearn")),
+        ("hmdc_ray.cli.dry_run", ("ray", "mlflow")),
         ("hmdc_ray.actors.session", ("torch", "mlflow")),
-        ("hmdc_ray.terminal", ("torch", "ray", "mlflow")),
-        ("hmdc_ray.run", ("mlflow",)),
-        ("jobs.simulation.members", ("torch", "ray", "mlflow", "pyarrow")),
+        ("hmdc_ray.cli.terminal", ("torch", "ray", "mlflow")),
+        ("hmdc_ray.run.condense", ("mlflow",)),
+        ("benchmarks.simulation.members", ("torch", "ray", "mlflow", "pyarrow")),
     ],
 )
 def test_what_is_slow_is_not_imported_in_vain(module: str, slow: tuple[str, ...]) -> None:
@@ -115,11 +174,11 @@ from pathlib import Path
 import torch
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config.io import apply_overrides
-from hmdc_ray.coordinator import Coordinator
+from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.pictures import grid_array
-from hmdc_ray.presets import preset
-from hmdc_ray.validate import validate
+from hmdc_ray.figures.image_grid import grid_array
+from hmdc_ray.config.presets import preset
+from hmdc_ray.run.validate import validate
 
 class Stepped(Exception):
     pass

@@ -14,25 +14,25 @@ from parity.runs import parity_run
 from rich.console import Console
 from torch import Tensor
 
-from hmdc_ray.actors.assembly import identity
+from hmdc_ray.cli.dry_run import show_plan
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, EvaluationConfig, MemberConfig, RunConfig, StudentConfig
 from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.evaluation.cache import BaselineCache
-from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.executor import InProcess
+from hmdc_ray.evaluation.pretrained_bound import stored_accuracy
 from hmdc_ray.evaluation.protocol import recipe
-from hmdc_ray.evaluation.stored import stored_accuracy
 from hmdc_ray.evaluation.trial import Classroom, Trial
 from hmdc_ray.matching.member import Member
 from hmdc_ray.models import Network, Normalisation, build, save_weights
 from hmdc_ray.pretrain.batches import Group
 from hmdc_ray.pretrain.plan import make_plan
 from hmdc_ray.pretrain.training import Training
+from hmdc_ray.run.validate import validate
 from hmdc_ray.seeding import Key
-from hmdc_ray.validate import validate
-from jobs.dry_run import show_plan
+from hmdc_ray.server.identity import identity
 
 OWN = Normalisation((0.5,), (0.25,))
 OPTIONS = {"width": 4, "depth": 1}

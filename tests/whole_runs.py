@@ -14,19 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hmdc_ray import run
 from hmdc_ray.actors import session
 from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.cli.main import main
 from hmdc_ray.condensed import load_condensed
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
-from jobs.cli import main
+from hmdc_ray.run import condense as run
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -23,8 +23,8 @@ from ray._private import services
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc, ray_client_pb2, ray_client_pb2_grpc
 
 from hmdc_ray.actors.token import known_token, send_token, token_mode, token_place
-from hmdc_ray.deadline import within
 from hmdc_ray.errors import InputError
+from hmdc_ray.system.deadline import within
 
 _services: Any = services  # whose types the stubs do not tell, like those of the messages
 _gcs: Any = gcs_service_pb2

@@ -10,11 +10,11 @@ import ray
 
 from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, largest_node, remote
 from hmdc_ray.config import MemberConfig, RunConfig
-from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
-from hmdc_ray.memory import keep_freed_memory
+from hmdc_ray.system.memory import keep_freed_memory
 
 
 class RayTasks:
@@ -70,7 +70,7 @@ def evaluate_on_ray(
     check: Callable[[], None],
     earlier: Earlier | None = None,
 ) -> Evaluation:
-    """Train and test all students of ``config.evaluation`` as Ray tasks; see :func:`hmdc_ray.evaluation.course.conduct`.
+    """Train and test all students of ``config.evaluation`` as Ray tasks; see :func:`hmdc_ray.evaluation.conduct.conduct`.
 
     Args:
         condensed: the images to judge.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hmdc_ray.actors.session import Ref
-from hmdc_ray.messages import MemberTaps
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.exchange.messages import MemberTaps
+from hmdc_ray.exchange.schedule import StepPlan
 
 ADDING_CALLS = 8
 """Up to so many members each have a call of their own, which need not wait for another member. More members share calls, for a

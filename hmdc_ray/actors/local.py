@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hmdc_ray.actors.assembly import agreeing, server_arguments
 from hmdc_ray.actors.worker import PoolWorker
-from hmdc_ray.call_size import WorkerMemory
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.initial_set import initial_images
-from hmdc_ray.recovery import Healed
+from hmdc_ray.exchange.call_size import WorkerMemory
+from hmdc_ray.exchange.recovery import Healed
+from hmdc_ray.server.identity import agreeing, server_arguments
+from hmdc_ray.server.initial_set import initial_images
 from hmdc_ray.server.parameter_server import ParameterServer
 
 

@@ -17,23 +17,23 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from hmdc_ray.actors.assembly import agreeing, server_arguments
 from hmdc_ray.actors.handles import RemoteServer, RemoteWorker
 from hmdc_ray.actors.placement import Placement
 from hmdc_ray.actors.replicas import Replicas
 from hmdc_ray.actors.session import Ref, fetch, import_from, remote, wait
 from hmdc_ray.actors.shards import Shards
 from hmdc_ray.actors.worker import PoolWorker
-from hmdc_ray.call_size import WorkerMemory
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, LostProcessError, RunError
-from hmdc_ray.initial_set import initial_images
-from hmdc_ray.memory import keep_freed_memory
-from hmdc_ray.messages import Array, MemberDescription
-from hmdc_ray.recovery import Healed
-from hmdc_ray.schedule import class_parts
+from hmdc_ray.exchange.call_size import WorkerMemory
+from hmdc_ray.exchange.messages import Array, MemberDescription
+from hmdc_ray.exchange.recovery import Healed
+from hmdc_ray.exchange.schedule import class_parts
+from hmdc_ray.server.identity import agreeing, server_arguments
+from hmdc_ray.server.initial_set import initial_images
 from hmdc_ray.server.parameter_server import ParameterServer
+from hmdc_ray.system.memory import keep_freed_memory
 
 WAITING_SECONDS = 60.0
 """How often a pool that waits for resources says so."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from hmdc_ray.actors.handles import RemoteWorker
 from hmdc_ray.actors.session import Ref
-from hmdc_ray.messages import MemberTaps
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.exchange.messages import MemberTaps
+from hmdc_ray.exchange.schedule import StepPlan
 
 
 class Replicas:

@@ -20,7 +20,7 @@ from hmdc_ray.actors.cluster import ClusterAddress
 from hmdc_ray.actors.token import protect_token, token_mode_kept
 from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.errors import InputError, LostProcessError, RunError
-from hmdc_ray.interrupt import Interrupted
+from hmdc_ray.system.signals import Interrupted
 
 Ref = ray.ObjectRef[Any]
 

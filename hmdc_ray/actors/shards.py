@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from hmdc_ray.actors.handles import RemoteServer
 from hmdc_ray.actors.session import Ref
-from hmdc_ray.messages import MemberTaps
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.exchange.messages import MemberTaps
+from hmdc_ray.exchange.schedule import StepPlan
 
 
 class Shards:
@@ -16,7 +16,7 @@ class Shards:
     What belongs to one chunk of classes, the shard that holds them does: :meth:`holder`.
 
     Args:
-        servers: at least one, each with the part of the classes that :func:`hmdc_ray.schedule.class_parts` gives it.
+        servers: at least one, each with the part of the classes that :func:`hmdc_ray.exchange.schedule.class_parts` gives it.
         parts: those parts.
     """
 

@@ -13,7 +13,7 @@ from ray import _raylet
 from ray.exceptions import AuthenticationError
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.home import home
+from hmdc_ray.system.home import home
 
 _ray_core: Any = _raylet  # without types
 

@@ -7,16 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from hmdc_ray.call_size import WorkerMemory
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.matching.alignment import Alignment
-from hmdc_ray.matching.footprint import measure
-from hmdc_ray.matching.matcher import Matcher
-from hmdc_ray.matching.member import Member
-from hmdc_ray.matching.trainer import Trainer
-from hmdc_ray.memory import free_bytes, own_bytes
-from hmdc_ray.messages import (
+from hmdc_ray.exchange.call_size import WorkerMemory
+from hmdc_ray.exchange.messages import (
     Array,
     Cotangents,
     Features,
@@ -28,8 +22,14 @@ from hmdc_ray.messages import (
     Snapshot,
     State,
 )
+from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.matching.alignment import Alignment
+from hmdc_ray.matching.footprint import measure
+from hmdc_ray.matching.matcher import Matcher
+from hmdc_ray.matching.member import Member
+from hmdc_ray.matching.trainer import Trainer
 from hmdc_ray.models.precision import set_gpu_format
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.system.memory import free_bytes, own_bytes
 
 
 class PoolWorker:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from hmdc_ray.config import RunConfig, Section, default_name
 from hmdc_ray.config.errors import dotted, explain, field_schema, quote, unknown_field
 from hmdc_ray.errors import InputError, closest
-from hmdc_ray.files import require_regular
+from hmdc_ray.system.files import require_regular
 
 Scalar = str | int | float | bool | None
 

@@ -13,8 +13,8 @@ from hmdc_ray.data.arrow_file import VERSION, DecodedFile, Progress, open_decode
 from hmdc_ray.data.files import SourceFile
 from hmdc_ray.data.schema import LabelledImages
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import locked
-from hmdc_ray.home import home
+from hmdc_ray.system.home import home
+from hmdc_ray.system.locks import locked
 
 _DECODING_FIELDS = {
     *("image_column", "label_column", "split_column", "classes", "image_size", "channels"),

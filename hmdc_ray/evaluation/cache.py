@@ -18,9 +18,9 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.device import student_format
 from hmdc_ray.evaluation.images import per_stored
 from hmdc_ray.evaluation.trial import Trial, trial_recipe
-from hmdc_ray.files import write_atomically
 from hmdc_ray.models import registered
 from hmdc_ray.models.external import LIBRARIES
+from hmdc_ray.system.files import write_atomically
 
 FOLDER = "baselines"
 LAYOUT = 5

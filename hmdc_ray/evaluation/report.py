@@ -14,8 +14,8 @@ from hmdc_ray.evaluation.comparison import Comparison
 from hmdc_ray.evaluation.images import Kind
 from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.evaluation.statistics import Summary
-from hmdc_ray.files import atomic_path
 from hmdc_ray.models.precision import GpuFormat
+from hmdc_ray.system.files import atomic_path
 
 SCHEMA_VERSION = 1
 

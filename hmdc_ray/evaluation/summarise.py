@@ -10,7 +10,7 @@ from hmdc_ray.config import EvaluationConfig, MemberConfig, StudentConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.comparison import compare
 from hmdc_ray.evaluation.images import Kind
-from hmdc_ray.evaluation.membership import in_pool
+from hmdc_ray.evaluation.in_pool import in_pool
 from hmdc_ray.evaluation.outcome import Failure, Outcome
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.evaluation.report import Evaluation, JudgedSet, Row, SetComparison, TrialOutcome, measured_summaries

@@ -16,7 +16,7 @@ from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.evaluation.augmentation import variation
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.protocol import Recipe
-from hmdc_ray.optimisers import SGD
+from hmdc_ray.models.optimisers import SGD
 from hmdc_ray.seeding import Key, forked
 
 

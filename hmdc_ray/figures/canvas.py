@@ -20,8 +20,8 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 from rich.cells import cell_len
 
-from hmdc_ray.files import atomic_path
-from hmdc_ray.fonts import fonts_for, one_line
+from hmdc_ray.figures.fonts import fonts_for, one_line
+from hmdc_ray.system.files import atomic_path
 
 DPI = 150
 TEXT = "#28282e"
@@ -42,7 +42,7 @@ CHARACTER = 0.085
 
 
 class Page(Figure):
-    """A figure whose texts are drawn with fonts that have their characters; see :mod:`hmdc_ray.fonts`."""
+    """A figure whose texts are drawn with fonts that have their characters; see :mod:`hmdc_ray.figures.fonts`."""
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw; matplotlib's own warnings of missing characters would repeat what is said once already."""

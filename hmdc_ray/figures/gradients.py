@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.figures.canvas import FAINT, TEXT, colours, new_figure, shortened
-from hmdc_ray.files import read_json_lines
+from hmdc_ray.system.files import read_json_lines
 
 LARGEST = "gradient/largest_"
 WEIGHT = "gbm/weight_"

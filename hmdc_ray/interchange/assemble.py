@@ -15,8 +15,8 @@ from hmdc_ray.config.statistics import KNOWN, Statistics
 from hmdc_ray.data.label_arrays import class_numbers, without_images
 from hmdc_ray.data.packing import check_formation_range
 from hmdc_ray.errors import InputError, listed
+from hmdc_ray.interchange.declared import Found, Stated
 from hmdc_ray.interchange.labels import read_labels
-from hmdc_ray.interchange.stated import Found, Stated
 
 _T = TypeVar("_T")
 

@@ -13,8 +13,8 @@ from hmdc_ray.data.containers import Array, read_parts
 from hmdc_ray.data.layouts import layout_of
 from hmdc_ray.data.limits import check_expansion
 from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.declared import Found, Scale
 from hmdc_ray.interchange.labels import from_array
-from hmdc_ray.interchange.stated import Found, Scale
 
 
 def read_container(content: Any, path: Path, metadata: str | bytes | None) -> Found:

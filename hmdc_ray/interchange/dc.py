@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.stated import Found, Stated
+from hmdc_ray.interchange.declared import Found, Stated
 
 
 def read(path: Path, stated: Stated) -> Found:

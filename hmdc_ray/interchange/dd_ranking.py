@@ -12,8 +12,8 @@ from pathlib import Path
 from hmdc_ray.condensed import CondensedSet, Metadata
 from hmdc_ray.data.safe import read_text
 from hmdc_ray.interchange import pt
+from hmdc_ray.interchange.declared import Found, Stated
 from hmdc_ray.interchange.pairs import read_pair
-from hmdc_ray.interchange.stated import Found, Stated
 
 METADATA_FILE = "metadata.json"
 

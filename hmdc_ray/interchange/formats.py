@@ -11,8 +11,8 @@ from hmdc_ray.errors import InputError, closest
 from hmdc_ray.interchange import dc, dd_ranking, hmdc, idc, image_folder, mtt, npz, pt, safetensors_file, tensors
 from hmdc_ray.interchange.assemble import Imported, assemble
 from hmdc_ray.interchange.catalogue import EXPORTS, MEANINGS
+from hmdc_ray.interchange.declared import Found, Stated
 from hmdc_ray.interchange.output import new_file, new_folder, require_free
-from hmdc_ray.interchange.stated import Found, Stated
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 
 from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.stated import Found, Stated
+from hmdc_ray.interchange.declared import Found, Stated
 
 
 def read(path: Path, stated: Stated) -> Found:

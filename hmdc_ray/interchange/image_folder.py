@@ -24,7 +24,7 @@ from hmdc_ray.data.image_folder import read_image_folder
 from hmdc_ray.data.limits import check_expansion
 from hmdc_ray.data.safe import read_text
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.stated import Found, Stated
+from hmdc_ray.interchange.declared import Found, Stated
 
 INDEX_FILE = "index.json"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hmdc_ray.interchange.declared import Found, Stated
 from hmdc_ray.interchange.pairs import read_pair
-from hmdc_ray.interchange.stated import Found, Stated
 
 
 def read(path: Path, stated: Stated) -> Found:

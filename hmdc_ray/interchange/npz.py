@@ -9,7 +9,7 @@ import numpy as np
 from hmdc_ray.condensed import CondensedSet, Metadata
 from hmdc_ray.data.safe import load_npz
 from hmdc_ray.interchange.containers import read_container
-from hmdc_ray.interchange.stated import Found, Stated
+from hmdc_ray.interchange.declared import Found, Stated
 
 
 def read(path: Path, stated: Stated) -> Found:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import TEMPORARY_PREFIX, atomic_path
+from hmdc_ray.system.files import TEMPORARY_PREFIX, atomic_path
 
 
 def require_free(path: Path, overwrite: bool) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.labels import read_labels
-from hmdc_ray.interchange.stated import Stated
 
 
 def read_pair(path: Path, stated: Stated, images_name: str) -> tuple[Path, Tensor, Tensor | None]:

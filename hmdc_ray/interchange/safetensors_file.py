@@ -11,7 +11,7 @@ from hmdc_ray.condensed import METADATA_KEY, CondensedSet, Metadata
 from hmdc_ray.data.safe import require_file
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.containers import read_container
-from hmdc_ray.interchange.stated import Found, Stated
+from hmdc_ray.interchange.declared import Found, Stated
 
 _KEY = METADATA_KEY.decode()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hmdc_ray.data.safe import load_torch
 from hmdc_ray.interchange.containers import read_container
-from hmdc_ray.interchange.stated import Found, Stated
+from hmdc_ray.interchange.declared import Found, Stated
 
 
 def read(path: Path, stated: Stated) -> Found:

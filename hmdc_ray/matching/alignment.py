@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.data.schema import Split
+from hmdc_ray.exchange.messages import Features, MemberRecord, Rows, check_version
+from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.matching.member import Member, features_message
 from hmdc_ray.matching.probe import linear_probe
 from hmdc_ray.matching.ssd import CommonSize
-from hmdc_ray.messages import Features, MemberRecord, Rows, check_version
-from hmdc_ray.schedule import StepPlan
 
 PROBE_NUMBERS = 2**24
 """Most numbers of a consensus in one probe, which bounds its memory."""

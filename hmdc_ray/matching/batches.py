@@ -18,11 +18,11 @@ from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import check_formation, decode, pack
 from hmdc_ray.data.schema import Split, check_class_sizes
+from hmdc_ray.exchange.messages import Rows, Snapshot
+from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.matching.choice import kmeans_choice, random_choice
-from hmdc_ray.messages import Rows, Snapshot
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.precision import storage_dtype
-from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import Key, Stream
 
 EMBEDDING_BATCH = 500
@@ -154,7 +154,7 @@ class Batches:
     def initial_images(self, config: ImagesConfig, network: Network) -> Tensor:
         """Synthetic images before the first step, (K, I, C, H, W): noise, random real images, or k-means ones.
 
-        Those of a condensed set are read where the pool is started, see :func:`hmdc_ray.initial_set.initial_images`.
+        Those of a condensed set are read where the pool is started, see :func:`hmdc_ray.server.initial_set.initial_images`.
 
         Raises:
             InputError: the formation factor does not divide the image, or a class has too few real images.

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hmdc_ray.tensors import add_all, zeros
+from hmdc_ray.exchange.tensors import add_all, zeros
 
 
 class Agreement:
@@ -80,7 +80,7 @@ class RunningConsensus:
 
         Args:
             features: of each of these members, (B, L, T, D).
-            finite: whether all of them are; see :func:`hmdc_ray.tensors.all_finite`.
+            finite: whether all of them are; see :func:`hmdc_ray.exchange.tensors.all_finite`.
         """
         if self._total is None:
             self._total = zeros(features[0])

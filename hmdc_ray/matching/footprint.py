@@ -23,17 +23,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hmdc_ray.call_size import Footprint
 from hmdc_ray.data.cutting import batch_slices
+from hmdc_ray.exchange.call_size import Footprint
+from hmdc_ray.exchange.messages import Features, MemberTaps, Snapshot
+from hmdc_ray.exchange.schedule import StepPlan, total_steps
 from hmdc_ray.matching.alignment import PROBE_BATCH, Alignment, probe_images
 from hmdc_ray.matching.batches import EMBEDDING_BATCH
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member, option_draws
 from hmdc_ray.matching.probe import CLASSIFIER_BYTES
-from hmdc_ray.messages import Features, MemberTaps, Snapshot
+from hmdc_ray.matching.rehearsal import rehearse_training
 from hmdc_ray.models.probe import zeros
-from hmdc_ray.rehearsal import rehearse_training
-from hmdc_ray.schedule import StepPlan, total_steps
 
 HEAP = 1.5
 """Bytes that a process takes for one that its tensors have in use at the peak: what was freed lies in pieces between what was

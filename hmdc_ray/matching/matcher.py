@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hmdc_ray.exchange.messages import Array, Cotangents, Features, Gradients, MemberRecord, Snapshot, check_version
+from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.matching.gradients import (
     DistillationTerm,
     agreement_gradient,
@@ -27,8 +29,6 @@ from hmdc_ray.matching.gradients import (
 )
 from hmdc_ray.matching.member import Member, array, features_message
 from hmdc_ray.matching.sizes import gradient_sizes
-from hmdc_ray.messages import Array, Cotangents, Features, Gradients, MemberRecord, Snapshot, check_version
-from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import forked
 
 

@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from hmdc_ray.clock import Clock
 from hmdc_ray.config import ImagesConfig, MatchingConfig, MemberConfig, ScheduleConfig
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.messages import Array, Features, MemberTaps, Selection, State, check_version
+from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.exchange.tensors import all_finite
 from hmdc_ray.matching.batches import Batches
 from hmdc_ray.matching.distillation import Agreement
 from hmdc_ray.matching.ssd import Aligner, common_size, token_mask
-from hmdc_ray.messages import Array, Features, MemberTaps, Selection, State, check_version
 from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
+from hmdc_ray.models.optimisers import SGD, Adam
 from hmdc_ray.models.precision import matrix_dtype
 from hmdc_ray.models.registry import build
-from hmdc_ray.optimisers import SGD, Adam
-from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import Key, Stream, forked
-from hmdc_ray.tensors import all_finite
+from hmdc_ray.system.timing import Clock
 
 
 class Member:

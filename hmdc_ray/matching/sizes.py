@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hmdc_ray.messages import GradientSizes
+from hmdc_ray.exchange.messages import GradientSizes
 
 
 def gradient_sizes(gradient: Tensor) -> GradientSizes:

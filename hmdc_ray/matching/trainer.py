@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmdc_ray.data.cutmix import cutmix
+from hmdc_ray.exchange.messages import Features, MemberRecord, Snapshot, check_version
+from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.matching.member import Member, features_message
-from hmdc_ray.messages import Features, MemberRecord, Snapshot, check_version
-from hmdc_ray.schedule import StepPlan
 from hmdc_ray.seeding import Key, forked
 
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import atomic_path, require_regular
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.normalisation import Normalisation
+from hmdc_ray.system.files import atomic_path, require_regular
 
 CHECKPOINT = "checkpoint:"
 """How an origin of weights that is a file starts; the path follows."""

@@ -15,10 +15,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hmdc_ray.actors.session import POLL_SECONDS, largest_node, remote
 from hmdc_ray.errors import InputError, RunError
-from hmdc_ray.interrupt import Interrupted, StopRequest
-from hmdc_ray.pretrain.course import Position, weights_file
 from hmdc_ray.pretrain.plan import Plan
+from hmdc_ray.pretrain.train_networks import Position, weights_file
 from hmdc_ray.pretrain.worker import Board, Task, train
+from hmdc_ray.system.signals import Interrupted, StopRequest
 
 RunConfig = Any  # Ray Train's type stubs describe its first version, and not the one that runs
 Result = Any

@@ -12,10 +12,11 @@ from typing import Any
 from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import RunFolder, write_atomically
 from hmdc_ray.pretrain.earlier import REVISION, corrections, told_today
 from hmdc_ray.pretrain.plan import Plan
 from hmdc_ray.pretrain.report import ACCURACIES_FILE, LOSSES_FILE
+from hmdc_ray.run.folder import RunFolder
+from hmdc_ray.system.files import write_atomically
 
 RECORD_FILE, STORAGE_FOLDER = "pretrain.json", "ray"
 
@@ -57,7 +58,7 @@ def claim(path: Path, *, overwrite: bool, resume: bool) -> RunFolder:
     """Take a folder for a pre-training.
 
     Raises:
-        InputError: see :meth:`hmdc_ray.files.RunFolder.claim`; or the folder is another command's.
+        InputError: see :meth:`hmdc_ray.system.files.RunFolder.claim`; or the folder is another command's.
     """
     if (path / CONFIG_FILE).exists() and not (path / RECORD_FILE).exists():
         raise InputError(f"{path} holds a run of 'hmdc condense', and no pre-training: choose another --output")

@@ -12,9 +12,9 @@ from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.protocol import Recipe, recipe
+from hmdc_ray.matching.rehearsal import rehearse_training
 from hmdc_ray.models import build
 from hmdc_ray.models.precision import gpu_format
-from hmdc_ray.rehearsal import rehearse_training
 from hmdc_ray.seeding import Key
 
 DEFAULT_EPOCHS = 30

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hmdc_ray.config import MemberConfig, Options
-from hmdc_ray.files import write_atomically
+from hmdc_ray.system.files import write_atomically
 
 ACCURACIES_FILE, LOSSES_FILE = "accuracies.json", "losses.jsonl"
 SCHEMA_VERSION = 1

@@ -12,17 +12,17 @@ from hmdc_ray.config.io import CONFIG_FILE, dump_config
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, mark_resumable
 from hmdc_ray.evaluation.mnist import mnist_notes
-from hmdc_ray.files import RunFolder, write_atomically
-from hmdc_ray.interrupt import Interrupted, StopRequest, stop_on_signals
-from hmdc_ray.located import located
-from hmdc_ray.pretrain.course import Position
 from hmdc_ray.pretrain.fit import Fit, require_resources, run_config
 from hmdc_ray.pretrain.folder import Record, claim, clear, resumed_record, storage_location, write_record
 from hmdc_ray.pretrain.plan import MeasuredSplit, Plan, make_plan
 from hmdc_ray.pretrain.report import Pretrained, TrainedNetwork
-from hmdc_ray.progress import ReadingProgress
-from hmdc_ray.reading import read_info
+from hmdc_ray.pretrain.train_networks import Position
+from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.folder import RunFolder
+from hmdc_ray.run.progress import ReadingProgress, load_dataset_info
 from hmdc_ray.server.storage import require_writable
+from hmdc_ray.system.files import write_atomically
+from hmdc_ray.system.signals import Interrupted, StopRequest, stop_on_signals
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -77,7 +77,7 @@ def pretrain(
         raise InputError(f"--workers is {workers}: must be at least 1")
     config, path = located(config), Path(output).absolute()
     with stop_on_signals() as stop:
-        info = read_info(config, progress, stop)
+        info = load_dataset_info(config, progress, stop)
         plan = make_plan(config, info, architectures, split, checkpoint_seconds)
         epochs = plan.recipes[0].epochs
         for note in mnist_notes(config.evaluation.model_copy(update={"epochs": epochs}), info.normalisation):

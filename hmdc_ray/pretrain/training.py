@@ -19,7 +19,7 @@ from hmdc_ray.evaluation.images import TEST_BATCH
 from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.evaluation.training import accuracy
 from hmdc_ray.models import Network, build
-from hmdc_ray.optimisers import SGD
+from hmdc_ray.models.optimisers import SGD
 from hmdc_ray.pretrain.batches import GlobalBatches, Group
 from hmdc_ray.pretrain.plan import MeasuredSplit, network_key
 from hmdc_ray.seeding import forked

@@ -14,11 +14,11 @@ import ray.train.torch
 
 from hmdc_ray.actors.session import import_from
 from hmdc_ray.errors import RunError
-from hmdc_ray.memory import keep_freed_memory
 from hmdc_ray.models.precision import set_gpu_format
 from hmdc_ray.pretrain.batches import Group
-from hmdc_ray.pretrain.course import Course
 from hmdc_ray.pretrain.plan import Plan
+from hmdc_ray.pretrain.train_networks import Course
+from hmdc_ray.system.memory import keep_freed_memory
 
 
 class Board:
@@ -80,7 +80,7 @@ def train(task: dict[str, Any]) -> RunError | None:
 
 
 class _RayTrain:
-    """Ray Train around a worker; see :class:`hmdc_ray.pretrain.course.Outside`."""
+    """Ray Train around a worker; see :class:`hmdc_ray.pretrain.train_networks.Outside`."""
 
     def __init__(self, board: Any, group: Group) -> None:
         self._board = board

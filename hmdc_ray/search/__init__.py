@@ -1,1 +1,1 @@
-"""Search for configurations with Ray Tune: see :func:`hmdc_ray.search.course.search`."""
+"""Search for configurations with Ray Tune: see :func:`hmdc_ray.search.search.search`."""

@@ -12,8 +12,9 @@ from typing import Any
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE, dump_config, flatten, load_config
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import RunFolder, write_atomically
+from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.search.settings import SearchSettings
+from hmdc_ray.system.files import write_atomically
 
 SETTINGS_FILE = "search.json"
 TRACKING_FILE = "tracking.json"

@@ -13,7 +13,7 @@ from hmdc_ray.evaluation.sets import with_families
 from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.temperature import candidates, with_temperatures
 from hmdc_ray.evaluation.trial import Trial
-from hmdc_ray.search.view import WithoutTest
+from hmdc_ray.search.without_test_split import WithoutTest
 
 
 def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, device: str) -> Evaluation:

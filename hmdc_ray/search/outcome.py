@@ -11,10 +11,10 @@ from ray.tune.search.sample import Categorical, Domain, LogUniform
 
 from hmdc_ray.condensed import CondensedSet, load_condensed
 from hmdc_ray.errors import InputError, RunError
-from hmdc_ray.search.naming import number_of
 from hmdc_ray.search.records import Axis, State, TrialRecord
 from hmdc_ray.search.settings import WHOLE
 from hmdc_ray.search.spaces import SearchSpace
+from hmdc_ray.search.trial_names import number_of
 from hmdc_ray.search.watch import last_line, rung_records
 
 PROBABILITY = ".probability"

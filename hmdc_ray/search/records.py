@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hmdc_ray.files import write_atomically
+from hmdc_ray.system.files import write_atomically
 
 State = Literal["finished", "stopped", "failed", "unfinished"]
 

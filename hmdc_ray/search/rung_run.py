@@ -15,12 +15,12 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import RunFolder
-from hmdc_ray.interrupt import StopRequest
-from hmdc_ray.progress import Silent
-from hmdc_ray.resume import resumable_version
-from hmdc_ray.run import Run
+from hmdc_ray.run.condense import Run
+from hmdc_ray.run.folder import RunFolder
+from hmdc_ray.run.progress import Silent
+from hmdc_ray.run.resume import resumable_version
 from hmdc_ray.server.checkpoint import SERVER
+from hmdc_ray.system.signals import StopRequest
 from hmdc_ray.tracking import LateTracking, NoTracker, Tracking
 
 Judge = Callable[[int, CondensedSet], Mapping[str, float]]
@@ -44,7 +44,7 @@ def run_in_rungs(
     parent: str | None,
     runs: int,
 ) -> None:
-    """Learn condensed images as :func:`hmdc_ray.run.condense` does, to the same bits, and pause at every rung.
+    """Learn condensed images as :func:`hmdc_ray.run.condense.condense` does, to the same bits, and pause at every rung.
 
     Goes on from the folder's last checkpoint where there is one, first judging a rung that lies at that very checkpoint.
 
@@ -76,7 +76,7 @@ class _Troubles(Silent):
     """Tells troubles alone, such as a shortage of memory, to the trial's log."""
 
     def trouble(self, text: str) -> None:
-        """See :class:`hmdc_ray.progress.Progress`."""
+        """See :class:`hmdc_ray.run.progress.Progress`."""
         _logger.warning("%s", text)
 
 

@@ -20,15 +20,15 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import DeadEndError, DivergedError, InputError
 from hmdc_ray.evaluation.device import student_device
-from hmdc_ray.files import append_json_line, read_json_lines
-from hmdc_ray.located import located
+from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.validate import validate
 from hmdc_ray.search.judging import accuracies, judge, mean_accuracy, worst
 from hmdc_ray.search.records import RungRecord
 from hmdc_ray.search.rung_run import run_in_rungs
 from hmdc_ray.search.settings import WHOLE, rungs
 from hmdc_ray.search.spaces import open_space
-from hmdc_ray.search.view import WithoutTest
-from hmdc_ray.validate import validate
+from hmdc_ray.search.without_test_split import WithoutTest
+from hmdc_ray.system.files import append_json_line, read_json_lines
 
 RECORDS_FILE = ".rungs.jsonl"
 OBJECTIVE = "accuracy"

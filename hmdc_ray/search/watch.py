@@ -14,9 +14,9 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.search.naming import trial_number
 from hmdc_ray.search.records import RungRecord
 from hmdc_ray.search.settings import WHOLE
+from hmdc_ray.search.trial_names import trial_number
 
 
 class SearchProgress(Protocol):

@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hmdc_ray.exchange.messages import GradientSizes
 from hmdc_ray.matching.sizes import gradient_sizes
-from hmdc_ray.messages import GradientSizes
 
 Mode = Literal["none", "sum", "max", "ema", "last"]
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hmdc_ray.config import ScheduleConfig
 from hmdc_ray.errors import InputError
-from hmdc_ray.messages import State
+from hmdc_ray.exchange.messages import State
 from hmdc_ray.server.storage import LocalStorage, Storage, open_storage
 
 FORMAT = 3

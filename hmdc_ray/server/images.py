@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.config import ImagesConfig
-from hmdc_ray.tensors import all_finite, zeros_on_disk
+from hmdc_ray.exchange.tensors import all_finite, zeros_on_disk
 
 
 class SyntheticImages:

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
-from hmdc_ray.matching.distillation import Agreement, RunningConsensus
-from hmdc_ray.matching.sizes import gradient_sizes
-from hmdc_ray.matching.ssd import common_size, token_mask
-from hmdc_ray.messages import (
+from hmdc_ray.exchange.messages import (
     Array,
     BalanceRecord,
     Cotangents,
@@ -28,12 +25,15 @@ from hmdc_ray.messages import (
     check_version,
     join,
 )
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.exchange.tensors import add_all, shared, view, zeros, zeros_on_disk
+from hmdc_ray.matching.distillation import Agreement, RunningConsensus
+from hmdc_ray.matching.sizes import gradient_sizes
+from hmdc_ray.matching.ssd import common_size, token_mask
 from hmdc_ray.server.balance import GradientBalance
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.images import SyntheticImages
 from hmdc_ray.server.spikes import SpikeGuard
-from hmdc_ray.tensors import add_all, shared, view, zeros, zeros_on_disk
 
 
 class ParameterServer:
@@ -250,7 +250,7 @@ class ParameterServer:
 
     @staticmethod
     def joined(*parts: Any) -> Any:
-        """:func:`hmdc_ray.messages.join` of what all shards gave; one of them joins it."""
+        """:func:`hmdc_ray.exchange.messages.join` of what all shards gave; one of them joins it."""
         return join(parts)
 
     def save(self, version: int, names: tuple[str, ...], *states: State) -> None:

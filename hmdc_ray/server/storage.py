@@ -11,9 +11,9 @@ from typing import Protocol
 import pyarrow as pa
 from pyarrow import fs
 
-from hmdc_ray.deadline import within
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import TEMPORARY_PREFIX, require_regular, write_atomically
+from hmdc_ray.system.deadline import within
+from hmdc_ray.system.files import TEMPORARY_PREFIX, require_regular, write_atomically
 
 ANSWER_SECONDS = 30.0
 """How long a storage may take to write a small file and to remove it."""

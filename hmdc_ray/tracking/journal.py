@@ -29,7 +29,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import append_json_line, read_json_lines, write_atomically
+from hmdc_ray.system.files import append_json_line, read_json_lines, write_atomically
 from hmdc_ray.tracking.records import Destination, Ending, Metrics, Picture, Record, parse_record
 
 RUN = "run.json"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import locked
+from hmdc_ray.system.locks import locked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -127,7 +127,7 @@ def test_somebody_else_at_the_port_is_no_ray(form: str, what: str, mute: int, mo
 
 
 def test_a_signal_ends_the_wait(mute: int, tmp_path: Path) -> None:
-    process = child("-m", "jobs.cli", "condense", "digits", "--output", str(tmp_path / "run"), "--address", f"127.0.0.1:{mute}")
+    process = child("-m", "jobs.condense", "digits", "--output", str(tmp_path / "run"), "--address", f"127.0.0.1:{mute}")
     assert process.stdout is not None
     while "connecting to Ray" not in process.stdout.readline():
         assert process.poll() is None

@@ -15,7 +15,7 @@ from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.models import ImageShape
 

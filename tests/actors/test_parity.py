@@ -12,8 +12,8 @@ from parity.runs import members, parity_run
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import DataConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.run.coordinator import Coordinator
 
 EXACT = 1e-9
 

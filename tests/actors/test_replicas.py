@@ -12,9 +12,9 @@ from whole_runs import tiniest
 
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.replicas import Replicas
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.records import StepRecord
+from hmdc_ray.exchange.step_records import StepRecord
+from hmdc_ray.run.coordinator import Coordinator
 
 
 class Recorded:

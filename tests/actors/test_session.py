@@ -13,7 +13,7 @@ import ray
 
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.errors import InputError, RunError
-from hmdc_ray.interrupt import Interrupted
+from hmdc_ray.system.signals import Interrupted
 
 SLOW = "The current node timed out during startup. This could happen because\nsome of the raylet failed to startup"
 

@@ -14,6 +14,8 @@ import pytest
 from dataset_files import random_images
 from rich.console import Console
 
+from hmdc_ray.cli.dry_run import show_plan
+from hmdc_ray.cli.terminal import TerminalProgress
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.dataset import open_dataset
@@ -22,11 +24,9 @@ from hmdc_ray.data.known import with_statistics
 from hmdc_ray.data.schema import DatasetInfo, Origin
 from hmdc_ray.data.sources import prepare
 from hmdc_ray.errors import InputError
-from hmdc_ray.interrupt import StopRequest
 from hmdc_ray.models.shape import ImageShape
-from hmdc_ray.reading import read_info
-from hmdc_ray.terminal import TerminalProgress
-from jobs.dry_run import show_plan
+from hmdc_ray.run.progress import load_dataset_info
+from hmdc_ray.system.signals import StopRequest
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_the_run_and_the_dry_run_say_it(tmp_path: Path, prepared: Path, monkeypa
     def told(normalises: bool) -> str:
         text = io.StringIO()
         with TerminalProgress(Console(file=text, width=300)) as progress:
-            read_info(config, progress, StopRequest(), normalises=normalises)
+            load_dataset_info(config, progress, StopRequest(), normalises=normalises)
         return text.getvalue()
 
     assert told(True).count(line) == 1 and line not in told(False)  # an evaluation goes by the sets' statistics

@@ -14,20 +14,20 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from hmdc_ray.cli.evaluation_table import print_evaluation
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError, StudentError
-from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.executor import InProcess
-from hmdc_ray.evaluation.pictures import write_figures
 from hmdc_ray.evaluation.report import Evaluation
-from hmdc_ray.evaluation.table import print_evaluation
 from hmdc_ray.evaluation.trial import Classroom, Trial
+from hmdc_ray.figures.write import write_figures
 from hmdc_ray.models import ImageShape
 from hmdc_ray.search.judging import judge as judge_trial
-from hmdc_ray.search.view import WithoutTest
+from hmdc_ray.search.without_test_split import WithoutTest
 
 BROKEN: list[BaseException] = []
 """What the user's network raises in training, if anything."""

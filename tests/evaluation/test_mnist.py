@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from hmdc_ray.cli.dry_run import show_plan
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig, RunConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.mnist import mnist_notes, with_mnist
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import import_set
-from hmdc_ray.interchange.stated import Stated
 from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.search.judging import judge
-from hmdc_ray.search.view import WithoutTest
-from jobs.dry_run import show_plan
+from hmdc_ray.search.without_test_split import WithoutTest
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 MNIST = Normalisation(*KNOWN["mnist"])

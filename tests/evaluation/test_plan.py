@@ -16,8 +16,8 @@ from hmdc_ray.evaluation.baselines import baseline_rows
 from hmdc_ray.evaluation.plan import plan, run_trial, train_teacher
 from hmdc_ray.evaluation.sets import check_fit
 from hmdc_ray.evaluation.trial import Classroom, Trial
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import import_set
-from hmdc_ray.interchange.stated import Stated
 from hmdc_ray.seeding import Key
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"

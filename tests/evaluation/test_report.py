@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from hmdc_ray.cli.evaluation_table import tables
+from hmdc_ray.cli.tables import print_table
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig, MemberConfig
 from hmdc_ray.data.dataset import ImageDataset
@@ -18,9 +20,7 @@ from hmdc_ray.evaluation.plan import plan
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, named_sets
 from hmdc_ray.evaluation.summarise import summarise
-from hmdc_ray.evaluation.table import tables
 from hmdc_ray.evaluation.trial import Trial
-from hmdc_ray.tables import print_table
 
 RESULTS: dict[Kind, float] = {
     "condensed": 0.6,

@@ -9,7 +9,7 @@ from hmdc_ray.evaluation import training
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.protocol import PROTOCOLS, Recipe
 from hmdc_ray.evaluation.training import accuracy, train_student
-from hmdc_ray.optimisers import SGD
+from hmdc_ray.models.optimisers import SGD
 from hmdc_ray.seeding import Key, forked
 
 KEY = Key(3, "student")

@@ -31,10 +31,10 @@ from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import RunConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.records import StepRecord
-from hmdc_ray.recovery import Healed
+from hmdc_ray.exchange.recovery import Healed
+from hmdc_ray.exchange.step_records import StepRecord
+from hmdc_ray.run.coordinator import Coordinator
 
 PHASES = {"round": 0.15, "cut": 0.0, "save": 0.0}
 """What the pool is doing when a kill comes, with the most seconds after the coordinator began to wait for it to be done.

@@ -22,8 +22,8 @@ import numpy as np
 
 from hmdc_ray.condensed import load_condensed
 from hmdc_ray.config import RunConfig
-from hmdc_ray.files import read_json_lines
-from hmdc_ray.status import run_status
+from hmdc_ray.run.status import run_status
+from hmdc_ray.system.files import read_json_lines
 
 LONGEST_START = 8.0
 """Seconds within which a kill during the start comes."""

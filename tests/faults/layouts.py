@@ -16,8 +16,8 @@ import numpy as np
 
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.config import RunConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.run.coordinator import Coordinator
 
 REPLICAS = (1, 2, 4)
 NODES = (1, 2, 3)

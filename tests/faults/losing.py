@@ -12,10 +12,10 @@ import numpy as np
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import RunConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import RunError
-from hmdc_ray.records import StepRecord
+from hmdc_ray.exchange.step_records import StepRecord
+from hmdc_ray.run.coordinator import Coordinator
 
 
 @dataclass

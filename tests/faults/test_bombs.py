@@ -24,8 +24,8 @@ from hmdc_ray.data import limits
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.sources import prepare
 from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import export_set, import_set
-from hmdc_ray.interchange.stated import Stated
 
 
 def refused(message: str, read: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from faults.fuzz import ODD_NUMBERS, ODD_TEXTS, fuzz, plain_values, reads_or_refuses, spoilt
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides, dump_config, flatten, load_config
-from hmdc_ray.presets import PRESETS, preset
+from hmdc_ray.config.presets import PRESETS, preset
 
 pytestmark = [
     pytest.mark.timeout(3600),

@@ -27,8 +27,8 @@ from faults.columns import columns
 from faults.fuzz import NOT_FINITE, ODD_TEXTS, fresh, fuzz, plain_values, reads_or_refuses, spoilt
 from hmdc_ray.condensed import METADATA_KEY, Metadata, load_condensed, save_condensed
 from hmdc_ray.interchange.catalogue import EXPORTS, MEANINGS
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import export_set, import_set
-from hmdc_ray.interchange.stated import Stated
 from hmdc_ray.server.checkpoint import CheckpointFolder, Manifest
 
 pytestmark = [

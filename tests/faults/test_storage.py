@@ -16,12 +16,12 @@ from pyarrow import fs
 from whole_runs import pixels, tiniest, tree, without_ray
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import LineLog, read_json_lines
-from hmdc_ray.messages import State
-from hmdc_ray.resume import require_unused
-from hmdc_ray.run import condense
+from hmdc_ray.exchange.messages import State
+from hmdc_ray.run.condense import condense
+from hmdc_ray.run.resume import require_unused
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.server.storage import ArrowStorage
+from hmdc_ray.system.files import LineLog, read_json_lines
 
 IDENTITY = {"config": {"seed": 3, "images": {"ipc": 1}}, "data": "0123"}
 
@@ -284,7 +284,7 @@ def test_checkpoints_of_another_run_are_not_taken_over(finished: Path, tmp_path:
 def test_lines_wait_for_a_disk_that_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hmdc_ray import files
+    from hmdc_ray.system import files
 
     def full(*_: object) -> None:
         raise InputError("metrics.jsonl cannot be written: No space left on device")

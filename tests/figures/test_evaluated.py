@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.figures import accuracy_matrix, gains
+from hmdc_ray.figures.evaluated import accuracy_matrix, gains
 
 from .conftest import EvaluationFactory
 

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.figures import accuracy_matrix, run_figures, save
+from hmdc_ray.figures.canvas import save
+from hmdc_ray.figures.evaluated import accuracy_matrix
+from hmdc_ray.figures.write import run_figures
 
 from .conftest import EvaluationFactory
 

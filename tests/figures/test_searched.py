@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from hmdc_ray.figures.importances import importances
-from hmdc_ray.figures.parallel import parallel_coordinates
-from hmdc_ray.figures.parameters import label
-from hmdc_ray.figures.searched import search_figures
-from hmdc_ray.figures.simplex import simplex
-from hmdc_ray.figures.slices import slices
+from hmdc_ray.search.figures.importances import importances
+from hmdc_ray.search.figures.parallel import parallel_coordinates
+from hmdc_ray.search.figures.parameters import label
+from hmdc_ray.search.figures.searched import search_figures
+from hmdc_ray.search.figures.simplex import simplex
+from hmdc_ray.search.figures.slices import slices
 from hmdc_ray.search.records import Axis, RungRecord, TrialRecord
 
 AXES = [Axis("images.learning_rate", "log"), Axis("balance.mode", "choice", ("none", "ema")), Axis("pool.active", "linear")]

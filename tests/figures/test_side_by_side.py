@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.errors import InputError
-from hmdc_ray.figures import condensed_side_by_side
+from hmdc_ray.figures.side_by_side import condensed_side_by_side
 
 
 def made(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.interchange.stated import Stated
+from hmdc_ray.interchange.declared import Stated
 
 GREY = ((0.5,), (0.25,))
 STATED = Stated(statistics=GREY)

@@ -15,8 +15,8 @@ from torch.utils.data import TensorDataset
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.assemble import Imported
+from hmdc_ray.interchange.declared import Stated, parse_statistics
 from hmdc_ray.interchange.formats import import_set
-from hmdc_ray.interchange.stated import Stated, parse_statistics
 from interchange.sets import GREY, STATED, grey_images, saved
 
 LABELS = torch.tensor([0, 2, 1, 0])

@@ -14,8 +14,8 @@ from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.data.packing import check_formation
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.sets import image_fingerprint
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
-from hmdc_ray.interchange.stated import Stated
 from interchange.sets import GREY, assert_same, saved
 
 LABELS = torch.tensor([0, 1])

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from hmdc_ray.condensed import Metadata
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.catalogue import EXPORTS, MEANINGS
+from hmdc_ray.interchange.declared import Stated, parse_statistics
 from hmdc_ray.interchange.formats import export_set, import_set
-from hmdc_ray.interchange.stated import Stated, parse_statistics
 from interchange.sets import GREY, STATED, grey_images, make_set, saved
 
 LABELS = torch.tensor([0, 0, 1, 1])

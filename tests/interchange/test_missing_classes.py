@@ -10,11 +10,11 @@ from PIL import Image
 
 from hmdc_ray.condensed import load_condensed, save_condensed
 from hmdc_ray.errors import InputError
+from hmdc_ray.figures.image_grid import image_grid
 from hmdc_ray.figures.side_by_side import condensed_side_by_side
 from hmdc_ray.interchange.catalogue import EXPORTS
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
-from hmdc_ray.interchange.stated import Stated
-from hmdc_ray.pictures import image_grid
 from interchange.sets import GREY, STATED, assert_same, grey_images, make_set, saved
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -9,8 +9,8 @@ import torch
 from hmdc_ray.condensed import load_condensed, save_condensed
 from hmdc_ray.data.packing import decode
 from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.declared import Stated, parse_statistics
 from hmdc_ray.interchange.formats import import_set
-from hmdc_ray.interchange.stated import Stated, parse_statistics
 from interchange.sets import GREY, STATED, grey_images, saved
 
 PEERS = Path(__file__).resolve().parents[2].parent / "shared" / "peers"

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.errors import InputError
+from hmdc_ray.interchange.declared import Stated
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
-from hmdc_ray.interchange.stated import Stated
 from interchange.sets import METADATA, assert_same, make_set
 
 EXACT = ("npz", "safetensors", "pt")

@@ -12,10 +12,10 @@ from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.messages import Features, MemberTaps
 from hmdc_ray.matching.alignment import Alignment
 from hmdc_ray.matching.probe import linear_probe
 from hmdc_ray.matching.ssd import Aligner, CommonSize
-from hmdc_ray.messages import Features, MemberTaps
 from hmdc_ray.models import Tap
 
 PLAN = replace(step_plan(), aligner_batches=2)

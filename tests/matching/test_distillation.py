@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from hmdc_ray.exchange.tensors import all_finite
 from hmdc_ray.matching.distillation import Agreement, RunningConsensus
-from hmdc_ray.tensors import all_finite
 
 BATCH, LAYERS, TOKENS, CHANNELS = 3, 2, 5, 4
 

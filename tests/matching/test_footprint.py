@@ -16,13 +16,13 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.messages import Features, MemberTaps, Snapshot
 from hmdc_ray.matching import footprint
 from hmdc_ray.matching.alignment import PROBE_BATCH, Alignment
 from hmdc_ray.matching.footprint import LiveBytes, measure
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.probe import CLASSIFIER_BYTES, linear_probe
-from hmdc_ray.messages import Features, MemberTaps, Snapshot
 
 FLOAT = 4
 REAL, IPC, FORMATION = 24, 5, 2

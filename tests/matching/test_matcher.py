@@ -8,8 +8,8 @@ import torch
 from parity.runs import one_member, step_plan
 
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.messages import Cotangents, Features, MemberTaps, Selection, Snapshot
 from hmdc_ray.matching.matcher import Matcher
-from hmdc_ray.messages import Cotangents, Features, MemberTaps, Selection, Snapshot
 
 LABELS = (0, 1, 2)
 PLAN = step_plan()

@@ -7,8 +7,8 @@ from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.messages import MemberTaps, Selection
 from hmdc_ray.matching.member import Member
-from hmdc_ray.messages import MemberTaps, Selection
 
 
 def weights(network: nn.Module) -> Tensor:

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from hmdc_ray.config import PoolConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import decode
+from hmdc_ray.exchange.messages import Features, MemberRecord, MemberTaps, Snapshot
+from hmdc_ray.exchange.schedule import StepPlan, plan_step
 from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.trainer import Trainer
-from hmdc_ray.messages import Features, MemberRecord, MemberTaps, Snapshot
-from hmdc_ray.schedule import StepPlan, plan_step
 from hmdc_ray.seeding import Key
 
 PLAN = step_plan()

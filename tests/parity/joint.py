@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmdc_ray.config import RunConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.augment import draw
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import decode
-from hmdc_ray.messages import Gradients, Snapshot, State
+from hmdc_ray.exchange.messages import Gradients, Snapshot, State
+from hmdc_ray.exchange.protocols import Pool
+from hmdc_ray.exchange.schedule import StepPlan, total_steps
+from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.models import Network, Tap, build
-from hmdc_ray.protocols import Pool
-from hmdc_ray.records import StepRecord
-from hmdc_ray.schedule import StepPlan, total_steps
+from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.seeding import Key
 
 Layer = tuple[Tensor, Tensor | None]

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from hmdc_ray.config import DataConfig, ImagesConfig, MatchingConfig, MemberConfig, RunConfig, ScheduleConfig
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.messages import Gradients
+from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.sizes import gradient_sizes
-from hmdc_ray.messages import Gradients
-from hmdc_ray.schedule import StepPlan
 
 MEMBERS: dict[str, dict[str, Any]] = {
     "shallow": {"architecture": "convnet", "options": {"width": 4, "depth": 1, "activation": "swish"}},

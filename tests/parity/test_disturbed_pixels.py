@@ -15,13 +15,13 @@ import pytest
 
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import LostProcessError
-from hmdc_ray.messages import Snapshot
-from hmdc_ray.records import BadGradient, Reference, StepRecord
-from hmdc_ray.recovery import Healed
-from hmdc_ray.schedule import StepPlan
+from hmdc_ray.exchange.messages import Snapshot
+from hmdc_ray.exchange.recovery import Healed
+from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.exchange.step_records import BadGradient, Reference, StepRecord
+from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from parity.runs import members
 

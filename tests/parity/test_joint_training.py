@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.augment import draw
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import decode
-from hmdc_ray.messages import Snapshot, State
+from hmdc_ray.exchange.messages import Snapshot, State
+from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.seeding import Key
 from parity.joint import JointMember, disagreement, joint_member
 from parity.runs import members, parity_run

@@ -9,11 +9,11 @@ import torch
 
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.coordinator import Coordinator
+from hmdc_ray.config.presets import preset
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.models import build
-from hmdc_ray.presets import preset
-from hmdc_ray.records import StepRecord
+from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.seeding import Key
 from parity.joint import RecordingPool
 

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from hmdc_ray.actors.local import LocalPool
-from hmdc_ray.call_size import call_size, with_call_size
 from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.coordinator import Coordinator
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.records import StepRecord
+from hmdc_ray.exchange.call_size import call_size, with_call_size
+from hmdc_ray.exchange.step_records import StepRecord
+from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from parity.runs import members
 

@@ -13,10 +13,10 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import RunError
-from hmdc_ray.evaluation.course import conduct
+from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.search.judging import judge, mean_accuracy, worst
-from hmdc_ray.search.view import WithoutTest
+from hmdc_ray.search.without_test_split import WithoutTest
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hmdc_ray.config.presets import preset
 from hmdc_ray.errors import InputError
-from hmdc_ray.presets import preset
 from hmdc_ray.search.spaces import open_space
 
 OWN = """

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from whole_runs import tiniest
 
-from hmdc_ray.call_size import Footprint, WorkerMemory
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.files import RunFolder
+from hmdc_ray.exchange.call_size import Footprint, WorkerMemory
+from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.search.rung_run import _RungRun
 
 GB = 10**9

@@ -21,12 +21,12 @@ from hmdc_ray import condense
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import load_config
 from hmdc_ray.errors import InputError
-from hmdc_ray.files import read_json_lines
-from hmdc_ray.search.course import SearchSummary, search
 from hmdc_ray.search.judging import mean_accuracy
 from hmdc_ray.search.records import RungRecord
+from hmdc_ray.search.search import SearchSummary, search
 from hmdc_ray.search.settings import WHOLE, SearchSettings
 from hmdc_ray.search.trial import RECORDS_FILE
+from hmdc_ray.system.files import read_json_lines
 
 TRIALS = 3
 DIE_ONCE = "die-once"
@@ -51,7 +51,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from hmdc_ray.config.io import load_config
-from hmdc_ray.search.course import search
+from hmdc_ray.search.search import search
 from hmdc_ray.search.settings import WHOLE, SearchSettings
 
 class Killer:

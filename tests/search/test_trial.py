@@ -20,11 +20,11 @@ from whole_runs import tiniest
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.files import append_json_line, read_json_lines
 from hmdc_ray.search import trial as module
 from hmdc_ray.search.records import RungRecord
 from hmdc_ray.search.settings import WHOLE
 from hmdc_ray.search.trial import RECORDS_FILE, TrialTask
+from hmdc_ray.system.files import append_json_line, read_json_lines
 
 SAMPLE = {"evaluation.distillation.alpha": 0.5, "evaluation.distillation.temperatures": 2.0}
 NAME = "0001-abc"

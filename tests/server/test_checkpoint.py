@@ -13,7 +13,7 @@ from pyarrow import fs
 
 from hmdc_ray.config import ScheduleConfig
 from hmdc_ray.errors import InputError
-from hmdc_ray.messages import State
+from hmdc_ray.exchange.messages import State
 from hmdc_ray.server.checkpoint import FORMAT, CheckpointFolder, Manifest, TolerantSaves
 from hmdc_ray.server.storage import ArrowStorage, open_storage
 

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig, ScheduleConfig
+from hmdc_ray.exchange.messages import Gradients
+from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.matching.sizes import gradient_sizes
-from hmdc_ray.messages import Gradients
-from hmdc_ray.schedule import StepPlan
 from hmdc_ray.server.balance import Balanced, GradientBalance, Mode
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.server.parameter_server import ParameterServer

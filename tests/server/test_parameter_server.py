@@ -14,13 +14,13 @@ from own_memory import own_bytes
 from parity.runs import gradients_message, step_plan
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
+from hmdc_ray.exchange.messages import BalanceRecord, Cotangents, Features, Gradients, MemberTaps, Snapshot, State
+from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.matching.sizes import gradient_sizes
-from hmdc_ray.memory import on_disk
-from hmdc_ray.messages import BalanceRecord, Cotangents, Features, Gradients, MemberTaps, Snapshot, State
 from hmdc_ray.models import Tap
-from hmdc_ray.schedule import StepPlan
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.server.parameter_server import ParameterServer
+from hmdc_ray.system.memory import on_disk
 
 SHAPE = (3, 2, 1, 4, 4)
 MAP, VECTOR = Tap("a", "map", 4, 2, 2), Tap("b", "vector", 3, 0, 0)
@@ -422,7 +422,7 @@ def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Pat
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="room on a disk cannot be reserved")
 def test_images_and_momentum_are_not_the_servers_own_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmdc_ray.memory.SPARE", 0.0)
+    monkeypatch.setattr("hmdc_ray.system.memory.SPARE", 0.0)
     of_class = (8, 3, 128, 128)
 
     def stepped(classes: int) -> ParameterServer:

@@ -1,0 +1,104 @@
+"""What tracking costs a run whose MLflow server is slow: iterations with and without it, in turn, in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.bench.slow_server import slow_server
+from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.session import ray_session
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import RunConfig, TrackingConfig
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.exchange.messages import Snapshot
+from hmdc_ray.exchange.step_records import StepRecord
+from hmdc_ray.figures.image_grid import grid_array
+from hmdc_ray.run.coordinator import Coordinator
+from hmdc_ray.tracking import NoTracker, Tracker, Tracking
+
+DELAY = 1.0
+"""Seconds that the server takes to answer each call."""
+
+
+@dataclass(frozen=True)
+class TrackingCost:
+    """Seconds of iterations of the same run.
+
+    Attributes:
+        delay: seconds that the server takes to answer each call.
+        steps: in an iteration.
+        tracked: iterations whose every step was tracked, and one picture.
+        untracked: those in between.
+    """
+
+    delay: float
+    steps: int
+    tracked: tuple[float, ...]
+    untracked: tuple[float, ...]
+
+    @property
+    def slowdown(self) -> float:
+        """How much longer an iteration takes when it is tracked, as a part of its time: median of neighbouring pairs."""
+        pairs = zip(self.tracked, self.untracked, strict=True)
+        return median(tracked / untracked for tracked, untracked in pairs) - 1
+
+
+def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None], delay: float = DELAY) -> TrackingCost:
+    """Measure.
+
+    Args:
+        config: the run; one iteration is left out to warm up, then they are untracked and tracked in turn.
+        pairs: of iterations.
+        report: is told the course.
+        delay: seconds that the server takes to answer each call.
+    """
+    report(f"tracking: a server that answers after {delay:g} s")
+    schedule = config.schedule.model_copy(update={"iterations": 1 + 2 * pairs})
+    config = config.model_copy(update={"schedule": schedule})
+    info = open_dataset(config.data).info
+    with (
+        TemporaryDirectory() as folder,
+        slow_server(delay) as uri,
+        ray_session(),
+        launch(config, info, Path(folder) / "run", lambda: None) as pool,
+    ):
+        seconds: list[float] = []
+        tracking: Tracking = NoTracker()
+        started = time.perf_counter()
+
+        def after_step(record: StepRecord) -> None:
+            nonlocal tracking, started
+            tracking.metrics(record.plan.version + 1, record.metrics)
+            if record.plan.step + 1 < schedule.steps:
+                return
+            (snapshot,) = pool.get([record.snapshot])
+            tracking.image("images/condensed", _picture(snapshot, info), record.plan.version + 1)
+            seconds.append(time.perf_counter() - started)
+            tracking.finish("FINISHED")
+            number = record.plan.iteration + 1
+            tracking = NoTracker()
+            if number % 2 == 0 and number <= 2 * pairs:
+                track = TrackingConfig(uri=uri, experiment="bench")
+                tracking = Tracker.open(track, "bench", Path(folder) / f"tracked-{number}", {})
+            started = time.perf_counter()
+
+        coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"])
+        coordinator.run(0, after_step)
+    return TrackingCost(delay, schedule.steps, tuple(seconds[2::2]), tuple(seconds[1::2]))
+
+
+def _picture(snapshot: Snapshot, info: DatasetInfo) -> NDArray[np.uint8]:
+    classes, images = snapshot.images_KICHW.shape[:2]
+    labels = torch.arange(classes).repeat_interleave(images)
+    condensed = CondensedSet(torch.tensor(snapshot.images_KICHW).flatten(0, 1), labels, info.class_names, info.mean, info.std)
+    return grid_array(condensed.pixels(), labels, info.class_names)

@@ -1,0 +1,43 @@
+"""The command ``python -m benchmarks.pool_search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hmdc_ray.cli.console import run_alone
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+@app.command()
+def pool_search(
+    output: Annotated[Path, typer.Option(help="Folder for the search and its results; a study that was stopped goes on.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials of the search, and seeds of the uniform pool beside it.")] = 30,
+    concurrent: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 2,
+    seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds on which both are compared.")] = 5,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
+) -> None:
+    """Search probabilities and weights of a pool of four on the digits, and hold the best against the uniform pool."""
+    # Not before the arguments are known to be good: Ray and torch take seconds to import.
+    from benchmarks.pool_search.study import SPACE, PoolSearchStudy
+    from hmdc_ray.cli.search_terminal import TerminalSearch
+    from hmdc_ray.search.settings import SearchSettings
+
+    console = Console(soft_wrap=True)
+    settings = SearchSettings(space=SPACE, trials=trials, concurrent=concurrent)
+    say = TerminalSearch(console)
+    PoolSearchStudy(output, settings, seeds, set_ or [], say, say.stage).run()
+    console.print((output / "table.md").read_text(), highlight=False, markup=False)
+
+
+def main() -> None:
+    """Run the command; see :func:`hmdc_ray.cli.console.run_alone`."""
+    run_alone(app)
+
+
+if __name__ == "__main__":
+    main()

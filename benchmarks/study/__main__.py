@@ -1,0 +1,50 @@
+"""The command ``python -m benchmarks.study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hmdc_ray.cli.console import run_alone
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+@app.command()
+def study(
+    output: Annotated[Path, typer.Option(help="Folder for condensed sets and results; a study that was stopped is resumed.")],
+    data: Annotated[
+        str | None, typer.Option(help="Images as a Parquet file or a folder of them; the digits without it.")
+    ] = None,
+    statistics: Annotated[str | None, typer.Option(help="Known statistics, such as mnist; computed without it.")] = None,
+    sets: Annotated[int, typer.Option(min=2, help="Condensed sets of every row.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Students of every architecture on each set.")] = 3,
+    mutual_distillation: Annotated[bool, typer.Option(help="Also the rows with mutual distillation.")] = True,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
+) -> None:
+    """Compare pools with and without balancing and distillation: learning rates from validation, accuracies on test."""
+    # Not before the arguments are known to be good: Ray and torch take seconds to import.
+    from benchmarks.study.run import Study
+
+    console = Console(soft_wrap=True)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    if data is None:
+        say("no --data: the study takes the built-in digits")
+    table = Study(data or "digits", statistics, output, sets, seeds, mutual_distillation, set_ or [], say).run()
+    Console().print(table.terminal())
+    say(f"the same in Markdown: {output / 'table.md'}")
+
+
+def main() -> None:
+    """Run the command; see :func:`hmdc_ray.cli.console.run_alone`."""
+    run_alone(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The program ``hmdc``: a module per command, and what the terminal shows."""

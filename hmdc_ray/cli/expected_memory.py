@@ -1,0 +1,103 @@
+"""What ``--dry-run`` says of memory: the classes in a call, and the peak of every process, measured and predicted here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.exchange.call_size import GB, CallSize, WorkerMemory, call_size
+from hmdc_ray.exchange.messages import MemberTaps
+from hmdc_ray.server.identity import agreeing
+from hmdc_ray.system.memory import own_bytes
+
+PROCESS = 0.36 * GB
+"""What a worker or a process of the server has for itself once it has imported torch and Ray, and opened the data."""
+
+DRIVER = 0.54 * GB
+"""The same of the driver, with MLflow."""
+
+RAY = 0.4 * GB
+"""Of a local Ray's own processes: the head's, the node's and their agents'."""
+
+LIBRARIES = 0.35 * GB
+"""Pages of files, of torch and Ray above all, that all processes of a machine share."""
+
+IMAGE_COPIES = 8
+"""Of the synthetic images and of what is as large as they are, in the server: momentum, gradients, sums, snapshots."""
+
+CHUNKS_UNDER_WAY = 2
+"""Of whose features and gradients messages lie in Ray's store at a time, where a fast member is ahead of a slow one."""
+
+
+@dataclass(frozen=True)
+class ExpectedMemory:
+    """Memory of a run while it condenses.
+
+    Attributes:
+        size: the classes in a call, as they would be chosen here now; None where they are configured, or cannot be known.
+        on_gpus: bytes of workers on GPUs, by member.
+        unknown: members on GPUs of which there is none here: what they take there is not known.
+        parts: bytes on this machine, by what takes them; at most so many, where the classes in a call cannot be known.
+    """
+
+    size: CallSize | None
+    on_gpus: Mapping[str, float]
+    unknown: tuple[str, ...]
+    parts: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """Bytes on this machine."""
+        return sum(self.parts.values())
+
+
+def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
+    """Measure one class of every member in this process, one after the other, and predict a run of which all processes are on
+    this machine.
+
+    Args:
+        config: the run, validated.
+        info: description of its data.
+    """
+    before, members = own_bytes(), config.pool.members
+    agreed = agreeing(config, (PoolWorker(index, config).describe() for index in range(len(members))))
+    measured = [_measured(config, index, agreed[member.name]) for index, member in enumerate(members)]
+    pool = [memory for memory, member in zip(measured, members, strict=True) for _ in range(member.replicas)]
+    unknown = tuple(memory.name for memory, member in zip(measured, members, strict=True) if member.num_gpus and not memory.gpu)
+    # This process will be the driver; the others are not there yet.
+    others = DRIVER - before + RAY + PROCESS * config.server_shards + sum(memory.own for memory in pool if not memory.gpu)
+    pool = [memory if memory.gpu else replace(memory, free=max(0, int(memory.free - others))) for memory in pool]
+    known = [memory for memory in pool if memory.name not in unknown]
+    total, given = len(info.class_names), config.matching.classes_per_call
+    size = call_size(config, known, total) if known and given is None else None
+    classes = size.classes if size is not None else min(given or total, total)
+    peaks = [(memory, memory.own + memory.footprint.peak(classes)) for memory in known]
+    parts = {member.name: PROCESS * member.replicas for member in members if member.num_gpus}
+    for memory, peak in peaks:
+        if not memory.gpu:
+            parts[memory.name] = parts.get(memory.name, 0) + peak
+    messages = CHUNKS_UNDER_WAY * classes * sum(memory.footprint.message for memory in (*pool, pool[0]))
+    server = IMAGE_COPIES * total * config.images.ipc * _pixels(info) * 4
+    parts |= {
+        "server": PROCESS * config.server_shards + server + messages,
+        "driver": DRIVER,
+        "Ray": RAY + messages,
+        "shared files": LIBRARIES + info.sizes["train"] * _pixels(info),
+    }
+    on_gpus = {memory.name: peak for memory, peak in peaks if memory.gpu}
+    return ExpectedMemory(None if unknown else size, on_gpus, unknown, parts)
+
+
+def _measured(config: RunConfig, index: int, agreed: Sequence[MemberTaps]) -> WorkerMemory:
+    """A member as a worker of its own would find it that has just been built."""
+    worker = PoolWorker(index, config)
+    memory = worker.measure(agreed)
+    parameters = sum(parameter.nbytes for parameter in worker.member.network.parameters())
+    return memory if memory.gpu else replace(memory, own=int(PROCESS + parameters))
+
+
+def _pixels(info: DatasetInfo) -> int:
+    return info.shape.channels * info.shape.height * info.shape.width

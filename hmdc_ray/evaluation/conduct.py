@@ -1,0 +1,209 @@
+"""The course of an evaluation: which tasks run, what they share, and what is known already.
+
+1. The trials are planned. 2. With several temperatures each is tried, on validation data, and one chosen. 3. The trials run on
+the split that is asked for. Real images are chosen once for each kind and seed, teachers trained once for each set of images
+and seed; what was found on real images in an earlier evaluation is not trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import DataConfig, MemberConfig, RunConfig
+from hmdc_ray.data.dataset import ImageDataset, open_dataset
+from hmdc_ray.data.schema import DatasetInfo, Split
+from hmdc_ray.evaluation.cache import BaselineCache
+from hmdc_ray.evaluation.device import student_device, student_format
+from hmdc_ray.evaluation.earlier import Earlier
+from hmdc_ray.evaluation.executor import Executor, Handle
+from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
+from hmdc_ray.evaluation.mnist import with_mnist
+from hmdc_ray.evaluation.outcome import Failure, Outcome, attempt
+from hmdc_ray.evaluation.plan import State, plan, run_trial, train_teacher
+from hmdc_ray.evaluation.pretrained_bound import require_stored, stored_accuracy, stored_network
+from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets, with_families
+from hmdc_ray.evaluation.summarise import summarise
+from hmdc_ray.evaluation.temperature import candidates, group, is_distilled, require_validation, undecided, with_temperatures
+from hmdc_ray.evaluation.trial import Trial, make_teacher
+from hmdc_ray.seeding import Key
+
+
+def conduct(
+    condensed: Sets,
+    config: RunConfig,
+    *,
+    pool: Collection[MemberConfig] | None,
+    executor: Executor,
+    progress: Callable[[int, int], None],
+    earlier: Earlier | None = None,
+) -> Evaluation:
+    """Train and test all students of ``config.evaluation``; one that fails does not end the others.
+
+    Args:
+        condensed: the images to judge; of several sets the first is the one that real images are held against.
+        config: the data, the evaluation, the seed and the threads.
+        pool: the members that the first set's images were learned with; None when unknown.
+        executor: runs the tasks.
+        progress: called with the number of trials done and of all.
+        earlier: the same evaluation, of which only what failed is done again.
+
+    Raises:
+        InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.
+        RunError: a process died.
+    """
+    sets = named_sets(condensed)
+    first = next(iter(sets.values()))
+    info = open_dataset(config.data).info
+    check_all_fit(sets, info)
+    settings = with_mnist(with_families(config.evaluation, first), first.normalisation, info.normalisation)
+    config = config.model_copy(update={"evaluation": settings})
+    require_validation(settings, info)
+    if settings.whole_data is not None:
+        folder = Path(settings.whole_data).expanduser()
+        require_stored(folder, info.fingerprint)
+        for student in settings.students:
+            stored_network(student, folder, info)
+    if settings.distillation is not None:
+        make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"), first.normalisation)
+    planned = plan(settings, formation=first.formation, sets=len(sets))
+
+    def made_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:
+        return summarise(
+            settings,
+            trials,
+            outcomes,
+            condensed=sets,
+            info=info,
+            run_seed=config.seed,
+            pool=pool,
+            gpu_format=student_format(config),
+        )
+
+    known, chosen = ({}, {}) if earlier is None else earlier.taken_over(planned, made_of)
+    missing = [position for position in range(len(planned)) if position not in known]
+    tried = candidates(settings, [planned[position] for position in missing if group(planned[position]) not in chosen])
+    course = _Course(sets, config, info, executor, progress, len(tried) + len(missing))
+    outcomes = course.run(tried, "validation")
+    trials = with_temperatures(settings, planned, tried, outcomes, chosen)
+    results: dict[int, Outcome] = dict(known)
+    blocked = undecided(tried, outcomes)
+    for position in missing:
+        if is_distilled(trials[position]) and group(trials[position]) in blocked:
+            results[position] = blocked[group(trials[position])]
+            course.advance()
+    left = [position for position in missing if position not in results]
+    results |= zip(left, course.run([trials[position] for position in left], settings.split), strict=True)
+    return made_of(trials, [results[position] for position in range(len(trials))])
+
+
+class _Course:
+    """Tasks that have been started, by what they are for."""
+
+    def __init__(
+        self,
+        sets: Mapping[str, CondensedSet],
+        config: RunConfig,
+        info: DatasetInfo,
+        executor: Executor,
+        progress: Callable[[int, int], None],
+        total: int,
+    ) -> None:
+        self._config = config
+        self._executor = executor
+        self._progress = progress
+        self._cache = BaselineCache(config, next(iter(sets.values())), info)
+        self._sets = [executor.put(condensed) for condensed in sets.values()]
+        self._rows: dict[tuple[Kind, int], Handle] = {}
+        self._teachers: dict[tuple[Kind, int, int], Handle] = {}
+        self._done, self._total = 0, total
+        progress(0, total)
+
+    def run(self, trials: Sequence[Trial], split: Split) -> list[Outcome]:
+        """Accuracy of each trial on the split, or why there is none."""
+        results: dict[int, Outcome] = {}
+        for position, trial in enumerate(trials):
+            known = self._cache.get(trial, split)
+            if known is not None:
+                results[position] = known
+                self.advance()
+        missing = [position for position in range(len(trials)) if position not in results]
+        handles = [self._submit(trials[position], split) for position in missing]
+        for index, outcome in self._executor.completed(handles):
+            position = missing[index]
+            results[position] = outcome
+            if not isinstance(outcome, Failure):
+                self._cache.put(trials[position], split, outcome)
+            self.advance()
+        return [results[position] for position in range(len(trials))]
+
+    def advance(self) -> None:
+        """Count a trial as done."""
+        self._done += 1
+        self._progress(self._done, self._total)
+
+    def _submit(self, trial: Trial, split: Split) -> Handle:
+        what = trial.described(self._config.seed)
+        if trial.kind == "whole_data" and self._config.evaluation.whole_data is not None:
+            return self._executor.submit(attempt, what, _measure_stored, trial, split, self._config)
+        condensed = self._sets[trial.set_index]
+        rows = self._chosen(trial) if trial.kind in BASELINES else None
+        teacher = None if trial.temperature is None else self._taught(trial, rows)
+        return self._executor.submit(attempt, what, _measure, trial, split, condensed, self._config, rows, teacher)
+
+    def _chosen(self, trial: Trial) -> Handle:
+        place = (trial.kind, trial.seed_index)
+        if place not in self._rows:
+            what = f"{trial.kind} real images, seed {trial.seed_index} of run seed {self._config.seed}"
+            self._rows[place] = self._executor.submit(attempt, what, _choose, *place, self._sets[0], self._config)
+        return self._rows[place]
+
+    def _taught(self, trial: Trial, rows: Handle | None) -> Handle:
+        place = (trial.kind, trial.seed_index, trial.set_index)
+        if place not in self._teachers:
+            condensed, distillation = self._sets[trial.set_index], self._config.evaluation.distillation
+            assert distillation is not None
+            what = replace(trial, student=distillation.teacher).described(self._config.seed, "teacher")
+            self._teachers[place] = self._executor.submit(attempt, what, _teach, trial, condensed, self._config, rows)
+        return self._teachers[place]
+
+
+# Tasks
+
+
+@lru_cache(maxsize=1)
+def _dataset(config: str) -> ImageDataset:
+    """The data, opened once per process; the key is the configuration as JSON, because it must be hashable."""
+    return open_dataset(DataConfig.model_validate_json(config))
+
+
+def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunConfig) -> np.ndarray:
+    return chosen_rows(kind, seed_index, condensed, _dataset(config.data.model_dump_json()), config.seed)
+
+
+def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> State:
+    dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
+    return train_teacher(
+        trial, condensed, dataset, config.evaluation, config.seed, threads, rows=rows, device=student_device(config)
+    )
+
+
+def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:
+    assert config.evaluation.whole_data is not None
+    folder, dataset = Path(config.evaluation.whole_data).expanduser(), _dataset(config.data.model_dump_json())
+    return stored_accuracy(trial.student, folder, dataset, split, threads=config.cluster.threads, device=student_device(config))
+
+
+def _measure(
+    trial: Trial, split: Split, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None, teacher: State | None
+) -> float:
+    dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
+    settings = config.evaluation.model_copy(update={"split": split})
+    device = student_device(config)
+    return run_trial(trial, condensed, dataset, settings, config.seed, threads, rows=rows, teacher=teacher, device=device)

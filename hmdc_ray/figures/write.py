@@ -1,0 +1,61 @@
+"""The figures of a run or of an evaluation, as files beside its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.figures.canvas import save
+from hmdc_ray.figures.evaluated import evaluation_figures
+from hmdc_ray.figures.gradients import gradient_magnitudes
+from hmdc_ray.figures.side_by_side import condensed_side_by_side
+
+GRADIENTS_FILE = "gradients.png"
+IMAGES_FILE = "side_by_side.png"
+
+
+def run_figures(folder: Path, evaluation: Evaluation) -> tuple[Path, ...]:
+    """Write the figures of a finished run into its folder: those that it has numbers for.
+
+    Gradient magnitudes always, the matrix when students were measured, gains over random images when these were.
+
+    Args:
+        folder: the run's folder, with its ``metrics.jsonl``.
+        evaluation: of the run's images.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: the metrics cannot be read, or a file cannot be written.
+    """
+    figures = {GRADIENTS_FILE: gradient_magnitudes(folder / "metrics.jsonl"), **evaluation_figures(evaluation)}
+    for name, figure in figures.items():
+        save(figure, folder / name)
+    return tuple(folder / name for name in figures)
+
+
+def write_figures(evaluation: Evaluation, sets: Mapping[str, CondensedSet], folder: Path, prefix: str = "") -> tuple[Path, ...]:
+    """Write the figures that the evaluation has numbers for, and of several sets their images.
+
+    Args:
+        evaluation: whose students may have failed.
+        sets: that it is of, by name.
+        folder: for the files.
+        prefix: of their names, so that the figures of several evaluations can lie together.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    figures = evaluation_figures(evaluation)
+    if len(sets) > 1:
+        figures[IMAGES_FILE] = condensed_side_by_side(list(sets.items()))
+    paths = {folder / f"{prefix}{name}": figure for name, figure in figures.items()}
+    for path, figure in paths.items():
+        save(figure, path)
+    return tuple(paths)

@@ -1,0 +1,1 @@
+"""A run from its configuration to its results: the round loop, the folder, resuming, status."""

@@ -1,0 +1,119 @@
+"""What happened to a run: a record a line in ``events.jsonl`` of its folder, for people, ``hmdc status`` and MLflow's tags."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hmdc_ray.errors import InputError
+from hmdc_ray.system.files import LineLog, read_json_lines
+
+EVENTS_FILE = "events.jsonl"
+
+Kind = Literal[
+    "started",  # or went on, with from_step
+    "member_drawn",
+    "cut",
+    "fault",  # a process or node is gone, or does not answer; with what and where
+    "recovered",  # with seconds lost
+    "left_out",  # a target, because its gradient was not finite; or a member that had no resources
+    "reset",  # a member was put back to fresh weights
+    "quarantined",
+    "checkpoint",
+    "checkpoint_failed",
+    "finished",
+    "stopped",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+TROUBLE: tuple[Kind, ...] = ("fault", "recovered", "left_out", "reset", "quarantined", "checkpoint_failed")
+"""Kinds that a run without trouble does not have."""
+
+_TAG_LENGTH = 500
+_OWN = ("kind", "time", "step")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        kind: what.
+        time: when, ISO 8601, UTC.
+        step: image steps done by then.
+        fields: whatever else is known, as plain values.
+    """
+
+    kind: Kind
+    time: str
+    step: int
+    fields: Mapping[str, Any]
+
+    def describe(self) -> str:
+        """The event on one line, for people: ``fault at step 12: what worker, node b``."""
+        fields = ", ".join(f"{name} {value}" for name, value in self.fields.items())
+        return f"{self.kind.replace('_', ' ')} at step {self.step}" + (f": {fields}" if fields else "")
+
+
+class EventLog:
+    """Appends to the events of a run, also of one gone on with. A full disk delays events, and never stops a run.
+
+    Args:
+        folder: of the run; this process is the only one that writes there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lines = LineLog(folder / EVENTS_FILE)
+
+    def add(self, kind: Kind, step: int, **fields: Any) -> Event:
+        """Record what happened now, after ``step`` image steps; ``fields`` are plain values under names of their own."""
+        assert kind in KINDS and not set(fields) & set(_OWN), (kind, fields)
+        event = Event(kind, datetime.now(UTC).isoformat(timespec="milliseconds"), step, fields)
+        self._lines.add({"kind": event.kind, "time": event.time, "step": event.step, **fields})
+        return event
+
+
+def read_events(folder: Path) -> list[Event]:
+    """The events of a run, in order; a last line that is torn is left out, and there are none without a file.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no event.
+    """
+    file = folder / EVENTS_FILE
+    return [_event(record, f"{file} line {number}") for number, record in enumerate(read_json_lines(file), start=1)]
+
+
+def _event(record: dict[str, Any], where: str) -> Event:
+    kind, time, step = (record.get(name) for name in _OWN)
+    if kind not in KINDS or not isinstance(time, str) or not isinstance(step, int):
+        raise InputError(f"{where} has kind {kind!r}, time {time!r} and step {step!r}: must be an event of a run")
+    try:
+        aware = datetime.fromisoformat(time).tzinfo is not None
+    except ValueError:
+        aware = False
+    if not aware:
+        raise InputError(f"{where} has time {time!r}: must be an ISO time with its zone")
+    return Event(kind, time, step, {name: value for name, value in record.items() if name not in _OWN})
+
+
+def seconds_lost(events: Iterable[Event]) -> list[float]:
+    """Seconds that each recovery took, in order."""
+    seconds = (event.fields.get("seconds") for event in events if event.kind == "recovered")
+    return [float(value) for value in seconds if isinstance(value, int | float)]
+
+
+def tags(events: Iterable[Event]) -> dict[str, str]:
+    """Tags for MLflow: ``events.KIND`` with how often each kind came, the last fault, and the seconds lost."""
+    events = list(events)
+    counts = Counter(event.kind for event in events)
+    found = {f"events.{kind}": str(counts[kind]) for kind in KINDS if counts[kind]}
+    faults = [event for event in events if event.kind == "fault"]
+    if faults:
+        found["events.last_fault"] = f"{faults[-1].time} {faults[-1].describe()}"[:_TAG_LENGTH]
+    lost = seconds_lost(events)
+    if lost:
+        found["events.seconds_lost"] = f"{sum(lost):.1f}"
+    return found

@@ -1,0 +1,99 @@
+"""What a run tells the person who waits for it; the terminal's form is in :mod:`hmdc_ray.cli.terminal`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.system.signals import StopRequest
+
+
+class ReadingProgress(Protocol):
+    """Receives the begin of every part of a command, and how far the data is read."""
+
+    def stage(self, text: str) -> None:
+        """A new part begins, such as starting actors."""
+
+    def images_decoded(self, done: int, total: int) -> None:
+        """Source images decoded so far."""
+
+    def data(self, info: DatasetInfo) -> None:
+        """What the source was taken for."""
+
+    def note(self, text: str) -> None:
+        """Something was chosen or taken for granted that the user may want to know: a line."""
+
+
+class Progress(ReadingProgress, Protocol):
+    """Receives the course of a run, in this order."""
+
+    def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
+        """An image step is done; ``left_out`` counts per target the classes in which it was not usable."""
+
+    def trouble(self, text: str) -> None:
+        """Something went wrong, and the run goes on: a line."""
+
+    def trial(self, done: int, total: int) -> None:
+        """Students trained so far."""
+
+    def result(self, evaluation: Evaluation) -> None:
+        """The evaluation is complete."""
+
+
+class Silent:
+    """Tells nothing."""
+
+    def stage(self, text: str) -> None:
+        """Do nothing."""
+
+    def images_decoded(self, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def data(self, info: DatasetInfo) -> None:
+        """Do nothing."""
+
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def trouble(self, text: str) -> None:
+        """Do nothing."""
+
+    def trial(self, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def result(self, evaluation: Evaluation) -> None:
+        """Do nothing."""
+
+
+def load_dataset_info(
+    config: RunConfig, progress: ReadingProgress, stop: StopRequest, *, normalises: bool = True
+) -> DatasetInfo:
+    """Decode the data if no run before has, and say what it is.
+
+    Args:
+        config: whose data is read.
+        progress: is told of every part.
+        stop: asked between images, and while another process decodes them.
+        normalises: whether the command goes by the data's statistics, on which there may be a line.
+
+    Raises:
+        InputError: see :func:`hmdc_ray.data.dataset.open_dataset`.
+        Interrupted: the process was asked to stop.
+    """
+
+    def decoded(done: int, total: int) -> None:
+        progress.images_decoded(done, total)
+        stop.raise_if_requested()
+
+    progress.stage("reading data")
+    info = open_dataset(config.data, decoded, stop.raise_if_requested).info
+    progress.data(info if normalises else replace(info, statistics_note=None))
+    return info

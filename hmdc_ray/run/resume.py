@@ -1,0 +1,111 @@
+"""Whether a run can go on from what its folder holds, decided before anything is started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.statistics import OWN
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import InputError
+from hmdc_ray.exchange.schedule import total_steps
+from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, Manifest
+from hmdc_ray.server.identity import CORRECTIONS, identity
+from hmdc_ray.system.files import read_json_lines, write_atomically
+
+_UNSAID = {"config.data.statistics": OWN}
+"""How a person writes a value that an identity has as None."""
+
+
+def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
+    """The image version to go on from: that of the newest whole checkpoint; cuts the metrics back to it. 0 when none was saved.
+
+    Checkpoints that were torn or altered are passed over with a warning, and left as they are.
+
+    Raises:
+        InputError: the configuration or the data differ from the checkpoint's in something that changes the images; there are
+            checkpoints and none is whole; the newest whole one is not of such a run.
+    """
+    checkpoints = CheckpointFolder.of_run(path, config.schedule)
+    latest = checkpoints.latest()
+    version = latest.version if latest else 0
+    if latest is not None:
+        _require_same(latest, identity(config, info), path)
+        _require_images(checkpoints, latest, config, info)
+    if version > total_steps(config.schedule):
+        raise InputError(
+            f"schedule.iterations {config.schedule.iterations} x steps {config.schedule.steps} is less than the {version} "
+            f"steps that the run in {path} has done: ask for more"
+        )
+    _cut_metrics(path / "metrics.jsonl", version)
+    return version
+
+
+def require_unused(path: Path, config: RunConfig) -> None:
+    """Refuse to begin a run where the checkpoints of another one are kept, outside of its folder.
+
+    Raises:
+        InputError: there are checkpoints.
+    """
+    checkpoints = CheckpointFolder.of_run(path, config.schedule)
+    if config.schedule.checkpoint_uri is not None and checkpoints.versions():
+        raise InputError(
+            f"schedule.checkpoint_uri is {config.schedule.checkpoint_uri!r}, which holds checkpoints of a run: resume it "
+            "with the --output that it had, use --overwrite to replace it, or name an empty folder"
+        )
+
+
+def _require_same(latest: Manifest, current_identity: dict[str, object], path: Path) -> None:
+    saved, current = (_flat(entry) for entry in (latest.identity, current_identity))
+    different = sorted(name for name in saved | current if saved.get(name) != current.get(name))
+    corrected = [name for name in different if name.startswith(f"{CORRECTIONS}.")]
+    # A field that the saved one lacks is as new as the correction.
+    differing = [name for name in different if name not in corrected and not (corrected and name not in saved)]
+    if differing:
+        name = differing[0]
+        now, before = (_UNSAID.get(name) if flat.get(name) is None else flat[name] for flat in (current, saved))
+        more = f" (also {', '.join(differing[1:])})" if differing[1:] else ""
+        raise InputError(
+            f"{name.removeprefix('config.')} is {now!r}, but the checkpoint in {path} was made with "
+            f"{before!r}{more}: resume with the same value, or start anew with --overwrite or another --output"
+        )
+    if corrected:
+        sentence = current.get(corrected[0]) or saved[corrected[0]]
+        raise InputError(
+            f"the checkpoint in {path} was made by another version of hmdc-ray and would not lead to the same images: "
+            f"{sentence}; finish the run with that version, or start anew with --overwrite or another --output"
+        )
+
+
+def _require_images(checkpoints: CheckpointFolder, latest: Manifest, config: RunConfig, info: DatasetInfo) -> None:
+    """Checkpoints from elsewhere may hold anything, with the right checksum."""
+    server = checkpoints.load(latest.version).get(SERVER)
+    shape = (len(info.class_names), config.images.ipc, info.shape.channels, info.shape.height, info.shape.width)
+    arrays = server.arrays if server is not None and server.values.get("version") == latest.version else {}
+    found = [arrays[name] for name in ("images", "momentum") if name in arrays]
+    fits = all(array.shape == shape and array.dtype.kind == "f" and np.isfinite(array).all() for array in found)
+    if not fits or len(found) < 2 or not {"history", "losses"} <= arrays.keys():
+        place = checkpoints.storage.place(latest.file)
+        raise InputError(f"{place} does not hold finite images and momentum of shape {shape}")
+
+
+def _cut_metrics(file: Path, version: int) -> None:
+    kept = []
+    for number, record in enumerate(read_json_lines(file), start=1):
+        step = record.get("step")
+        if not isinstance(step, int):
+            raise InputError(f"{file} line {number} has step {step!r}: must be a whole number")
+        if step <= version:
+            kept.append(json.dumps(record, separators=(",", ":")) + "\n")
+    write_atomically(file, "".join(kept))
+
+
+def _flat(value: object, name: str = "") -> dict[str, object]:
+    if isinstance(value, dict) and value:
+        return {key: leaf for part, inner in value.items() for key, leaf in _flat(inner, f"{name}.{part}".strip(".")).items()}
+    if isinstance(value, list) and value:
+        return {key: leaf for part, inner in enumerate(value) for key, leaf in _flat(inner, f"{name}.{part}").items()}
+    return {name: value}

@@ -1,0 +1,1 @@
+"""Pictures of a search: its trials in the coordinates of the space, and what mattered."""

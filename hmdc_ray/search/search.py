@@ -1,0 +1,348 @@
+"""The course of a search: check, start, run trials with Ray Tune, choose, judge the best once on test data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from hmdc_ray.actors.placement import bundle_options, bundles
+from hmdc_ray.actors.session import ray_session
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import dump_config, flatten
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.data.description import notes, summary
+from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
+from hmdc_ray.evaluation.mnist import mnist_notes
+from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.figures.image_grid import image_grid
+from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.condense import evaluate
+from hmdc_ray.run.validate import validate
+from hmdc_ray.search.algorithms import scheduler, searcher
+from hmdc_ray.search.folder import SETTINGS_FILE, SearchFolder, claimed
+from hmdc_ray.search.importance import comparable_fidelity, parameter_importance
+from hmdc_ray.search.outcome import axes_of, images_of, trial_record
+from hmdc_ray.search.records import TrialRecord, best_of, write_trials
+from hmdc_ray.search.resources import plan_concurrency, wait_for_room
+from hmdc_ray.search.settings import FIDELITIES, SearchSettings
+from hmdc_ray.search.spaces import SearchSpace, open_space
+from hmdc_ray.search.trial import TrialTask
+from hmdc_ray.search.trial_names import folder_name
+from hmdc_ray.search.watch import Listener, SearchProgress, Watch, listening
+from hmdc_ray.server.storage import require_writable
+from hmdc_ray.system.files import write_atomically
+from hmdc_ray.system.signals import Interrupted, StopRequest, stop_on_signals
+from hmdc_ray.tracking import NoTracker, Tracker, Tracking
+from hmdc_ray.tracking.store import Address
+
+TRIALS_FILE = "trials.json"
+BEST_FILE = "best.yaml"
+TRIALS_FOLDER = "trials"
+TUNE_FOLDER = "tune"
+
+MAX_FAILURES = 3
+"""How often a trial whose processes fail is tried again."""
+
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # of which nothing is left when Tune is told to say nothing
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are this package's
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # what a killed search has forgotten it does again
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials have metrics of their own
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search left behind.
+
+    Attributes:
+        folder: of the search.
+        trials: all of them, in order.
+        best: the best that reached the last rung.
+        config: of the best: what ``best.yaml`` holds.
+        evaluation: of the best on test data.
+        figures: the pictures.
+        tracking: how to look at the search in MLflow; empty when it was not tracked.
+    """
+
+    folder: Path
+    trials: tuple[TrialRecord, ...]
+    best: TrialRecord
+    config: RunConfig
+    evaluation: Evaluation
+    figures: tuple[Path, ...]
+    tracking: str
+
+
+def search(
+    config: RunConfig,
+    settings: SearchSettings,
+    output: Path,
+    *,
+    resume: bool = False,
+    storage_path: str | None = None,
+    address: str | None = None,
+    progress: SearchProgress,
+) -> SearchSummary:
+    """Try configurations, each a run with actors of its own, and keep the one of the highest accuracy on validation data.
+
+    Args:
+        config: the base that draws change; its seed is that of all trials and of the search.
+        settings: what to search and how.
+        output: the search's folder, the same on every node.
+        resume: go on with the search that the folder holds; finished trials are not repeated. What Ray Tune has stored there
+            is unpickled: resume only searches of your own.
+        storage_path: where Ray Tune keeps trials and checkpoints: a folder that all nodes share, or a URI such as
+            ``s3://bucket/path``; None: in ``output``.
+        address: of a Ray cluster; a local one is started if there is none.
+        progress: is told the course.
+
+    Raises:
+        InputError: configuration, space, data, folder, storage, cluster or tracking server are not usable.
+        RunError: no trial reached its end.
+        Interrupted: SIGINT or SIGTERM came; the search can be resumed.
+    """
+    settings.check()
+    config = located(config)
+    if storage_path is not None and "://" not in storage_path:
+        storage_path = str(Path(storage_path).absolute())
+    space = open_space(settings.space, config)
+    with stop_on_signals() as stop:
+        info = _check_base(config)
+        told = [*notes(info), *mnist_notes(config.evaluation, info.normalisation)]
+        for line in (f"data {summary(info)}", *(f"note {note}" for note in told)):
+            progress.stage(line)
+        if storage_path is not None:
+            require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)
+        with (
+            claimed(output.absolute(), config, settings, storage_path, resume) as folder,
+            ray_session(address, progress.stage, stop.raise_if_requested),
+        ):
+            progress.stage("checking the cluster's resources")
+            count, share = plan_concurrency(config, settings.trials, settings.concurrent)
+            wait_for_room(config, share, stop.raise_if_requested)
+            progress.stage("searching")
+            course = _Course(config, settings, space, folder, storage_path or str(folder.path), count, share, progress, stop)
+            return course.run(resume)
+
+
+class _Course:
+    """A search in a claimed folder, connected to Ray."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        settings: SearchSettings,
+        space: SearchSpace,
+        folder: SearchFolder,
+        storage_path: str,
+        concurrent: int,
+        share: float,
+        progress: SearchProgress,
+        stop: StopRequest,
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._space = space
+        self._claimed = folder
+        self._folder = folder.path
+        self._storage_path = storage_path
+        self._concurrent = concurrent
+        self._share = share
+        self._progress = progress
+        self._stop = stop
+
+    def run(self, resume: bool) -> SearchSummary:
+        """Run the trials that are left, choose the best, and close the tracking run with how it ended."""
+        os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+        tracking = self._open_tracking(resume)
+        try:
+            summary = self._search(tracking, resume)
+        except Interrupted as stopped:
+            tracking.finish("KILLED")
+            stopped.resumable = True
+            raise
+        except BaseException as error:
+            tracking.finish("FAILED")
+            if (self._folder / SETTINGS_FILE).exists():
+                mark_resumable(error)
+            raise
+        tracking.artifacts(sorted(path for path in self._folder.iterdir() if path.is_file() and not path.name.startswith(".")))
+        tracking.finish("FINISHED")
+        return summary
+
+    def _search(self, tracking: Tracking, resume: bool) -> SearchSummary:
+        listener = Listener(
+            self._progress, self._stop.raise_if_requested, self._settings.trials, self._config.cluster.start_timeout
+        )
+        tuner = self._tuner(self._task(tracking), resume)
+        self._claimed.remember(tracking.run_id)
+        with listening(listener):
+            grid = tuner.fit()
+        results = [grid[index] for index in range(len(grid))]
+        trials = sorted((trial_record(result, self._space) for result in results), key=lambda trial: trial.number)
+        best = best_of(trials)
+        importance = parameter_importance(trials, self._space.domains)
+        write_trials(self._folder / TRIALS_FILE, trials, best, self._settings.to_json(), importance)
+        _track(tracking, trials)
+        if best is None:
+            problem = next((trial.problem for trial in trials if trial.problem), "all were stopped")
+            raise DeadEndError(
+                f"no trial reached its last rung ({problem}): see {self._folder / TRIALS_FILE}, and start another search with "
+                "--output"
+            )
+        chosen = self._chosen(best)
+        write_atomically(self._folder / BEST_FILE, dump_config(chosen))
+        self._progress.stage("evaluating the best on test data")
+        condensed = images_of(results, best)
+        evaluation = self._final_evaluation(condensed, chosen)
+        figures = self._figures(trials, best, importance)
+        return SearchSummary(self._folder, tuple(trials), best, chosen, evaluation, figures, tracking.location)
+
+    def _chosen(self, best: TrialRecord) -> RunConfig:
+        """The configuration of the best trial, to be run by itself: it is judged on validation data as in the search."""
+        config = located(self._space.apply(best.sample))
+        return config.model_copy(update={"name": f"{self._config.name}-best"})
+
+    def _final_evaluation(self, condensed: CondensedSet, chosen: RunConfig) -> Evaluation:
+        on_test = chosen.model_copy(update={"evaluation": chosen.evaluation.model_copy(update={"split": "test"})})
+        evaluation = evaluate(condensed, on_test)
+        evaluation.write(self._folder / "evaluation.json")
+        image_grid(condensed.pixels(), condensed.labels, condensed.class_names, self._folder / "images.png")
+        return evaluation
+
+    def _figures(self, trials: list[TrialRecord], best: TrialRecord, importance: Mapping[str, float]) -> tuple[Path, ...]:
+        from hmdc_ray.search.figures.searched import search_figures  # matplotlib takes a second to import
+
+        fidelity = comparable_fidelity(trials)
+        rung = "" if fidelity is None else f"accuracies at rung {FIDELITIES.index(fidelity) + 1} of {len(FIDELITIES)}"
+        return search_figures(self._folder, trials, axes_of(self._space.domains), best, importance, rung)
+
+    # Parts
+
+    def _task(self, tracking: Tracking) -> TrialTask:
+        address = Address.chosen(self._config.tracking.uri, self._folder)
+        # Trials lie in another folder, where the default would be another database. A password stays in the environment.
+        uri = address.uri if address.uri == address.shown else self._config.tracking.uri
+        shared = self._config.tracking.model_copy(update={"uri": uri})
+        return TrialTask(
+            base=self._config.model_copy(update={"tracking": shared}),
+            space=self._settings.space,
+            folder=str(self._folder / TRIALS_FOLDER),
+            code_folder=str(Path.cwd()),
+            parent=tracking.run_id or None,
+            concurrent=self._concurrent,
+        )
+
+    def _tuner(self, task: TrialTask, resume: bool) -> tune.Tuner:
+        def trial(sample: dict[str, Any]) -> None:
+            task.run(sample)
+
+        trainable = tune.with_resources(trial, _resources(task.base, task.space, self._share))
+        with _storage_errors(self._storage_path):
+            if resume and self._has_state():
+                return tune.Tuner.restore(f"{self._storage_path}/{TUNE_FOLDER}", trainable=trainable, resume_errored=True)
+            return tune.Tuner(
+                trainable,
+                param_space=dict(self._space.domains),
+                tune_config=tune.TuneConfig(
+                    num_samples=self._settings.trials,
+                    search_alg=searcher(self._settings, self._config.seed, self._concurrent),
+                    scheduler=scheduler(self._settings),
+                    trial_dirname_creator=folder_name,
+                    trial_name_creator=folder_name,
+                ),
+                run_config=tune.RunConfig(
+                    name=TUNE_FOLDER,
+                    storage_path=self._storage_path,
+                    failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                    checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+                    callbacks=[Watch()],
+                    verbose=0,
+                ),
+            )
+
+    def _has_state(self) -> bool:
+        """Whether Ray Tune has stored anything: not if the search was killed as it started."""
+        local = Path(self._storage_path) / TUNE_FOLDER
+        if local.is_dir():
+            return any(local.glob("experiment_state-*.json"))
+        return tune.Tuner.can_restore(f"{self._storage_path}/{TUNE_FOLDER}")
+
+    def _open_tracking(self, resume: bool) -> Tracking:
+        if not self._config.tracking.enabled:
+            return NoTracker()
+        run_id = self._claimed.tracking_run() if resume else None
+        name = f"{self._config.name}-{self._settings.space}"
+        tags = {"preset": self._config.name, "seed": str(self._config.seed), "search": self._settings.space}
+        tracker = Tracker.open(self._config.tracking, name, self._folder, tags, run_id)
+        if run_id is None:
+            tracker.parameters(
+                flatten(self._config) | {f"search.{key}": value for key, value in self._settings.to_json().items()}
+            )
+        return tracker
+
+
+def _resources(base: RunConfig, space: str, share: float) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
+    """The placement group of a trial by its draw: each is sized by its own pool."""
+
+    def of(sample: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        try:
+            config = open_space(space, base).apply(sample)
+        except InputError:  # the trial itself tells of it
+            config = base
+        return tune.PlacementGroupFactory(bundles(config, share), **bundle_options(config))
+
+    return of
+
+
+def _track(tracking: Tracking, trials: list[TrialRecord]) -> None:
+    """One step per trial: its accuracy, the best so far, its cost."""
+    highest = 0.0
+    for trial in trials:
+        if not trial.rungs or trial.last.problem:
+            continue
+        if trial.state == "finished":
+            highest = max(highest, trial.last.accuracy)
+        values = {"accuracy": trial.last.accuracy, "worst": trial.last.worst, "best": highest, "seconds": trial.last.seconds}
+        tracking.metrics(trial.number, {f"search/{name}": value for name, value in values.items()})
+
+
+def _check_base(config: RunConfig) -> DatasetInfo:
+    """Refuse a base that no trial could be run or judged with; returns what its data are.
+
+    Raises:
+        InputError: names the field.
+    """
+    if not config.evaluation.students:
+        raise InputError("evaluation.students is empty: a search needs at least one student to judge trials by")
+    on_validation = config.evaluation.model_copy(update={"split": "validation"})
+    info = open_dataset(config.data).info
+    validate(config.model_copy(update={"evaluation": on_validation}), info)
+    return info
+
+
+@contextmanager
+def _storage_errors(storage_path: str) -> Iterator[None]:
+    """Turn what Arrow's file systems raise into one line.
+
+    Raises:
+        InputError: the storage cannot be read or written.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"--storage-path {storage_path!r} cannot be used ({error}): must be a folder or URI that can be written"
+        ) from error

@@ -1,0 +1,1 @@
+"""The operating system: files that survive a crash, memory, timing, signals. Nothing of the field."""

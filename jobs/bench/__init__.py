@@ -1,1 +1,0 @@
-"""``python -m jobs.bench``: what a step costs, with the pool as actors and with the same pool in one process."""

@@ -1,1 +1,0 @@
-"""``python -m jobs.study``: does variety in the pool help, and what do balancing and distillation add to it?"""
