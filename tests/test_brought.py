@@ -16,7 +16,7 @@ from hmdc_ray.config import DataConfig, MemberConfig, PoolConfig
 from hmdc_ray.config.presets import preset
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.sources import prepare
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import import_set
 from hmdc_ray.models import Architecture, ImageShape
 from hmdc_ray.run.validate import validate
@@ -38,14 +38,14 @@ def test_files_saved_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         patched.setattr("torch.serialization.location_tag", lambda _: "cuda:3")
         torch.save([IMAGES_NCHW, LABELS_N], tmp_path / "gpu.pt")
     assert b"cuda:3" in (tmp_path / "gpu.pt").read_bytes()
-    condensed = import_set(tmp_path / "gpu.pt", "tensors", Stated(statistics=STATISTICS)).condensed
+    condensed = import_set(tmp_path / "gpu.pt", "tensors", ImportOptions(statistics=STATISTICS)).condensed
     assert torch.equal(condensed.images, IMAGES_NCHW) and condensed.labels.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_images_in_another_precision(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.save({"images": IMAGES_NCHW.to(dtype), "labels": LABELS_N.int()}, tmp_path / "half.pt")
-    condensed = import_set(tmp_path / "half.pt", "tensors", Stated(statistics=STATISTICS)).condensed
+    condensed = import_set(tmp_path / "half.pt", "tensors", ImportOptions(statistics=STATISTICS)).condensed
     assert torch.equal(condensed.images, IMAGES_NCHW.to(dtype).float())
 
 

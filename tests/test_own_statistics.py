@@ -24,7 +24,7 @@ from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.pretrained_bound import stored_accuracy
 from hmdc_ray.evaluation.protocol import recipe
-from hmdc_ray.evaluation.trial import Classroom, Trial
+from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.matching.member import Member
 from hmdc_ray.models import Network, Normalisation, build, save_weights
 from hmdc_ray.pretrain.batches import Group
@@ -88,7 +88,7 @@ def test_students_and_teachers_of_a_set_with_its_own_statistics(three_digits: Im
     images = CondensedSet(torch.zeros(3, 1, 8, 8), torch.arange(3), info.class_names, (0.1,), (0.2,))
     assert images.normalisation == Normalisation((0.1,), (0.2,)) != info.normalisation
     config = EvaluationConfig.model_validate({"students": [section(weights)], "distillation": {"teacher": section(weights)}})
-    room = Classroom(images, three_digits, config, 0, "cpu")
+    room = StudentTrainer(images, three_digits, config, 0, "cpu")
     for network in (room.student(config.students[0], 0), room.teacher(0)):
         assert torch.allclose(sees(network, images.normalisation), expected(1.0), atol=1e-6)
     bytes_ = replace(images, mean=(0.1 * 255,), std=(0.2 * 255,), value_range=(0.0, 255.0))

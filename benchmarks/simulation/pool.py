@@ -107,9 +107,9 @@ class SimulatedPool:
         initial = ray.put(initial_KICHW)
         self.get([actor.open.remote(arguments, initial, part) for actor, part in zip(self.actors, self._parts, strict=True)])
 
-    def holder(self, labels: tuple[int, ...]) -> RemoteServer:
+    def shard_for(self, labels: tuple[int, ...]) -> RemoteServer:
         """The shard that holds the classes of a chunk."""
-        return self.server.holder(labels)
+        return self.server.shard_for(labels)
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
         """Wait for results."""

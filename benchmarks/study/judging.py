@@ -14,7 +14,7 @@ from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.images import split_batches
 from hmdc_ray.evaluation.threads import torch_threads
 from hmdc_ray.evaluation.training import accuracy
-from hmdc_ray.evaluation.trial import Classroom, Trial
+from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.system.files import write_atomically
 from hmdc_ray.system.memory import keep_freed_memory
 
@@ -80,7 +80,7 @@ class Trained:
 def _of_seed(condensed: CondensedSet, dataset: ImageDataset, config: RunConfig, seed: int) -> dict[str, Trained | None]:
     """What each student reaches; None where its training, or its teacher's, diverged."""
     settings = config.evaluation
-    room = Classroom(condensed, dataset, settings, config.seed, "cpu")
+    room = StudentTrainer(condensed, dataset, settings, config.seed, "cpu")
     distillation = settings.distillation
     temperature = None if distillation is None else distillation.temperatures[0]
     trials = [

@@ -20,7 +20,7 @@ from hmdc_ray.actors.session import fetch, ray_session, remote
 from hmdc_ray.config import DistillationConfig, RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import Split
-from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.validate import validate
 from hmdc_ray.system.files import write_atomically
 
@@ -242,7 +242,7 @@ class Study:
         )
         iterations = max(1, round(config.schedule.iterations * self.factors.get(name, 1.0)))
         schedule = config.schedule.model_copy(update={"iterations": iterations})
-        return located(config.model_copy(update={"schedule": schedule}))  # runs take place in other processes
+        return with_absolute_paths(config.model_copy(update={"schedule": schedule}))  # runs take place in other processes
 
     def _factor(self, name: str) -> float:
         """How many times the iterations of all a row may take, for the work of all four members balanced.

@@ -39,8 +39,8 @@ class RemoteWorker:
     def __init__(self, actor: Any) -> None:
         self.actor = actor
 
-    def describe(self) -> Ref:
-        return _call(self.actor.describe)
+    def build(self) -> Ref:
+        return _call(self.actor.build)
 
     def measure(self, drawn: Sequence[MemberTaps]) -> Ref:
         return _call(self.actor.measure, drawn)
@@ -129,9 +129,9 @@ class RemoteServer:
 
     def share(self, plan: StepPlan, *cotangents: Ref) -> Ref:
         added = [_call(self.actor.add_cotangents, plan, first, *parts) for first, parts in _groups(cotangents)]
-        return _call(self.actor.form_share, plan, *added)
+        return _call(self.actor.mean_cotangents, plan, *added)
 
-    def collect(self, plan: StepPlan, *gradients: Ref) -> Ref:
+    def balance_gradients(self, plan: StepPlan, *gradients: Ref) -> Ref:
         added = [_call(self.actor.add_gradients, plan, first, *parts) for first, parts in _groups(gradients)]
         return _call(self.actor.balance_chunk, plan, *added)
 

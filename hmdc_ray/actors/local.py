@@ -29,10 +29,10 @@ class LocalPool:
 
     def measure(self) -> list[WorkerMemory]:
         """What the work of each takes, all in the memory of this process."""
-        agreed = agreeing(self._config, [worker.describe() for worker in self.workers])
+        agreed = agreeing(self._config, [worker.build() for worker in self.workers])
         return [worker.measure(agreed[worker.member.config.name]) for worker in self.workers]
 
-    def holder(self, labels: tuple[int, ...]) -> ParameterServer:
+    def shard_for(self, labels: tuple[int, ...]) -> ParameterServer:
         """One server holds all classes."""
         return self.server
 

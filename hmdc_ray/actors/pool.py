@@ -46,7 +46,7 @@ _logger = logging.getLogger(__name__)
 class _Worker(PoolWorker):
     """Adds to a worker what only Ray knows.
 
-    The worker is built by :meth:`describe`, its first call: an input error in a call reaches the driver as such, one in a
+    The worker is built by :meth:`build`, its first call: an input error in a call reaches the driver as such, one in a
     constructor as text in the death of an actor.
 
     Args:
@@ -60,11 +60,11 @@ class _Worker(PoolWorker):
         import_from(folder)
         keep_freed_memory()
 
-    def describe(self) -> MemberDescription:
+    def build(self) -> MemberDescription:
         super().__init__(*self._arguments)
         context = ray.get_runtime_context()
         gpus = context.get_accelerator_ids().get("GPU", [])
-        return replace(super().describe(), gpu_ids=tuple(gpus), node=context.get_node_id())
+        return replace(super().build(), gpu_ids=tuple(gpus), node=context.get_node_id())
 
 
 class ServerActor(ParameterServer):
@@ -129,7 +129,7 @@ class RayPool:
         """
         self._actors = [self._new_worker(slot) for slot in range(len(self._members))]
         self._server_actors = [self._new_server() for _ in self._parts]  # their processes start beside the workers'
-        calls = [RemoteWorker(actor).describe() for actor in self._actors]
+        calls = [RemoteWorker(actor).build() for actor in self._actors]
         missing = self._missing(calls)
         if missing:
             raise InputError(self._not_started(missing))
@@ -158,9 +158,9 @@ class RayPool:
         """See the class."""
         return Shards([RemoteServer(actor) for actor in self._server_actors], self._parts)
 
-    def holder(self, labels: tuple[int, ...]) -> RemoteServer:
+    def shard_for(self, labels: tuple[int, ...]) -> RemoteServer:
         """The shard that holds the classes of a chunk."""
-        return self.server.holder(labels)
+        return self.server.shard_for(labels)
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
         """Wait for results, within the configured deadline; see :func:`hmdc_ray.actors.session.wait`.
@@ -173,7 +173,7 @@ class RayPool:
         except TimeoutError as error:
             raise LostProcessError(f"{error}: raise cluster.call_timeout if calls may take longer") from error
         results = fetch(references)
-        self._look_at_others()
+        self._raise_replica_errors()
         return results
 
     def keep(self, references: Sequence[Ref]) -> None:
@@ -250,7 +250,7 @@ class RayPool:
         ready, _ = ray.wait(list(calls.values()), num_returns=len(calls), timeout=0, fetch_local=False)
         return [slot for slot, call in calls.items() if call not in ready or not _is_value(call)]
 
-    def _look_at_others(self) -> None:
+    def _raise_replica_errors(self) -> None:
         """Raise what calls to replicas beside the first have ended with: a failure is there before the results of what that
         replica computes later."""
         if self._others:
@@ -259,7 +259,7 @@ class RayPool:
 
     def _await_restarted(self, slots: Sequence[int]) -> None:
         """Wait until new workers are ready; those that get no resources are given up as the configuration says."""
-        calls = [RemoteWorker(self._actors[slot]).describe() for slot in slots]
+        calls = [RemoteWorker(self._actors[slot]).build() for slot in slots]
         policy = self._config.cluster.when_lost
         missing = self._missing(calls, math.inf if policy == "wait" else self._config.cluster.start_timeout)
         if missing:

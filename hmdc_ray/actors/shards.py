@@ -13,7 +13,7 @@ from hmdc_ray.exchange.schedule import StepPlan
 class Shards:
     """The shards as one server; see :class:`hmdc_ray.server.parameter_server.ParameterServer` for the verbs.
 
-    What belongs to one chunk of classes, the shard that holds them does: :meth:`holder`.
+    What belongs to one chunk of classes, the shard that holds them does: :meth:`shard_for`.
 
     Args:
         servers: at least one, each with the part of the classes that :func:`hmdc_ray.exchange.schedule.class_parts` gives it.
@@ -24,7 +24,7 @@ class Shards:
         self.servers = list(servers)
         self._holders = {label: server for server, labels in zip(servers, parts, strict=True) for label in labels}
 
-    def holder(self, labels: tuple[int, ...]) -> RemoteServer:
+    def shard_for(self, labels: tuple[int, ...]) -> RemoteServer:
         """The shard that holds these classes, which are of one chunk."""
         return self._holders[labels[0]]
 

@@ -60,7 +60,7 @@ class PoolWorker:
         self.trainer = Trainer(self.member)
         self.alignment = Alignment(self.member)
 
-    def describe(self) -> MemberDescription:
+    def build(self) -> MemberDescription:
         """The member as this process sees itself."""
         member = self.member
         return MemberDescription(

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from hmdc_ray.cli.configuration import read_configuration, tell_how_to_go_on
+from hmdc_ray.cli.configuration import read_configuration, tell_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
 
 
@@ -22,7 +22,7 @@ def condense(
     set_: Assignments = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME without it.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in that folder.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in that folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint in that folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan, start nothing.")] = False,
     address: Address = None,
 ) -> None:
@@ -59,7 +59,7 @@ def condense(
 
             summary = run(config, folder, resume=resume, overwrite=overwrite, address=address, progress=progress)
     except Interrupted as stopped:
-        tell_how_to_go_on(stopped, progress.position)
+        tell_how_to_resume(stopped, progress.position)
         raise typer.Exit(128 + stopped.signal_number) from None
     say(f"images      {shown(summary.folder / 'images.png')}")
     say(f"data set    {shown(summary.folder / 'condensed.parquet')}")

@@ -1,4 +1,4 @@
-"""What commands that start a run share: its configuration, and how to go on with one that was stopped."""
+"""What commands that start a run share: its configuration, and how to resume one that was stopped."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _read(text: str, assignments: list[str]) -> RunConfig:
     return apply_overrides(preset(text, ipc=ipc), assignments)
 
 
-def tell_how_to_go_on(stopped: Interrupted, position: str) -> None:
+def tell_how_to_resume(stopped: Interrupted, position: str) -> None:
     """Print where a command was stopped, and the command that resumes it, or starts it again."""
     again = f"Resume with:\n  {resuming()}" if stopped.resumable else f"Start again with:\n  hmdc {shlex.join(sys.argv[1:])}"
     errors.print(f"{stopped} {position}. {again}", highlight=False, markup=False, soft_wrap=True)

@@ -63,7 +63,7 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
         info: description of its data.
     """
     before, members = own_bytes(), config.pool.members
-    agreed = agreeing(config, (PoolWorker(index, config).describe() for index in range(len(members))))
+    agreed = agreeing(config, (PoolWorker(index, config).build() for index in range(len(members))))
     measured = [_measured(config, index, agreed[member.name]) for index, member in enumerate(members)]
     pool = [memory for memory, member in zip(measured, members, strict=True) for _ in range(member.replicas)]
     unknown = tuple(memory.name for memory, member in zip(measured, members, strict=True) if member.num_gpus and not memory.gpu)

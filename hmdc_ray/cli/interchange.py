@@ -44,10 +44,10 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:
     """Write condensed images of another code as a condensed.parquet that 'hmdc evaluate' reads; nothing in FILE is executed."""
-    from hmdc_ray.interchange.declared import Stated, parse_statistics
+    from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
     from hmdc_ray.interchange.formats import import_file
 
-    stated = Stated(
+    stated = ImportOptions(
         statistics=None if statistics is None else parse_statistics(statistics),
         scale=scale,
         formation=formation,

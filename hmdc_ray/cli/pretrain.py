@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hmdc_ray.cli.configuration import read_configuration, tell_how_to_go_on
+from hmdc_ray.cli.configuration import read_configuration, tell_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
 
 
@@ -41,7 +41,7 @@ def pretrain(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the pre-training in that folder.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of that folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint of that folder.")] = False,
     address: Address = None,
 ) -> None:
     """Train networks on the real images, for pool members to start from and as upper bound."""
@@ -70,7 +70,7 @@ def pretrain(
                 address=address,
             )
     except Interrupted as stopped:
-        tell_how_to_go_on(stopped, progress.position)
+        tell_how_to_resume(stopped, progress.position)
         raise typer.Exit(128 + stopped.signal_number) from None
     print_table(console, result.table())
     say(f"weights     {shown(folder)}")

@@ -105,7 +105,7 @@ class TerminalProgress:
         """Advance by an image step; show losses and GBM weights, and warn once of a target that was left out."""
         if self._steps is None and done > 1:
             self._bar.update(self._task, before=done - 1)
-            self._console.print(f"going on from step {done - 1} of {total}", highlight=False)
+            self._console.print(f"resuming from step {done - 1} of {total}", highlight=False)
         self._steps = done, total
         self._advance("condensing", done, total, _detail(metrics))
         for target, classes in left_out.items():

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hmdc_ray.cli.configuration import read_configuration, tell_how_to_go_on
+from hmdc_ray.cli.configuration import read_configuration, tell_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
 
 
@@ -66,7 +66,7 @@ def tune(
             progress=TerminalSearch(console),
         )
     except Interrupted as stopped:
-        tell_how_to_go_on(stopped, "while searching")
+        tell_how_to_resume(stopped, "while searching")
         raise typer.Exit(128 + stopped.signal_number) from None
     print_table(console, trials_table(summary.trials, summary.best))
     print_evaluation(console, summary.evaluation)

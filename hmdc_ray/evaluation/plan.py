@@ -16,7 +16,7 @@ from hmdc_ray.evaluation.images import Kind, split_batches
 from hmdc_ray.evaluation.sets import check_fit
 from hmdc_ray.evaluation.threads import torch_threads
 from hmdc_ray.evaluation.training import accuracy
-from hmdc_ray.evaluation.trial import Classroom, Trial
+from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 
 State = dict[str, Tensor]
 """Parameters and buffers of a trained network, on the CPU."""
@@ -98,7 +98,7 @@ def run_trial(
     check_fit(condensed, dataset.info)
     if not len(dataset.labels(config.split)):
         raise InputError(f"evaluation.split is {config.split!r}, which has no images in data {dataset.info.source!r}")
-    room, guide = Classroom(condensed, dataset, config, run_seed, device), None
+    room, guide = StudentTrainer(condensed, dataset, config, run_seed, device), None
     if trial.temperature is not None:
         assert config.distillation is not None, "a temperature without a teacher"
         if teacher is None:
@@ -128,7 +128,7 @@ def train_teacher(
     It does not depend on the trial's student and temperature. See :func:`run_trial` for arguments and errors.
     """
     assert config.distillation is not None, "no teacher is asked for"
-    room = Classroom(condensed, dataset, config, run_seed, device)
+    room = StudentTrainer(condensed, dataset, config, run_seed, device)
     with torch_threads(threads):
         network = room.teacher(trial.seed_index)
         room.train(network, replace(trial, student=config.distillation.teacher, temperature=None), rows, role="teacher")

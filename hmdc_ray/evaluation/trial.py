@@ -89,7 +89,7 @@ def _build(section: StudentConfig, shape: ImageShape, classes: int, key: Key, sp
 
 
 @dataclass(frozen=True)
-class Classroom:
+class StudentTrainer:
     """What all students have in common.
 
     Attributes:

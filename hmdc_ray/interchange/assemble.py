@@ -15,7 +15,7 @@ from hmdc_ray.config.statistics import KNOWN, Statistics
 from hmdc_ray.data.label_arrays import class_numbers, without_images
 from hmdc_ray.data.packing import check_formation_range
 from hmdc_ray.errors import InputError, listed
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 from hmdc_ray.interchange.labels import read_labels
 
 _T = TypeVar("_T")
@@ -39,7 +39,7 @@ class Imported:
     assumed: str
 
 
-def assemble(path: Path, found: Found, stated: Stated) -> Imported:
+def assemble(path: Path, found: FileContents, stated: ImportOptions) -> Imported:
     """Check the parts against each other and against what the user states, and normalise images in pixel scale.
 
     Raises:
@@ -82,7 +82,7 @@ def _settled(flag: str, stated: _T | None, known: _T | None, default: _T) -> _T:
     return stated
 
 
-def _formation(found: Found, stated: Stated) -> int:
+def _formation(found: FileContents, stated: ImportOptions) -> int:
     """The factor, which must divide the images unless the code that packed them cuts others too."""
     known = found.metadata.formation if found.metadata else found.formation
     factor = _settled("--formation", stated.formation, known, 1)
@@ -108,7 +108,7 @@ def _checked_images(images: Tensor) -> Tensor:
     return images.float().contiguous()
 
 
-def _statistics(found: Found, stated: Stated, channels: int) -> Statistics:
+def _statistics(found: FileContents, stated: ImportOptions, channels: int) -> Statistics:
     known = (found.metadata.mean, found.metadata.std) if found.metadata else None
     statistics = known or stated.statistics
     if statistics is None:
@@ -145,7 +145,7 @@ class _Labels:
     notes: tuple[str, ...]
 
 
-def _labels(found: Found, stated: Stated, count: int) -> _Labels:
+def _labels(found: FileContents, stated: ImportOptions, count: int) -> _Labels:
     if found.labels is not None and stated.labels is not None:
         raise InputError(f"--labels is {stated.labels}, but the file has labels: leave out --labels")
     if found.labels is not None:
@@ -170,7 +170,7 @@ class _Classes:
     note: str
 
 
-def _classes(labels: _Labels, found: Found, stated: Stated) -> _Classes:
+def _classes(labels: _Labels, found: FileContents, stated: ImportOptions) -> _Classes:
     """Names decide how many classes there are; without names what the labels say; else the highest label."""
     numbers = labels.numbers
     if found.metadata is not None:

@@ -13,11 +13,11 @@ from hmdc_ray.data.containers import Array, read_parts
 from hmdc_ray.data.layouts import layout_of
 from hmdc_ray.data.limits import check_expansion
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Found, Scale
+from hmdc_ray.interchange.declared import FileContents, Scale
 from hmdc_ray.interchange.labels import from_array
 
 
-def read_container(content: Any, path: Path, metadata: str | bytes | None) -> Found:
+def read_container(content: Any, path: Path, metadata: str | bytes | None) -> FileContents:
     """Images and labels of a container; see :func:`hmdc_ray.data.containers.read_parts`.
 
     Images of 8 bits are pixels, divided by 255, wherever they have their channels; floating-point ones may be grey (N, H, W).
@@ -37,7 +37,7 @@ def read_container(content: Any, path: Path, metadata: str | bytes | None) -> Fo
     images = _tensor(part.images, path)
     labels = part.labels if part.labels is None or isinstance(part.labels, Tensor) else from_array(part.labels, path)
     if metadata is not None:
-        return Found(images, labels, metadata=Metadata.parse(metadata))
+        return FileContents(images, labels, metadata=Metadata.parse(metadata))
     notes = [part.note] if part.note else []
     scale: Scale | None = None
     if images.dtype == torch.uint8:
@@ -45,7 +45,7 @@ def read_container(content: Any, path: Path, metadata: str | bytes | None) -> Fo
         scale, notes = "pixel", [*notes, note]
     elif images.ndim == 3 and labels is not None and len(images) == len(labels):
         images, notes = images.unsqueeze(1), [*notes, "images are N x H x W, grey"]
-    return Found(images, labels, scale=scale, classes=part.classes, class_names=part.class_names, notes=tuple(notes))
+    return FileContents(images, labels, scale=scale, classes=part.classes, class_names=part.class_names, notes=tuple(notes))
 
 
 def _tensor(array: Array, path: Path) -> Tensor:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """One pair; the last one unless the user states a snapshot.
 
     Raises:
@@ -32,4 +32,4 @@ def read(path: Path, stated: Stated) -> Found:
         raise InputError(f"{path}, snapshot {snapshot}: is not a pair [images, labels]")
     images, labels = (plain_tensor(part, path, what) for part, what in zip(pair, ("images", "labels"), strict=True))
     origin = f"snapshot {snapshot % count} of {count}, counted from 0"
-    return Found(images, labels, scale="normalised", formation=1, origin=origin)
+    return FileContents(images, labels, scale="normalised", formation=1, origin=origin)

@@ -12,13 +12,13 @@ from pathlib import Path
 from hmdc_ray.condensed import CondensedSet, Metadata
 from hmdc_ray.data.safe import read_text
 from hmdc_ray.interchange import pt
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 from hmdc_ray.interchange.pairs import read_pair
 
 METADATA_FILE = "metadata.json"
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """The set in such a folder, or in a file of images with one of labels beside it.
 
     Raises:
@@ -26,7 +26,7 @@ def read(path: Path, stated: Stated) -> Found:
     """
     file, images, labels = read_pair(path, stated, "images.pt")
     metadata = file.with_name(METADATA_FILE)
-    return Found(
+    return FileContents(
         images,
         labels,
         scale="normalised",

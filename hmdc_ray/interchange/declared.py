@@ -23,7 +23,7 @@ SCALES: tuple[Scale, ...] = ("normalised", "pixel")
 
 
 @dataclass(frozen=True)
-class Stated:
+class ImportOptions:
     """What the user says of a file; None where nothing is said.
 
     Attributes:
@@ -58,7 +58,7 @@ class Stated:
 
 
 @dataclass(frozen=True)
-class Found:
+class FileContents:
     """What a file holds, before it is checked.
 
     Attributes:

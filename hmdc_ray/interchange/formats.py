@@ -11,7 +11,7 @@ from hmdc_ray.errors import InputError, closest
 from hmdc_ray.interchange import dc, dd_ranking, hmdc, idc, image_folder, mtt, npz, pt, safetensors_file, tensors
 from hmdc_ray.interchange.assemble import Imported, assemble
 from hmdc_ray.interchange.catalogue import EXPORTS, MEANINGS
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 from hmdc_ray.interchange.output import new_file, new_folder, require_free
 
 
@@ -23,7 +23,7 @@ class _FolderKind:
     endings: frozenset[str]
 
 
-_READERS: dict[str, Callable[[Path, Stated], Found]] = {
+_READERS: dict[str, Callable[[Path, ImportOptions], FileContents]] = {
     "dc": dc.read,
     "hmdc": hmdc.read,
     "idc": idc.read,
@@ -49,7 +49,7 @@ _FOLDERS = {
 assert set(_READERS) == set(MEANINGS) and set(_WRITERS) == set(EXPORTS)
 
 
-def import_set(path: str | Path, file_format: str, stated: Stated | None = None) -> Imported:
+def import_set(path: str | Path, file_format: str, stated: ImportOptions | None = None) -> Imported:
     """Read a condensed set of another code. Nothing in the file is executed.
 
     Args:
@@ -61,7 +61,7 @@ def import_set(path: str | Path, file_format: str, stated: Stated | None = None)
         InputError: an unknown format; a file that is missing, broken, asks for code or is of another format; parts that are
             missing, contradict what is stated, or do not fit together. Names the file.
     """
-    path, stated = Path(path), stated or Stated()
+    path, stated = Path(path), stated or ImportOptions()
     if file_format not in _READERS:
         raise InputError(f"--format is {file_format!r}, which is not known: {closest(file_format, _READERS)}")
     if stated.snapshot is not None and file_format != "dc":
@@ -74,7 +74,7 @@ def import_set(path: str | Path, file_format: str, stated: Stated | None = None)
 
 
 def import_file(
-    path: str | Path, out: str | Path, file_format: str, stated: Stated | None = None, *, overwrite: bool = False
+    path: str | Path, out: str | Path, file_format: str, stated: ImportOptions | None = None, *, overwrite: bool = False
 ) -> tuple[Path, Imported]:
     """Read as :func:`import_set` does, and write what ``hmdc evaluate`` and :func:`load_condensed` read.
 

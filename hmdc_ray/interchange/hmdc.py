@@ -13,10 +13,10 @@ import torch
 
 from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """The set, classes one after the other.
 
     Raises:
@@ -34,7 +34,7 @@ def read(path: Path, stated: Stated) -> Found:
     if not isinstance(factor, int) or factor < 1 or not isinstance(init, str):
         raise InputError(f"{path}: factor is {factor!r} and init {init!r}, must be a whole number from 1 and a text")
     classes, ipc = images_KICHW.shape[:2]
-    return Found(
+    return FileContents(
         images_KICHW.flatten(0, 1),
         torch.arange(classes).repeat_interleave(ipc),
         scale="normalised",

@@ -14,10 +14,10 @@ from pathlib import Path
 from hmdc_ray.data.packing import Decoding
 from hmdc_ray.data.safe import load_torch, plain_tensor, read_text
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """The set, with f from ``args.txt`` where it lies beside.
 
     Raises:
@@ -37,7 +37,7 @@ def read(path: Path, stated: Stated) -> Found:
     origin = "tiles are enlarged with corners not aligned, as IDC's code does" if factor > 1 else ""
     if height % factor == width % factor == 0:
         decoding: Decoding = "idc" if factor > 1 else "aligned"
-        return Found(images, labels, scale="pixel", formation=formation, decoding=decoding, origin=origin)
+        return FileContents(images, labels, scale="pixel", formation=formation, decoding=decoding, origin=origin)
     if height != width:
         raise InputError(
             f"{path}: f is {factor}, which does not divide the image size {height}x{width}: IDC's code cuts such images "
@@ -45,7 +45,7 @@ def read(path: Path, stated: Stated) -> Found:
         )
     whole = -(-width // factor) * factor
     origin = f"filled up with grey from {width} to {whole} pixels before they are cut; {origin}"
-    return Found(images, labels, scale="pixel", formation=formation, decoding="idc", origin=origin)
+    return FileContents(images, labels, scale="pixel", formation=formation, decoding="idc", origin=origin)
 
 
 def _factor(path: Path) -> int:

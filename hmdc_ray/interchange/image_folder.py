@@ -24,7 +24,7 @@ from hmdc_ray.data.image_folder import read_image_folder
 from hmdc_ray.data.limits import check_expansion
 from hmdc_ray.data.safe import read_text
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 INDEX_FILE = "index.json"
 
@@ -37,7 +37,7 @@ class _Index(BaseModel):
     metadata: Metadata
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """The images that ``index.json`` lists; without one, all images in the folders, whose sorted names are the classes.
 
     Raises:
@@ -52,7 +52,7 @@ def read(path: Path, stated: Stated) -> Found:
         raise InputError(f"{path} has splits {', '.join(sorted(data.splits))}: give the folder of one, with a folder per class")
     split = data.splits["train"]
     images = _decode(path, (image for image in split.images if image is not None))
-    return Found(images, torch.from_numpy(split.labels), scale="pixel", formation=1, class_names=data.class_names)
+    return FileContents(images, torch.from_numpy(split.labels), scale="pixel", formation=1, class_names=data.class_names)
 
 
 def write(folder: Path, condensed: CondensedSet) -> None:
@@ -88,12 +88,12 @@ def _read_index(path: Path) -> _Index:
     return index
 
 
-def _read_indexed(folder: Path, index: _Index) -> Found:
+def _read_indexed(folder: Path, index: _Index) -> FileContents:
     metadata = index.metadata
     paths = [_listed(folder, name) for name in index.files]
     pixels = _decode(folder, ((name, read_encoded(path)) for name, path in zip(index.files, paths, strict=True)))
     low, high = metadata.value_range
-    return Found(
+    return FileContents(
         pixels * (high - low) + low,
         torch.tensor(index.labels, dtype=torch.int64),
         scale="pixel",

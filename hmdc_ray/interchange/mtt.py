@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 from hmdc_ray.interchange.pairs import read_pair
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """The set in the file of images ``path``, or in the folder that holds ``images_best.pt``.
 
     Raises:
         InputError: not such files.
     """
     _, images, labels = read_pair(path, stated, "images_best.pt")
-    return Found(images, labels, scale="normalised", formation=1, origin="not ZCA-whitened")
+    return FileContents(images, labels, scale="normalised", formation=1, origin="not ZCA-whitened")

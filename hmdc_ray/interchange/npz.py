@@ -9,10 +9,10 @@ import numpy as np
 from hmdc_ray.condensed import CondensedSet, Metadata
 from hmdc_ray.data.safe import load_npz
 from hmdc_ray.interchange.containers import read_container
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """Arrays of images and labels by their names, and the metadata of an export where it is in the file.
 
     Raises:

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from hmdc_ray.data.safe import load_torch, plain_tensor
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.labels import read_labels
 
 
-def read_pair(path: Path, stated: Stated, images_name: str) -> tuple[Path, Tensor, Tensor | None]:
+def read_pair(path: Path, stated: ImportOptions, images_name: str) -> tuple[Path, Tensor, Tensor | None]:
     """Images, and the labels in the file of the same name with ``labels`` for ``images``, unless the user states another.
 
     Args:

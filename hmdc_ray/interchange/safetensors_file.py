@@ -11,12 +11,12 @@ from hmdc_ray.condensed import METADATA_KEY, CondensedSet, Metadata
 from hmdc_ray.data.safe import require_file
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.containers import read_container
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 _KEY = METADATA_KEY.decode()
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """Tensors of images and labels by their names, and the metadata of an export where it is in the file.
 
     Raises:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from hmdc_ray.data.safe import load_torch
 from hmdc_ray.interchange.containers import read_container
-from hmdc_ray.interchange.declared import Found, Stated
+from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 
-def read(path: Path, stated: Stated) -> Found:
+def read(path: Path, stated: ImportOptions) -> FileContents:
     """Images, with labels and the metadata of an export where they are in the file.
 
     Raises:

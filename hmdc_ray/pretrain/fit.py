@@ -76,7 +76,7 @@ class Fit:
         plan: what to train.
         workers: how many workers, at least 1.
         each: what :func:`require_resources` gave.
-        run: see :func:`run_config`. A run of this name that the storage holds already is gone on with.
+        run: see :func:`run_config`. A run of this name that the storage already holds is resumed.
         stop: whether to stop.
         epoch_done: is told of epochs: network, epochs done, epochs in all.
     """
@@ -115,7 +115,7 @@ class Fit:
         Raises:
             InputError: data or a network cannot be had on a node.
             RunError: a training diverges, or workers die again and again.
-            Interrupted: a signal came; what was done by then can be gone on with.
+            Interrupted: a signal came; what was done by then can be resumed.
         """
         # Not in the main thread, where Ray Train takes SIGINT for itself and leaves the process.
         thread = Thread(target=self._fit, name="ray-train", daemon=True)

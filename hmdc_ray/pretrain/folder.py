@@ -1,4 +1,4 @@
-"""The folder of a pre-training, and what in it tells whether a training can be gone on with."""
+"""The folder of a pre-training, and what in it tells whether a training can be resumed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Record:
     """``pretrain.json``, written before the training begins.
 
     Attributes:
-        run: name of the run in the storage. No two trainings share one, because Ray Train silently goes on with a run whose
+        run: name of the run in the storage. No two trainings share one, because Ray Train silently resumes a run whose
             name the storage knows.
         storage: absolute path or address of the storage, where Ray Train keeps its checkpoints.
         identity: see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
@@ -97,7 +97,7 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetInfo) -> Record:
-    """The record of the training that is gone on with.
+    """The record of the training that is resumed.
 
     Args:
         folder: of the training.

@@ -17,7 +17,7 @@ from hmdc_ray.pretrain.folder import Record, claim, clear, resumed_record, stora
 from hmdc_ray.pretrain.plan import MeasuredSplit, Plan, make_plan
 from hmdc_ray.pretrain.report import Pretrained, TrainedNetwork
 from hmdc_ray.pretrain.train_networks import Position
-from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import ReadingProgress, load_dataset_info
 from hmdc_ray.server.storage import require_writable
@@ -63,7 +63,7 @@ def pretrain(
         split: that accuracy is measured on.
         storage_path: where Ray Train keeps checkpoints: a folder, or an address that pyarrow has a file system for (s3://,
             gs://), which all nodes must see; None: in ``output``.
-        resume: go on with the training that the folder holds.
+        resume: whether the training that the folder holds is resumed.
         overwrite: replace it.
         address: of a Ray cluster; a local one is started if there is none.
         checkpoint_seconds: the least time between two checkpoints, which are made at the ends of epochs.
@@ -75,7 +75,7 @@ def pretrain(
     """
     if workers < 1:
         raise InputError(f"--workers is {workers}: must be at least 1")
-    config, path = located(config), Path(output).absolute()
+    config, path = with_absolute_paths(config), Path(output).absolute()
     with stop_on_signals() as stop:
         info = load_dataset_info(config, progress, stop)
         plan = make_plan(config, info, architectures, split, checkpoint_seconds)

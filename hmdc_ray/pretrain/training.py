@@ -147,7 +147,7 @@ class Training:
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
 
     def load(self, path: Path, losses: list[float]) -> None:
-        """Go on from what :meth:`save` wrote, with the losses up to there."""
+        """Resume from what :meth:`save` wrote, with the losses up to there."""
         tensors = load_file(path, device=str(self._device))
         self.network.load_state_dict(
             {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name.startswith(_NETWORK)}

@@ -116,7 +116,7 @@ class CountedPool:
         self.traffic.received(DRIVER, "get", references)
         return self._pool.get(references)
 
-    def holder(self, labels: tuple[int, ...]) -> Any:
+    def shard_for(self, labels: tuple[int, ...]) -> Any:
         """One server holds all classes."""
         return self.server
 

@@ -11,7 +11,7 @@ from hmdc_ray.data.digits import NAME as DIGITS
 AnyNetwork = TypeVar("AnyNetwork", bound=NetworkSection)
 
 
-def located(config: RunConfig) -> RunConfig:
+def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The configuration with paths that hold in any folder: workers and later evaluations run in others."""
     paths = {"source": None if config.data.source == DIGITS else config.data.source, "cache": config.data.cache}
     located = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}

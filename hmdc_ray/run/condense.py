@@ -30,7 +30,7 @@ from hmdc_ray.exchange.call_size import call_size, with_call_size
 from hmdc_ray.exchange.schedule import balance_notes, total_steps
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.figures.image_grid import grid_array, image_grid
-from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.run.events import TROUBLE, EventLog, Kind, read_events, tags
 from hmdc_ray.run.folder import RunFolder
@@ -43,7 +43,7 @@ from hmdc_ray.server.initial_set import require_apart
 from hmdc_ray.server.storage import require_writable
 from hmdc_ray.system.files import LineLog, write_atomically
 from hmdc_ray.system.signals import Interrupted, StopRequest, stop_on_signals
-from hmdc_ray.tracking import LateTracking, Tracking
+from hmdc_ray.tracking import DeferredTracking, Tracking
 
 _logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def condense(
         Interrupted: SIGINT or SIGTERM came; after the start a checkpoint is saved, and the run can be resumed.
     """
     progress = progress or Silent()
-    config = located(config)
+    config = with_absolute_paths(config)
     path = Path(output or Path("runs") / config.name).absolute()
     with stop_on_signals() as stop:
         info = load_dataset_info(config, progress, stop)
@@ -134,7 +134,7 @@ def evaluate(
         Interrupted: SIGINT or SIGTERM came.
     """
     progress = progress or Silent()
-    config = located(config)
+    config = with_absolute_paths(config)
     sets = named_sets(condensed)
     with stop_on_signals() as stop:
         info = load_dataset_info(config, progress, stop, normalises=False)  # by the sets' own
@@ -194,7 +194,7 @@ class Run:
         self.total = total_steps(config.schedule)
         self.checkpoints = CheckpointFolder.of_run(self.path, config.schedule)
         self.started = False
-        self.tracking = LateTracking(self._open_tracking, self._tracking_opened)
+        self.tracking = DeferredTracking(self._open_tracking, self._tracking_opened)
         self.tracked = 0
         self.recorded = self.start
         self.events = EventLog(self.path)
@@ -391,7 +391,10 @@ class Run:
             try:
                 self._remember(tracking)
             except InputError as error:
-                _logger.warning("gone on with, this run would have a new one in MLflow (%s)", error)
+                _logger.warning(
+                    "the MLflow run id could not be saved (%s); if this run is resumed, it will appear there as a new run",
+                    error,
+                )
 
     def _remember(self, tracking: Tracking) -> None:
         if tracking.run_id:

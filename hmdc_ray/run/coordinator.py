@@ -8,8 +8,8 @@ One step at image version v, with mutual distillation (workers act at the same t
                            match: cotangents <-----------------------'
                                   '---------------------------------> share (sum of cotangents)
                            pull_back: gradients <--------------------'
-                                  '---------------------------------> collect: check v, balance
-    all classes collected -----------------------------------------> apply: image step, v + 1
+                                  '---------------------------------> balance_gradients: check v
+    all classes balanced ------------------------------------------> apply: image step, v + 1
     training: features -> consensus -> step, batch by batch; of networks, then of aligners, also before the first step
     log; at their periods picture and checkpoint
 
@@ -297,7 +297,7 @@ class Coordinator:
         workers = self._drawn(plan)
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
-            # Waited for: a member that could not get it would go on with other images, and nothing would fail.
+            # Waited for: a member that could not get it would continue with other images, and nothing would fail.
             self.pool.get([worker.select(plan, selection) for worker in workers])
         balances: list[Reference] = []
         records: list[Part] = []
@@ -306,7 +306,7 @@ class Coordinator:
         turns = max(self.config.server_shards, replicas)
         for labels in plan.chunks:
             self._keep_pace(AHEAD * turns, [[balance] for balance in balances])
-            consensus, server = None, self.pool.holder(labels)
+            consensus, server = None, self.pool.shard_for(labels)
             if self._distils(plan):
                 consensus = server.consensus(plan, *[worker.features(plan, labels, snapshot) for worker in workers])
             matched = [worker.match(plan, labels, snapshot, consensus) for worker in workers]
@@ -314,7 +314,7 @@ class Coordinator:
             if self._distils(plan) and self.config.matching.peer_gradient == "exact":
                 share = server.share(plan, *[cotangents for _, cotangents, _ in matched])
                 gradients = [worker.pull_back(plan, labels, share) for worker in workers]
-            balances.append(server.collect(plan, *gradients))
+            balances.append(server.balance_gradients(plan, *gradients))
             records += self._named(plan, [record for _, _, record in matched], len(labels))
         return balances, records
 
@@ -355,7 +355,7 @@ class Coordinator:
 
     def _whose_turn(self, plan: StepPlan, batch: int) -> ChunkHandle:
         """The process of the server that forms the consensus of a training batch: they take turns as for chunks of classes."""
-        return self.pool.holder(plan.chunks[batch % len(plan.chunks)])
+        return self.pool.shard_for(plan.chunks[batch % len(plan.chunks)])
 
     def _keep_pace(self, ahead: int, rounds: Sequence[Sequence[Reference]]) -> None:
         """Wait for the results of a round of calls before there are more than ``ahead`` rounds after it. Of replicas, which do

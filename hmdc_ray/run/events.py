@@ -59,7 +59,7 @@ class Event:
 
 
 class EventLog:
-    """Appends to the events of a run, also of one gone on with. A full disk delays events, and never stops a run.
+    """Appends to the events of a run, also of a resumed one. A full disk delays events, and never stops a run.
 
     Args:
         folder: of the run; this process is the only one that writes there.

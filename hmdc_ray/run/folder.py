@@ -48,7 +48,7 @@ class RunFolder:
         Args:
             path: the folder.
             overwrite: the run that it holds may be replaced.
-            resume: go on with the run that it holds.
+            resume: whether the run that it holds is resumed.
 
         Raises:
             InputError: another process uses the folder; it holds files and neither flag is given; there is no run to
@@ -118,7 +118,7 @@ def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
             )
     elif holds_run:
         raise InputError(
-            f"{path} already holds a run: use --resume to go on with it, --overwrite to replace it, or another --output"
+            f"{path} already holds a run: use --resume to continue it, --overwrite to replace it, or another --output"
         )
     elif names:
         raise InputError(f"{path} holds {min(names)!r} and no run: choose an empty folder or a new one as --output")

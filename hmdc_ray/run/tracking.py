@@ -1,4 +1,4 @@
-"""What a run tells MLflow of itself, and what it catches up on when it is gone on with."""
+"""What a run tells MLflow of itself, and what it catches up on when it is resumed."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def can_be_checked(config: TrackingConfig, folder: Path) -> bool:
 
 
 def open_tracking(config: RunConfig, info: DatasetInfo, folder: Path, resumes: bool, parent: str | None) -> Tracking:
-    """Open the tracking of a run, with its parameters and data; of one gone on with, send the steps that were not sent.
+    """Open the tracking of a run, with its parameters and data; of a resumed one, send the steps that were not sent.
 
     Args:
         config: the run.
         info: of its data.
         folder: the run's.
-        resumes: whether the run is gone on with.
+        resumes: whether the run is resumed.
         parent: id of the run that it is a child of.
 
     Raises:

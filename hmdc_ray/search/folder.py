@@ -56,14 +56,14 @@ class SearchFolder:
 def claimed(
     path: Path, config: RunConfig, settings: SearchSettings, storage_path: str | None, resume: bool
 ) -> Iterator[SearchFolder]:
-    """Claim a folder for a search, or for going on with the one that it holds.
+    """Claim a folder for a search, or to resume the one that it holds.
 
     Raises:
         InputError: it is in use, holds something else, or on resuming another search; or it cannot be made.
     """
     held = (path / SETTINGS_FILE).exists()
     if held and not resume:
-        raise InputError(f"{path} already holds a search: use --resume to go on with it, or another --output")
+        raise InputError(f"{path} already holds a search: use --resume to continue it, or another --output")
     if resume and not held:
         raise InputError(
             f"{path} holds no search (no {SETTINGS_FILE}), nothing to resume: leave out --resume, or name its folder"
@@ -79,7 +79,7 @@ def claimed(
 
 
 def _require_same(folder: SearchFolder) -> None:
-    """Refuse to go on with a search with another base or other settings."""
+    """Refuse to resume a search with another base or other settings."""
     stored = json.loads((folder.path / SETTINGS_FILE).read_text())
     before, now = (
         flatten(config) | {f"--{name.replace('_', '-')}": value for name, value in record.items()}

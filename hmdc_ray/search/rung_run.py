@@ -21,7 +21,7 @@ from hmdc_ray.run.progress import Silent
 from hmdc_ray.run.resume import resumable_version
 from hmdc_ray.server.checkpoint import SERVER
 from hmdc_ray.system.signals import StopRequest
-from hmdc_ray.tracking import LateTracking, NoTracker, Tracking
+from hmdc_ray.tracking import DeferredTracking, NoTracker, Tracking
 
 Judge = Callable[[int, CondensedSet], Mapping[str, float]]
 """Called with the image version and the images of a rung; gives the metrics to be tracked."""
@@ -132,8 +132,8 @@ class _RungRun(Run):
         self.tracking.finish("FINISHED")
         self._report()
         if version < self.total:
-            self.resumes = True  # the tracking run is gone on with
-            self.tracking = LateTracking(self._open_tracking, self._tracking_opened)
+            self.resumes = True  # the tracking run is resumed
+            self.tracking = DeferredTracking(self._open_tracking, self._tracking_opened)
             self.tracking.require()
 
     def _open_tracking(self) -> Tracking:

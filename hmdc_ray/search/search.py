@@ -23,7 +23,7 @@ from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
 from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.figures.image_grid import image_grid
-from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.condense import evaluate
 from hmdc_ray.run.validate import validate
 from hmdc_ray.search.algorithms import scheduler, searcher
@@ -99,7 +99,7 @@ def search(
         config: the base that draws change; its seed is that of all trials and of the search.
         settings: what to search and how.
         output: the search's folder, the same on every node.
-        resume: go on with the search that the folder holds; finished trials are not repeated. What Ray Tune has stored there
+        resume: whether to resume the search in the folder; finished trials are not repeated. What Ray Tune has stored there
             is unpickled: resume only searches of your own.
         storage_path: where Ray Tune keeps trials and checkpoints: a folder that all nodes share, or a URI such as
             ``s3://bucket/path``; None: in ``output``.
@@ -112,7 +112,7 @@ def search(
         Interrupted: SIGINT or SIGTERM came; the search can be resumed.
     """
     settings.check()
-    config = located(config)
+    config = with_absolute_paths(config)
     if storage_path is not None and "://" not in storage_path:
         storage_path = str(Path(storage_path).absolute())
     space = open_space(settings.space, config)
@@ -210,7 +210,7 @@ class _Course:
 
     def _chosen(self, best: TrialRecord) -> RunConfig:
         """The configuration of the best trial, to be run by itself: it is judged on validation data as in the search."""
-        config = located(self._space.apply(best.sample))
+        config = with_absolute_paths(self._space.apply(best.sample))
         return config.model_copy(update={"name": f"{self._config.name}-best"})
 
     def _final_evaluation(self, condensed: CondensedSet, chosen: RunConfig) -> Evaluation:

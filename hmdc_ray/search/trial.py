@@ -20,7 +20,7 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import DeadEndError, DivergedError, InputError
 from hmdc_ray.evaluation.device import student_device
-from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.validate import validate
 from hmdc_ray.search.judging import accuracies, judge, mean_accuracy, worst
 from hmdc_ray.search.records import RungRecord
@@ -78,9 +78,9 @@ class _Trial:
         self._records = _read_records(folder)
 
     def run(self) -> None:
-        """Go on from where the folder is. What it holds already is reported, not done again."""
+        """Resume from where the folder is. What it holds already is reported, not done again."""
         try:
-            config = located(open_space(self._task.space, self._task.base).apply(self._sample))
+            config = with_absolute_paths(open_space(self._task.space, self._task.base).apply(self._sample))
             dataset = open_dataset(config.data)
             validate(config, dataset.info)
         except InputError as error:

@@ -247,7 +247,7 @@ class TolerantSaves:
                     f"{error} ({self.failures} failed saves in a row, schedule.checkpoint_failures is {self.most}): make "
                     "room there, or copy the checkpoints elsewhere and name the copy in schedule.checkpoint_uri"
                 ) from error
-            _log.warning("%s; the run goes on without this checkpoint (%d of %d)", error, self.failures, self.most)
+            _log.warning("%s; the run continues without this checkpoint (%d of %d)", error, self.failures, self.most)
             return error
         self.failures = 0
         return None

@@ -38,14 +38,14 @@ class SyntheticImages:
         With ``normalise: max`` each image and channel is first divided by its largest absolute entry; one that is zero stays
         zero. With ``clip`` pixels are then clamped to [0, 1]; pixels in range are left untouched.
 
-        A class whose images would not stay finite is held back: it keeps images and momentum.
+        A class whose images would not stay finite is skipped: it keeps its images and momentum.
 
         Args:
             direction_KICHW: becomes the momentum, and is not to be used afterwards. Images and momentum as they were before
                 the step stay as they are, for whoever holds them.
 
         Returns:
-            The classes held back.
+            The skipped classes.
         """
         images_KICHW = zeros_on_disk(self.images_KICHW)
         held = []

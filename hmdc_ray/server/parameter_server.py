@@ -160,7 +160,7 @@ class ParameterServer:
         for total, *batches in zip(self._sums.cotangents, *(part.batches for part in cotangents), strict=True):
             add_all(total, [view(batch) for batch in batches])
 
-    def form_share(self, plan: StepPlan, *_: None) -> Cotangents:
+    def mean_cotangents(self, plan: StepPlan, *_: None) -> Cotangents:
         """Each member's share of the cotangents added: their sum, divided by how many members have the token.
 
         The arguments are those of :meth:`form_consensus`.
@@ -170,9 +170,9 @@ class ParameterServer:
         return Cotangents(plan.version, sums.labels, tuple(self.agreement.mean(total).numpy() for total in sums.cotangents))
 
     def share(self, plan: StepPlan, *cotangents: Cotangents) -> Cotangents:
-        """:meth:`add_cotangents` of all members, then :meth:`form_share`."""
+        """:meth:`add_cotangents` of all members, then :meth:`mean_cotangents`."""
         self.add_cotangents(plan, 0, *cotangents)
-        return self.form_share(plan)
+        return self.mean_cotangents(plan)
 
     def add_gradients(self, plan: StepPlan, first: int, *parts: Gradients) -> None:
         """Take the next members' gradients, in the order of the pool; they are not needed afterwards.
@@ -227,14 +227,14 @@ class ParameterServer:
             balanced.entered_KT.numpy(),
         )
 
-    def collect(self, plan: StepPlan, *parts: Gradients) -> BalanceRecord:
+    def balance_gradients(self, plan: StepPlan, *parts: Gradients) -> BalanceRecord:
         """:meth:`add_gradients` of all members drawn, in the order of the pool, then :meth:`balance_chunk`."""
         self.add_gradients(plan, 0, *parts)
         return self.balance_chunk(plan)
 
     def apply(self, plan: StepPlan) -> tuple[Snapshot, tuple[int, ...]]:
         """Apply the step to the images, once every class has been collected; returns the new images, and the labels of classes
-        held back because their images would not have stayed finite.
+        skipped because their images would not have stayed finite.
 
         Raises:
             RuntimeError: another version, or a class is missing.

@@ -5,7 +5,7 @@ Every record of a run is first kept in the run's folder (:mod:`hmdc_ray.tracking
 by :func:`hmdc_ray.tracking.sync.sync_tracking`.
 """
 
-from hmdc_ray.tracking.late import LateTracking
+from hmdc_ray.tracking.deferred import DeferredTracking
 from hmdc_ray.tracking.protocol import NoTracker, Status, Tracking
 from hmdc_ray.tracking.store import Address, check_store
 from hmdc_ray.tracking.sync import Synced, sync_tracking
@@ -15,7 +15,7 @@ __all__ = [
     "FINISH_SECONDS",
     "FOLDER",
     "Address",
-    "LateTracking",
+    "DeferredTracking",
     "NoTracker",
     "Status",
     "Synced",

@@ -16,7 +16,7 @@ class Tracking(Protocol):
     """Where a run's records go; no method raises for a server's faults or waits for it, but :meth:`finish`.
 
     Attributes:
-        run_id: MLflow's id of the run, for going on with it; empty when nothing is tracked.
+        run_id: MLflow's id of the run, for resuming it; empty when nothing is tracked.
         location: how to look at the run, for the user: an address, or two lines with a command and an address; empty when
             nothing is tracked.
     """
@@ -30,11 +30,11 @@ class Tracking(Protocol):
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Log values at a step, by names such as ``loss/vit``; they may be NaN or infinite.
 
-        In a run gone on with, values at steps that it already holds are left out: a step done again is not logged twice.
+        In a resumed run, values at steps that MLflow already has are left out: a step done again is not logged twice.
         """
 
     def last_step(self, name: str) -> int:
-        """The last step that a run held a value of this name for when it was gone on with; 0 if none, or for a new run."""
+        """The last step for which MLflow had a value of this name when the run was resumed; 0 if none, or for a new run."""
 
     def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
         """Log a picture (H, W, 3) or (H, W, 1), 0 to 255, as one of a series over the steps; never twice at a step."""

@@ -190,7 +190,7 @@ def reopened_run(client: MlflowClient, run_id: str) -> Run | None:
     except MlflowException as error:
         if http_status(error) not in (400, 404):
             raise
-        _logger.warning("MLflow cannot go on with run %s (%s); a new one is started", run_id, reason(error))
+        _logger.warning("MLflow cannot resume run %s (%s); a new one is started", run_id, reason(error))
         return None
 
 

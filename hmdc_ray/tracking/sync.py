@@ -25,7 +25,7 @@ class Synced:
 
     Attributes:
         folder: the run's folder.
-        is_running: a process goes on with the run and sends its records itself; nothing was done.
+        is_running: a process has resumed the run and sends its records itself; nothing was done.
         sent: how many records were sent.
         refused: why records were not taken, one entry a record; they stay in the folder.
     """

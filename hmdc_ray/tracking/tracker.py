@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from hmdc_ray.config import TrackingConfig
 from hmdc_ray.errors import InputError
+from hmdc_ray.tracking.already_logged import AlreadyLogged, already_logged, last_step
 from hmdc_ray.tracking.delivery import Delivery
-from hmdc_ray.tracking.held import Held, held_by_store, last_step
 from hmdc_ray.tracking.journal import Journal, read_destination
 from hmdc_ray.tracking.pictures import picture, title, write_picture
 from hmdc_ray.tracking.protocol import Status
@@ -60,13 +60,18 @@ class Tracker:
     """
 
     def __init__(
-        self, client: MlflowClient, destination: Destination, location: str, journal: Journal, held: Held | None = None
+        self,
+        client: MlflowClient,
+        destination: Destination,
+        location: str,
+        journal: Journal,
+        logged: AlreadyLogged | None = None,
     ) -> None:
         self.run_id = destination.run_id
         self.location = location
         self._destination = destination
         self._journal = journal
-        self._held = held or {}
+        self._logged = logged or {}
         self._delivery = Delivery(client, self.run_id, journal)
         self._sampler: SystemSampler | None = None
         self._warned: set[str] = set()
@@ -86,7 +91,7 @@ class Tracker:
         *,
         parent: str | None = None,
     ) -> Tracker:
-        """Start a run, or go on with one. Takes seconds: mlflow is imported, and a new database migrated.
+        """Start a run, or resume one. Takes seconds: mlflow is imported, and a new database migrated.
 
         Args:
             config: the address is ``config.uri``, else MLFLOW_TRACKING_URI, else ``mlflow.db`` beside ``folder``, with
@@ -94,7 +99,7 @@ class Tracker:
             run_name: the run's name in MLflow.
             folder: the run's folder.
             tags: more tags; the version of this package, the user and the git commit are added.
-            run_id: the run to go on with; when MLflow does not know it any more, a new one is started, with a warning.
+            run_id: id of the run to resume; when MLflow does not know it any more, a new one is started, with a warning.
             parent: id of the run that a new run is a child of, such as a search's.
 
         Raises:
@@ -112,8 +117,8 @@ class Tracker:
         destination = Destination(run_id=run.info.run_id, uri=address.remembered)
         journal = _journal(folder / FOLDER, run_id, destination)
         with named_errors(address):
-            held = held_by_store(client, run, journal.recorded) if run_id else {}
-        return cls(client, destination, address.page(run), journal, held)
+            logged = already_logged(client, run, journal.recorded) if run_id else {}
+        return cls(client, destination, address.page(run), journal, logged)
 
     def parameters(self, flat: Mapping[str, Any]) -> None:
         """See :meth:`hmdc_ray.tracking.Tracking.parameters`."""
@@ -121,19 +126,19 @@ class Tracker:
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """See :meth:`hmdc_ray.tracking.Tracking.metrics`."""
-        held = self._held.get(("metrics", step), ())
-        new = {key(name): float(value) for name, value in values.items() if key(name) not in held}
+        logged = self._logged.get(("metrics", step), ())
+        new = {key(name): float(value) for name, value in values.items() if key(name) not in logged}
         if new:
             self._settle()
             self._append(Metrics(step=step, time=_now(), values=new))
 
     def last_step(self, name: str) -> int:
         """See :meth:`hmdc_ray.tracking.Tracking.last_step`."""
-        return max(0, last_step(self._held, key(name)))
+        return max(0, last_step(self._logged, key(name)))
 
     def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
         """See :meth:`hmdc_ray.tracking.Tracking.image`."""
-        if title(name) in self._held.get(("picture", step), ()):
+        if title(name) in self._logged.get(("picture", step), ()):
             return
         self._settle()
         record = picture(self.run_id, name, step, _now())
@@ -186,7 +191,7 @@ class Tracker:
                 self._journal.keep(self._destination)
             except InputError as error:
                 self._warn("what MLflow does not take of this run will be lost (%s); the run goes on", reason(error))
-        self._sampler = SystemSampler(self.metrics, last_step(self._held, LAST_METRIC) + 1)
+        self._sampler = SystemSampler(self.metrics, last_step(self._logged, LAST_METRIC) + 1)
 
     def _append(self, record: Record) -> None:
         try:
@@ -219,7 +224,7 @@ class Tracker:
 
 
 def _journal(folder: Path, run_id: str | None, destination: Destination) -> Journal:
-    """A new journal, or that of the run gone on with; MLflow gets all of it again when it has forgotten the run."""
+    """A new journal, or that of the resumed run; MLflow gets all of it again when it has forgotten the run."""
     before = read_destination(folder)
     if run_id is None or before is None or before.run_id != run_id:
         return Journal(folder)

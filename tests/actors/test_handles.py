@@ -38,8 +38,8 @@ def test_the_server_takes_a_few_of_many_members_in_each_call_and_all_in_order(me
     sent: list[Any] = [f"member {number}" for number in range(members)]
     for call, add, form in (
         (server.consensus, "add_features", "form_consensus"),
-        (server.share, "add_cotangents", "form_share"),
-        (server.collect, "add_gradients", "balance_chunk"),
+        (server.share, "add_cotangents", "mean_cotangents"),
+        (server.balance_gradients, "add_gradients", "balance_chunk"),
     ):
         actor.calls.clear()
         call(PLAN, *sent)

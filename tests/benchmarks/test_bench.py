@@ -86,7 +86,7 @@ def test_each_worker_has_all_phases_of_a_step_with_distillation(finished: Finish
     expected |= {"distillation_synthetic", "pull_back", "training", "training_data", "aligner_training"}
     for half in (finished.bench.actors, finished.bench.one_process):
         assert [set(half.steps[0].phases[worker]) for worker in ("worker a", "worker a_b")] == [expected, expected]
-    assert {"consensus", "share", "collect", "apply"} <= set(finished.bench.one_process.steps[0].phases["server"])
+    assert {"consensus", "share", "balance_gradients", "apply"} <= set(finished.bench.one_process.steps[0].phases["server"])
 
 
 def test_gradients_agree_with_those_of_torchs_own_layers(finished: Finished) -> None:
@@ -122,7 +122,7 @@ def test_bytes_are_those_counted_by_hand(finished: Finished) -> None:
     alignment = training + 4 * features  # the first one again
     expected = {("server", "consensus"): members * (pairs + training + alignment)}
     expected["server", "share"] = members * cotangents
-    expected["server", "collect"] = members * (2 * images + classes * 3 * 8)  # both targets, and three sizes of one
+    expected["server", "balance_gradients"] = members * (2 * images + classes * 3 * 8)  # both targets, and three sizes of one
     for worker in finished.bench.workers:
         expected[worker, "match"] = pairs
         expected[worker, "pull_back"] = cotangents

@@ -237,7 +237,7 @@ def test_resuming_may_change_what_is_judged(hmdc: CommandLine, home: Path, tmp_p
     assert latest is not None and latest.version == STEPS
 
 
-def test_a_run_that_is_stopped_says_where_and_how_to_go_on(
+def test_a_run_that_is_stopped_says_where_and_how_to_resume(
     hmdc: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config(tmp_path / "tiny.yaml", tiniest(home))
@@ -253,7 +253,7 @@ def test_a_run_that_is_stopped_says_where_and_how_to_go_on(
     assert stopped.code == 128 + signal.SIGTERM
     assert f"stopped by SIGTERM after step 2 of {STEPS}. Resume with:" in stopped.err
     assert stopped.err.endswith("\n  hmdc condense tiny.yaml --output 'my run' --resume\n")
-    assert f"going on from step 2 of {STEPS}" in hmdc.succeeds("condense", "tiny.yaml", "--output", "my run", "--resume")
+    assert f"resuming from step 2 of {STEPS}" in hmdc.succeeds("condense", "tiny.yaml", "--output", "my run", "--resume")
 
 
 def test_a_run_that_fails_says_how_to_resume(
@@ -282,7 +282,7 @@ def test_a_run_that_fails_says_how_to_resume(
         program.setattr(sys, "argv", shlex.split(command))
         main()
     assert caught.value.__notes__ == [f"When that is mended, resume with:\n  {command}"]
-    assert f"going on from step 2 of {STEPS}" in hmdc.succeeds(*shlex.split(command)[1:])
+    assert f"resuming from step 2 of {STEPS}" in hmdc.succeeds(*shlex.split(command)[1:])
 
 
 def test_what_fails_before_a_run_begins_is_not_resumed(hmdc: CommandLine, home: Path, tmp_path: Path) -> None:

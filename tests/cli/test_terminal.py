@@ -115,7 +115,7 @@ def test_a_run_gone_on_with_says_from_where_and_counts_its_own_steps(monkeypatch
     progress.stage("condensing")
     now += 2
     progress.step(31, 40, {}, {})
-    assert written.getvalue().count("going on from step 30 of 40") == 1
+    assert written.getvalue().count("resuming from step 30 of 40") == 1
     assert "31/40  2.0 s each  0:00:02  0:00:18 left" in shown(target, written, progress)
     progress.step(32, 40, {}, {})
     assert "going on" not in written.getvalue()

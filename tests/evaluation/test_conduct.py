@@ -45,9 +45,9 @@ class Judge:
         self.trained: list[trial.Trial] = []
         self.told: list[str] = []
         self.tested: Counter[str] = Counter()
-        train, batches = trial.Classroom.train, images.split_batches
+        train, batches = trial.StudentTrainer.train, images.split_batches
 
-        def counted(room: trial.Classroom, network: Any, what: trial.Trial, *others: Any, **more: Any) -> None:
+        def counted(room: trial.StudentTrainer, network: Any, what: trial.Trial, *others: Any, **more: Any) -> None:
             self.trained.append(replace(what, kind=f"teacher {what.kind}") if more.get("role") else what)  # type: ignore[arg-type]
             train(room, network, what, *others, **more)
 
@@ -55,7 +55,7 @@ class Judge:
             self.tested[split] += 1
             yield from batches(condensed, dataset, split, device)
 
-        monkeypatch.setattr(trial.Classroom, "train", counted)
+        monkeypatch.setattr(trial.StudentTrainer, "train", counted)
         monkeypatch.setattr(plan, "split_batches", tested)
 
     def __call__(self, condensed: Sets, **fields: Any) -> Evaluation:
@@ -168,14 +168,14 @@ def test_a_network_of_the_users_own_is_not_kept(
 
 def test_several_sets_are_paired(judge: Judge, means: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     starts: dict[tuple[int, int], list[bytes]] = {}
-    train = trial.Classroom.train
+    train = trial.StudentTrainer.train
 
-    def spy(room: trial.Classroom, network: Any, what: trial.Trial, *others: Any, **more: Any) -> None:
+    def spy(room: trial.StudentTrainer, network: Any, what: trial.Trial, *others: Any, **more: Any) -> None:
         weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
         starts.setdefault((what.member_index, what.seed_index), []).append(weights)
         train(room, network, what, *others, **more)
 
-    monkeypatch.setattr(trial.Classroom, "train", spy)
+    monkeypatch.setattr(trial.StudentTrainer, "train", spy)
     other = replace(means, images=-means.images)
 
     made = judge({"a": means, "b": other, "same": means}, students=["mlp", "convnet"], baselines="random", epochs=8)

@@ -23,7 +23,7 @@ from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
-from hmdc_ray.evaluation.trial import Classroom, Trial
+from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.figures.write import write_figures
 from hmdc_ray.models import ImageShape
 from hmdc_ray.search.judging import judge as judge_trial
@@ -66,13 +66,13 @@ class Judge:
     def __init__(self, data: DataConfig, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._data = data.model_copy(update={"cache": str(cache)})
         self.trained: list[Trial] = []
-        train = Classroom.train
+        train = StudentTrainer.train
 
-        def noted(room: Classroom, network: Any, trial: Trial, *others: Any, **more: Any) -> None:
+        def noted(room: StudentTrainer, network: Any, trial: Trial, *others: Any, **more: Any) -> None:
             self.trained.append(trial)
             train(room, network, trial, *others, **more)
 
-        monkeypatch.setattr(Classroom, "train", noted)
+        monkeypatch.setattr(StudentTrainer, "train", noted)
 
     def config(self, **fields: Any) -> RunConfig:
         evaluation = {"students": ["mlp", OWN], "seeds": 2, "epochs": 2, "baselines": "random", **fields}
@@ -123,14 +123,14 @@ def test_one_seed_that_fails_leaves_no_summary_but_its_numbers(
 ) -> None:
     """A mean over the seeds that are left would be of those that did well."""
     whole = judge(noise)
-    train = Classroom.train
+    train = StudentTrainer.train
 
-    def once(room: Classroom, network: Any, trial: Trial, *others: Any, **more: Any) -> None:
+    def once(room: StudentTrainer, network: Any, trial: Trial, *others: Any, **more: Any) -> None:
         if (trial.kind, trial.seed_index, trial.student.name) == ("condensed", 1, "mlp"):
             raise MemoryError
         train(room, network, trial, *others, **more)
 
-    monkeypatch.setattr(Classroom, "train", once)
+    monkeypatch.setattr(StudentTrainer, "train", once)
     made = judge(noise)
     assert made.rows[0].condensed is None and made.rows[0].random == whole.rows[0].random
     assert made.rows[0].problem == "student 'mlp' on condensed images, seed 1 of run seed 0: MemoryError"

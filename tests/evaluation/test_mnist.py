@@ -19,7 +19,7 @@ from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.mnist import mnist_notes, with_mnist
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.evaluation.report import Evaluation
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import import_set
 from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.search.judging import judge
@@ -106,7 +106,7 @@ def test_a_dry_run_says_it(statistics: str, told: bool, tmp_path: Path) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder with published condensed sets is absent")
 def test_a_published_set_has_its_published_accuracy_as_it_is(tmp_path: Path) -> None:
     published = SHARED / "peers/res_DC_MNIST_ConvNet_1ipc.pt"
-    condensed = import_set(published, "dc", Stated(statistics=KNOWN["mnist"], snapshot=0)).condensed
+    condensed = import_set(published, "dc", ImportOptions(statistics=KNOWN["mnist"], snapshot=0)).condensed
     data = {"source": str(SHARED / "data/mnist/test-00000-of-00001.parquet"), "cache": str(tmp_path)}
     evaluation = {"students": ["lenet"], "seeds": 1, "baselines": "none"}
     config = RunConfig.model_validate({"data": data, "evaluation": evaluation})

@@ -15,8 +15,8 @@ from hmdc_ray.evaluation import training
 from hmdc_ray.evaluation.baselines import baseline_rows
 from hmdc_ray.evaluation.plan import plan, run_trial, train_teacher
 from hmdc_ray.evaluation.sets import check_fit
-from hmdc_ray.evaluation.trial import Classroom, Trial
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.evaluation.trial import StudentTrainer, Trial
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import import_set
 from hmdc_ray.seeding import Key
 
@@ -98,7 +98,7 @@ def test_a_taught_student_learns_more_than_labels(digits: ImageDataset, digit_me
 @pytest.mark.parametrize("student", [MLP, StudentConfig(architecture="lenet")], ids=["mlp", "lenet"])
 def test_no_student_is_taught_by_its_twin(student: StudentConfig, digits: ImageDataset, digit_means: CondensedSet) -> None:
     config = EvaluationConfig(students=(student,), epochs=2, distillation=DistillationConfig(teacher=student))
-    room = Classroom(digit_means, digits, config, 0, "cpu")
+    room = StudentTrainer(digit_means, digits, config, 0, "cpu")
     taught = Trial("condensed", student, 1, 0, temperature=1.5)
     alone = room.student(student, 1)
     apart = [
@@ -222,7 +222,7 @@ def test_data_that_do_not_fit_are_refused(digits: ImageDataset, digit_means: Con
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder with published condensed sets is absent")
 def test_published_set_gives_the_published_accuracy(tmp_path: Path) -> None:
     condensed = import_set(
-        SHARED / "peers/res_DC_MNIST_ConvNet_1ipc.pt", "dc", Stated(statistics=KNOWN["mnist"], snapshot=0)
+        SHARED / "peers/res_DC_MNIST_ConvNet_1ipc.pt", "dc", ImportOptions(statistics=KNOWN["mnist"], snapshot=0)
     ).condensed
     dataset = open_dataset(DataConfig(source=str(SHARED / "data/mnist/test-00000-of-00001.parquet"), cache=str(tmp_path)))
 

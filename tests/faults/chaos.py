@@ -119,8 +119,8 @@ class ChaosPool:
     def server(self) -> Any:
         return self.pool.server
 
-    def holder(self, labels: tuple[int, ...]) -> Any:
-        return self.pool.holder(labels)
+    def shard_for(self, labels: tuple[int, ...]) -> Any:
+        return self.pool.shard_for(labels)
 
     def get(self, references: Sequence[Any]) -> list[Any]:
         self._maybe_kill("save" if self.saving else "round")

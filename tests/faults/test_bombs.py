@@ -24,7 +24,7 @@ from hmdc_ray.data import limits
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.sources import prepare
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_set
 
 
@@ -198,7 +198,7 @@ def test_arrays_of_values_without_bytes(dtype: str, tmp_path: Path) -> None:
     header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': (1099511627776,)}}".ljust(117) + "\n"
     (tmp_path / "labels.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
     torch.save(torch.zeros(1, 1, 4, 4), tmp_path / "images.pt")
-    stated = Stated(statistics=STATED.statistics, labels=tmp_path / "labels.npy")
+    stated = ImportOptions(statistics=STATED.statistics, labels=tmp_path / "labels.npy")
     refused("labels.npy", lambda: import_set(tmp_path / "images.pt", "tensors", stated))
 
 

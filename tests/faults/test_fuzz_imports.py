@@ -27,7 +27,7 @@ from faults.columns import columns
 from faults.fuzz import NOT_FINITE, ODD_TEXTS, fresh, fuzz, plain_values, reads_or_refuses, spoilt
 from hmdc_ray.condensed import METADATA_KEY, Metadata, load_condensed, save_condensed
 from hmdc_ray.interchange.catalogue import EXPORTS, MEANINGS
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_set
 from hmdc_ray.server.checkpoint import CheckpointFolder, Manifest
 
@@ -74,7 +74,7 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-STATED_COLOUR = Stated(statistics=((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
+STATED_COLOUR = ImportOptions(statistics=((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 FOLDERS = ("dd-ranking", "image-folder")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 
 GREY = ((0.5,), (0.25,))
-STATED = Stated(statistics=GREY)
+STATED = ImportOptions(statistics=GREY)
 METADATA = ("class_names", "mean", "std", "formation", "value_range", "config", "fingerprint", "version", "decoding")
 
 

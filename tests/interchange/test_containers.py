@@ -15,19 +15,19 @@ from torch.utils.data import TensorDataset
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.assemble import Imported
-from hmdc_ray.interchange.declared import Stated, parse_statistics
+from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
 from hmdc_ray.interchange.formats import import_set
 from interchange.sets import GREY, STATED, grey_images, saved
 
 LABELS = torch.tensor([0, 2, 1, 0])
-COLOUR = Stated(statistics=((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
+COLOUR = ImportOptions(statistics=((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 
 
-def read(content: Any, tmp_path: Path, stated: Stated = STATED) -> Imported:
+def read(content: Any, tmp_path: Path, stated: ImportOptions = STATED) -> Imported:
     return import_set(saved(tmp_path / "t.pt", content), "tensors", stated)
 
 
-def refused(content: Any, message: str, tmp_path: Path, stated: Stated = STATED) -> None:
+def refused(content: Any, message: str, tmp_path: Path, stated: ImportOptions = STATED) -> None:
     with pytest.raises(InputError, match=message) as caught:
         read(content, tmp_path, stated)
     assert "t.pt" in str(caught.value) and "\n" not in str(caught.value)
@@ -145,12 +145,12 @@ def test_a_dict_by_class_name(file_format: str, tmp_path: Path) -> None:
     assert torch.equal(imported.condensed.images, grey_images(3))
     assert "the label of each is its class name, in the order of the file" in imported.assumed
 
-    stated = Stated(statistics=GREY, class_names=("sea lion", "bee", "ant"))
+    stated = ImportOptions(statistics=GREY, class_names=("sea lion", "bee", "ant"))
     renamed = import_set(tmp_path / "file", file_format, stated)
     assert renamed.condensed.class_names == stated.class_names and renamed.condensed.labels.tolist() == [2, 2, 0]
     assert "class bee has no image" in renamed.assumed
     with pytest.raises(InputError, match=r"--class-names are ant, bee, but the file says ant, sea lion: .* such as 'sea lion'"):
-        import_set(tmp_path / "file", file_format, Stated(statistics=GREY, class_names=("ant", "bee")))
+        import_set(tmp_path / "file", file_format, ImportOptions(statistics=GREY, class_names=("ant", "bee")))
 
 
 @pytest.mark.parametrize(
@@ -216,13 +216,16 @@ def test_one_hot_labels_say_how_many_classes_there_are(dtype: torch.dtype, tmp_p
     assert "one-hot labels of 10 columns" in imported.assumed
     assert "classes 0, 1, 2, 6, 7, 8, 9 have no image" in imported.assumed and "highest" not in imported.assumed
     refused(
-        content, "--class-names are a, b: 2 names, but the file has 10 classes", tmp_path, Stated(GREY, class_names=("a", "b"))
+        content,
+        "--class-names are a, b: 2 names, but the file has 10 classes",
+        tmp_path,
+        ImportOptions(GREY, class_names=("a", "b")),
     )
 
 
 def test_labels_of_their_own_file_are_read_in_the_same_way(tmp_path: Path) -> None:
     np.save(tmp_path / "l.npy", np.eye(3)[LABELS])
-    imported = read(grey_images(), tmp_path, Stated(statistics=GREY, labels=tmp_path / "l.npy"))
+    imported = read(grey_images(), tmp_path, ImportOptions(statistics=GREY, labels=tmp_path / "l.npy"))
     assert torch.equal(imported.condensed.labels, LABELS) and "one-hot labels of 3 columns" in imported.assumed
 
 
@@ -286,10 +289,14 @@ def test_images_of_8_bits_are_pixels(
         ((4, 1, 28, 1), STATED, r"shape \[4, 1, 28, 1\], which may be N x C x H x W or N x H x W x C"),
         ((4, 6, 5, 4), COLOUR, r"uint8 of shape \[4, 6, 5, 4\], must be"),
         ((4, 108), COLOUR, r"uint8 of shape \[4, 108\], must be"),
-        ((4, 3, 6, 5), Stated(COLOUR.statistics, scale="normalised"), "--scale is 'normalised', but the file .* says 'pixel'"),
+        (
+            (4, 3, 6, 5),
+            ImportOptions(COLOUR.statistics, scale="normalised"),
+            "--scale is 'normalised', but the file .* says 'pixel'",
+        ),
     ],
 )
-def test_unclear_shapes_are_refused(shape: tuple[int, ...], stated: Stated, message: str, tmp_path: Path) -> None:
+def test_unclear_shapes_are_refused(shape: tuple[int, ...], stated: ImportOptions, message: str, tmp_path: Path) -> None:
     refused({"data": bytes_of(*shape), "target": LABELS}, message, tmp_path, stated)
 
 

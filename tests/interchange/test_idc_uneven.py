@@ -14,7 +14,7 @@ from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.data.packing import check_formation
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.sets import image_fingerprint
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
 from interchange.sets import GREY, assert_same, saved
 
@@ -49,7 +49,9 @@ def test_decodes_to_the_images_of_its_code(side: int, factor: int, channels: int
     stored = pixels(side, channels)
     mean, std = GREY if channels == 1 else COLOUR
 
-    target, imported = import_file(idc_file(tmp_path, stored, factor), tmp_path / "out", "idc", Stated(statistics=(mean, std)))
+    target, imported = import_file(
+        idc_file(tmp_path, stored, factor), tmp_path / "out", "idc", ImportOptions(statistics=(mean, std))
+    )
 
     whole = -(-side // factor) * factor
     assert (f"filled up with grey from {side} to {whole} pixels" in imported.assumed) == (whole > side)
@@ -68,7 +70,7 @@ def test_decodes_to_the_images_of_its_code(side: int, factor: int, channels: int
 
 @pytest.fixture(params=[5, 6], ids=["uneven", "even"])
 def packed(request: pytest.FixtureRequest, tmp_path: Path) -> CondensedSet:
-    return import_set(idc_file(tmp_path, pixels(request.param, 3), 2), "idc", Stated(statistics=COLOUR)).condensed
+    return import_set(idc_file(tmp_path, pixels(request.param, 3), 2), "idc", ImportOptions(statistics=COLOUR)).condensed
 
 
 @pytest.mark.parametrize("file_format", ["npz", "safetensors", "pt", "image-folder", "dd-ranking"])
@@ -94,23 +96,26 @@ def test_tells_apart_from_other_sets(packed: CondensedSet) -> None:
 
 
 def test_a_factor_of_one_leaves_nothing_to_enlarge(tmp_path: Path) -> None:
-    imported = import_set(idc_file(tmp_path, pixels(6, 1), 1), "idc", Stated(statistics=GREY))
+    imported = import_set(idc_file(tmp_path, pixels(6, 1), 1), "idc", ImportOptions(statistics=GREY))
     assert imported.condensed.decoding == "aligned" and "corners" not in imported.assumed
 
 
 def test_only_square_images_of_its_code_are_uneven(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"f is 2, which does not divide the image size 5x4: .* only if they are square"):
-        import_set(idc_file(tmp_path, pixels(5, 1)[..., :4], 2), "idc", Stated(statistics=GREY))
+        import_set(idc_file(tmp_path, pixels(5, 1)[..., :4], 2), "idc", ImportOptions(statistics=GREY))
 
 
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        (Stated(statistics=GREY, formation=3), r"--formation is 3, which does not divide the image size 4x4: .*--format idc"),
-        (Stated(statistics=GREY, formation=9), "--formation is 9: must be 1 to 8"),
+        (
+            ImportOptions(statistics=GREY, formation=3),
+            r"--formation is 3, which does not divide the image size 4x4: .*--format idc",
+        ),
+        (ImportOptions(statistics=GREY, formation=9), "--formation is 9: must be 1 to 8"),
     ],
 )
-def test_refusals_speak_of_options_of_the_import(stated: Stated, message: str, tmp_path: Path) -> None:
+def test_refusals_speak_of_options_of_the_import(stated: ImportOptions, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message) as caught:
         import_set(saved(tmp_path / "t.pt", [torch.randn(2, 1, 4, 4), LABELS]), "tensors", stated)
     assert "images.formation" not in str(caught.value)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from hmdc_ray.condensed import Metadata
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.catalogue import EXPORTS, MEANINGS
-from hmdc_ray.interchange.declared import Stated, parse_statistics
+from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
 from hmdc_ray.interchange.formats import export_set, import_set
 from interchange.sets import GREY, STATED, grey_images, make_set, saved
 
@@ -24,7 +24,7 @@ LABELS = torch.tensor([0, 0, 1, 1])
 FILES = [name for name in MEANINGS if name not in ("dd-ranking", "image-folder")]
 
 
-def refused(path: Path, file_format: str, message: str, stated: Stated = STATED) -> None:
+def refused(path: Path, file_format: str, message: str, stated: ImportOptions = STATED) -> None:
     with pytest.raises(InputError, match=message) as caught:
         import_set(path, file_format, stated)
     assert "\n" not in str(caught.value) and path.name in str(caught.value)
@@ -43,9 +43,9 @@ def test_unknown_names_are_told_the_closest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--statistics is 'cifar1o', which is not known: did you mean 'cifar10'\?"):
         parse_statistics("cifar1o")
     with pytest.raises(InputError, match=r"--scale is 'pixels', which is not known: did you mean 'pixel'\?"):
-        Stated(scale="pixels")
+        ImportOptions(scale="pixels")
     with pytest.raises(InputError, match="--formation is 0, must be at least 1"):
-        Stated(formation=0)
+        ImportOptions(formation=0)
 
 
 def test_statistics_as_numbers() -> None:
@@ -57,7 +57,7 @@ def test_statistics_as_numbers() -> None:
         parse_statistics("0.5,0.4:1")
     for statistics in (((0.5,), (0.0,)), ((float("nan"),), (1.0,)), ((0.5,), (float("inf"),))):
         with pytest.raises(InputError, match="must be finite, the deviations above 0"):
-            Stated(statistics=statistics)
+            ImportOptions(statistics=statistics)
 
 
 # Files that are not there, broken, or of another kind
@@ -85,7 +85,7 @@ def test_truncated_and_spoilt_files(file_format: str, tmp_path: Path) -> None:
     whole, path = (tmp_path / "whole").read_bytes(), tmp_path / "broken"
     for data in (b"", b"PK\x03\x04", b"hello", whole[:-1], whole[:-300], whole[: len(whole) // 2], whole[:100] + whole[200:]):
         path.write_bytes(data)
-        refused(path, file_format, "broken", Stated())
+        refused(path, file_format, "broken", ImportOptions())
 
 
 @pytest.mark.parametrize("file_format", ["npz", "safetensors", "pt"])
@@ -121,7 +121,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(file_format: str, tmp_path: Pat
 
     refused(path, file_format, r"images\.pt asks for 'posix\.mkdir', only tensors and numbers are read")
     refused(plain, file_format, r"plain\.pt")
-    refused(path.rename(tmp_path / "t.pt"), "tensors", "asks for", Stated(statistics=GREY, labels=path))
+    refused(path.rename(tmp_path / "t.pt"), "tensors", "asks for", ImportOptions(statistics=GREY, labels=path))
     assert not target.exists()
     pickle.loads(plain.read_bytes())
     assert target.exists(), "the payload would have shown itself"
@@ -138,7 +138,7 @@ def test_code_in_labels_and_arrays_is_refused_and_not_run(tmp_path: Path) -> Non
     refused(tmp_path / "x.npz", "npz", r"x\.npz is not an \.npz file of plain arrays: .*Python objects")
     for name in ("x.npy", "x.pt"):
         with pytest.raises(InputError, match=rf"{name}"):
-            import_set(images, "tensors", Stated(statistics=GREY, labels=tmp_path / name))
+            import_set(images, "tensors", ImportOptions(statistics=GREY, labels=tmp_path / name))
 
     assert not target.exists()
 
@@ -164,7 +164,9 @@ def test_header_beyond_the_data_is_refused(tmp_path: Path) -> None:
 
     refused(tmp_path / "x.npz", "npz", r"images\.npy has shape \(1099511627776, 1, 4, 4\), but only \d+ bytes")
     with pytest.raises(InputError, match=r"x\.npy is not an \.npy file"):
-        import_set(saved(tmp_path / "i.pt", grey_images()), "tensors", Stated(statistics=GREY, labels=tmp_path / "x.npy"))
+        import_set(
+            saved(tmp_path / "i.pt", grey_images()), "tensors", ImportOptions(statistics=GREY, labels=tmp_path / "x.npy")
+        )
 
 
 @pytest.mark.filterwarnings("ignore:.*[Ss]parse")
@@ -189,9 +191,13 @@ def test_safetensors_header_beyond_the_data_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "stated", "message"),
     [
-        ([grey_images(), LABELS], Stated(), "a file does not name its data set: give --statistics, cifar10, .*MEAN"),
+        ([grey_images(), LABELS], ImportOptions(), "a file does not name its data set: give --statistics, cifar10, .*MEAN"),
         (grey_images(), STATED, "there are no labels in the file: give --labels FILE"),
-        ([grey_images(), LABELS], Stated(statistics=GREY, labels=Path("l.pt")), r"--labels is l\.pt, but the file has labels"),
+        (
+            [grey_images(), LABELS],
+            ImportOptions(statistics=GREY, labels=Path("l.pt")),
+            r"--labels is l\.pt, but the file has labels",
+        ),
         ([grey_images(), LABELS[:3]], STATED, "labels are 3, must be one for each of 4 images"),
         (
             [grey_images(), LABELS + 0.5],
@@ -211,24 +217,24 @@ def test_safetensors_header_beyond_the_data_is_refused(tmp_path: Path) -> None:
         ([grey_images(), LABELS * 10**6], STATED, "label of row 2 is 1000000, must be 0 to 999999"),
         (
             [grey_images(), LABELS * 5],
-            Stated(statistics=GREY, class_names=tuple("abcde")),
+            ImportOptions(statistics=GREY, class_names=tuple("abcde")),
             "--class-names are a, b, c, d, e: 5 names, but label of row 2 is 5, so that there are at least 6 classes",
         ),
         ([grey_images()[0], LABELS], STATED, r"images have shape \[1, 4, 4\], must be N x C x H x W"),
         ([grey_images()[:0], LABELS[:0]], STATED, "at least one"),
         ([grey_images().long(), LABELS], STATED, r"images are torch\.int64, must be floating point"),
         ([grey_images(8).view(4, 2, 4, 4), LABELS], STATED, "0.5:0.25 are for 1 channels, but images have 2"),
-        ([grey_images(), LABELS], Stated(statistics=GREY, formation=3), "3, which does not divide the image size 4x4"),
+        ([grey_images(), LABELS], ImportOptions(statistics=GREY, formation=3), "3, which does not divide the image size 4x4"),
         (
             [grey_images(), LABELS],
-            Stated(statistics=GREY, class_names=("a",)),
+            ImportOptions(statistics=GREY, class_names=("a",)),
             "--class-names are a: 1 names, but .* 2 classes",
         ),
         ({"weights": grey_images()}, STATED, "holds neither a tensor of images"),
         ({"images": grey_images(), "labels": 3}, STATED, "labels is int, must be a tensor"),
     ],
 )
-def test_contents_that_do_not_fit(content: Any, stated: Stated, message: str, tmp_path: Path) -> None:
+def test_contents_that_do_not_fit(content: Any, stated: ImportOptions, message: str, tmp_path: Path) -> None:
     refused(saved(tmp_path / "t.pt", content), "tensors", message, stated)
 
 
@@ -243,26 +249,29 @@ def test_contents_that_do_not_fit(content: Any, stated: Stated, message: str, tm
     ],
 )
 def test_wrong_scale(images: torch.Tensor, scale: str | None, message: str, tmp_path: Path) -> None:
-    refused(saved(tmp_path / "t.pt", [images, LABELS]), "tensors", message, Stated(statistics=GREY, scale=scale))
+    refused(saved(tmp_path / "t.pt", [images, LABELS]), "tensors", message, ImportOptions(statistics=GREY, scale=scale))
 
 
 def test_statements_against_the_format_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "res.pt", {"data": [[grey_images(), LABELS]]})
 
-    refused(path, "dc", "--scale is 'pixel', but .* says 'normalised'", Stated(statistics=GREY, scale="pixel"))
-    refused(path, "dc", "--formation is 2, but .* says 1", Stated(statistics=GREY, formation=2))
+    refused(path, "dc", "--scale is 'pixel', but .* says 'normalised'", ImportOptions(statistics=GREY, scale="pixel"))
+    refused(path, "dc", "--formation is 2, but .* says 1", ImportOptions(statistics=GREY, formation=2))
 
 
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        (Stated(formation=1), "--formation is 1, but the file or its format says 2"),
-        (Stated(statistics=((0.1, 0.5, 0.3), (0.2, 0.3, 0.7))), "--statistics are .*, but the file says .*: leave them out"),
-        (Stated(class_names=("a", "b", "c")), "--class-names is .*: leave out --class-names"),
-        (Stated(labels=Path("l.pt")), "the file has labels"),
+        (ImportOptions(formation=1), "--formation is 1, but the file or its format says 2"),
+        (
+            ImportOptions(statistics=((0.1, 0.5, 0.3), (0.2, 0.3, 0.7))),
+            "--statistics are .*, but the file says .*: leave them out",
+        ),
+        (ImportOptions(class_names=("a", "b", "c")), "--class-names is .*: leave out --class-names"),
+        (ImportOptions(labels=Path("l.pt")), "the file has labels"),
     ],
 )
-def test_statements_against_an_export_are_refused(stated: Stated, message: str, tmp_path: Path) -> None:
+def test_statements_against_an_export_are_refused(stated: ImportOptions, message: str, tmp_path: Path) -> None:
     export_set(make_set(), tmp_path / "x.npz", "npz")
     refused(tmp_path / "x.npz", "npz", message, stated)
 
@@ -286,7 +295,7 @@ def test_exports_with_spoilt_metadata(tmp_path: Path) -> None:
         ({"mean": "x"}, "metadata of the condensed set, mean"),
     ):
         content = {"images": make_set().images, "labels": make_set().labels, "metadata": json.dumps(metadata | change)}
-        refused(saved(tmp_path / "x.pt", content), "pt", message, Stated())
+        refused(saved(tmp_path / "x.pt", content), "pt", message, ImportOptions())
 
 
 # Image folders
@@ -306,7 +315,7 @@ def test_index_cannot_reach_out_of_its_folder(name: str, folder: Path) -> None:
     index["files"][0] = name.format(root=folder.parent)
     (folder / "index.json").write_text(json.dumps(index))
 
-    refused(folder, "image-folder", r"secret\.png.*outside of the folder|link\.png.*outside of the folder", Stated())
+    refused(folder, "image-folder", r"secret\.png.*outside of the folder|link\.png.*outside of the folder", ImportOptions())
 
 
 def test_spoilt_exported_folders(folder: Path) -> None:
@@ -319,16 +328,19 @@ def test_spoilt_exported_folders(folder: Path) -> None:
         (json.dumps(json.loads(index) | {"files": [], "labels": []}), "lists 0 files"),
     ):
         (folder / "index.json").write_text(text)
-        refused(folder, "image-folder", message, Stated())
+        refused(folder, "image-folder", message, ImportOptions())
     (folder / "index.json").write_text(index)
     first.write_bytes(b"no picture")
-    refused(folder, "image-folder", r"1_hre/0\.png: image cannot be decoded", Stated())
+    refused(folder, "image-folder", r"1_hre/0\.png: image cannot be decoded", ImportOptions())
     Image.new("RGB", (5, 6)).save(first)
     refused(
-        folder, "image-folder", r"0_cat_dog/1\.png: is 6 x 4, mode RGB; must be as the first image, 6 x 5, colour", Stated()
+        folder,
+        "image-folder",
+        r"0_cat_dog/1\.png: is 6 x 4, mode RGB; must be as the first image, 6 x 5, colour",
+        ImportOptions(),
     )
     first.unlink()
-    refused(folder, "image-folder", r"0\.png does not exist, but index\.json lists it", Stated())
+    refused(folder, "image-folder", r"0\.png does not exist, but index\.json lists it", ImportOptions())
 
 
 def test_plain_image_folders_that_do_not_fit(tmp_path: Path) -> None:

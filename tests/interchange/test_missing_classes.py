@@ -13,12 +13,12 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.figures.image_grid import image_grid
 from hmdc_ray.figures.side_by_side import condensed_side_by_side
 from hmdc_ray.interchange.catalogue import EXPORTS
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
 from interchange.sets import GREY, STATED, assert_same, grey_images, make_set, saved
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-NAMED = Stated(statistics=GREY, class_names=DIGITS)
+NAMED = ImportOptions(statistics=GREY, class_names=DIGITS)
 
 
 def dc_file(path: Path, labels: list[int]) -> Path:
@@ -81,7 +81,7 @@ def test_folders_of_images_are_classes_of_the_names(tmp_path: Path) -> None:
     assert named.condensed.class_names == DIGITS and named.condensed.labels.tolist() == [5, 3]
     assert "classes zero, one, two, four, six, seven, eight, nine have no image" in named.assumed
     with pytest.raises(InputError, match=r"--class-names are five, six, but the file says five, three: .* such as 'three'"):
-        import_set(tmp_path / "in", "image-folder", Stated(statistics=GREY, class_names=("five", "six")))
+        import_set(tmp_path / "in", "image-folder", ImportOptions(statistics=GREY, class_names=("five", "six")))
 
 
 @pytest.mark.parametrize("file_format", EXPORTS)

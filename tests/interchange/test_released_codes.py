@@ -9,7 +9,7 @@ import torch
 from hmdc_ray.condensed import load_condensed, save_condensed
 from hmdc_ray.data.packing import decode
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Stated, parse_statistics
+from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
 from hmdc_ray.interchange.formats import import_set
 from interchange.sets import GREY, STATED, grey_images, saved
 
@@ -26,7 +26,7 @@ def test_dc_takes_the_wanted_snapshot(tmp_path: Path) -> None:
     path = saved(tmp_path / "res.pt", dc_content())
 
     last = import_set(path, "dc", STATED)
-    first = import_set(str(path), "dc", Stated(statistics=parse_statistics("mnist"), snapshot=0))
+    first = import_set(str(path), "dc", ImportOptions(statistics=parse_statistics("mnist"), snapshot=0))
 
     assert torch.equal(last.condensed.images, grey_images() + 1) and torch.equal(first.condensed.images, grey_images())
     assert (last.condensed.mean, last.condensed.std) == GREY
@@ -68,9 +68,9 @@ def test_snapshots_are_counted(tmp_path: Path) -> None:
     path = saved(tmp_path / "res.pt", dc_content())
 
     with pytest.raises(InputError, match="--snapshot is 2, must be -2 to 1"):
-        import_set(path, "dc", Stated(statistics=GREY, snapshot=2))
+        import_set(path, "dc", ImportOptions(statistics=GREY, snapshot=2))
     with pytest.raises(InputError, match="--snapshot is 0, but only files of format 'dc' hold several"):
-        import_set(path, "tensors", Stated(statistics=GREY, snapshot=0))
+        import_set(path, "tensors", ImportOptions(statistics=GREY, snapshot=0))
 
 
 @pytest.mark.skipif(not PEERS.is_dir(), reason="the folder with published condensed sets is absent")
@@ -85,7 +85,7 @@ def test_snapshots_are_counted(tmp_path: Path) -> None:
 def test_published_files(name: str, statistics: str, shape: tuple[int, ...], snapshots: int) -> None:
     seen = set()
     for snapshot in range(snapshots):
-        stated = Stated(statistics=parse_statistics(statistics), snapshot=snapshot)
+        stated = ImportOptions(statistics=parse_statistics(statistics), snapshot=snapshot)
         imported = import_set(PEERS / name, "dc", stated)
         assert imported.condensed.images.shape == shape and imported.condensed.labels.tolist() == list(range(10))
         assert f"snapshot {snapshot} of {snapshots}" in imported.assumed
@@ -149,7 +149,7 @@ def test_idc_is_pixels_with_the_factor_beside(tmp_path: Path) -> None:
     torch.testing.assert_close(imported.condensed.images, (pixels - 0.5) / 0.25)
     assert imported.condensed.formation == 2 and "pixels, to be normalised with 0.5:0.25; f 2" in imported.assumed
     with pytest.raises(InputError, match="--formation is 1, but the file or its format says 2: leave out --formation"):
-        import_set(path, "idc", Stated(statistics=GREY, formation=1))
+        import_set(path, "idc", ImportOptions(statistics=GREY, formation=1))
 
 
 def test_idc_needs_its_factor(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_idc_needs_its_factor(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"data\.pt does not say its factor f, .*give --formation"):
         import_set(path, "idc", STATED)
-    assert import_set(path, "idc", Stated(statistics=GREY, formation=2)).condensed.formation == 2
+    assert import_set(path, "idc", ImportOptions(statistics=GREY, formation=2)).condensed.formation == 2
     for arguments, message in (
         ('{"factor": 2, "decode_type": "multi"}', "decode_type 'multi'"),
         ("{}", "has no 'factor'"),
@@ -181,7 +181,7 @@ def test_mtt_finds_the_labels_beside(tmp_path: Path) -> None:
     labels.rename(tmp_path / "elsewhere.pt")
     with pytest.raises(InputError, match=r"images_best\.pt has no labels: labels_best\.pt is not beside it, give --labels"):
         import_set(images, "mtt", STATED)
-    stated = Stated(statistics=GREY, labels=tmp_path / "elsewhere.pt")
+    stated = ImportOptions(statistics=GREY, labels=tmp_path / "elsewhere.pt")
     assert torch.equal(import_set(images, "mtt", stated).condensed.labels, LABELS)
 
 
@@ -199,7 +199,7 @@ def test_tensors_in_their_usual_containers(content: Any, tmp_path: Path) -> None
 def test_tensors_with_everything_stated(tmp_path: Path) -> None:
     path = saved(tmp_path / "t.pt", grey_images().sigmoid())
     np.save(tmp_path / "labels.npy", np.array([1, 0, 1, 0], ">i4"))
-    stated = Stated(
+    stated = ImportOptions(
         statistics=GREY, scale="pixel", formation=2, labels=tmp_path / "labels.npy", class_names=("sea lion", "dog")
     )
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.errors import InputError
-from hmdc_ray.interchange.declared import Stated
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
 from interchange.sets import METADATA, assert_same, make_set
 
@@ -93,7 +93,7 @@ def test_dd_ranking_holds_decoded_images_by_class(factor: int, tmp_path: Path) -
     for label in range(3):
         assert torch.equal(images[labels == label], decoded[decoded_labels == label])
 
-    stated = Stated(statistics=(condensed.mean, condensed.std))
+    stated = ImportOptions(statistics=(condensed.mean, condensed.std))
     for path in (tmp_path / "dd", tmp_path / "dd/images.pt"):
         back = import_set(path, "dd-ranking", stated).condensed
         assert_same(back, replace(condensed, images=images, labels=labels, formation=1))
@@ -143,7 +143,7 @@ def test_plain_image_folder_is_pixels_to_be_normalised(tmp_path: Path) -> None:
         (tmp_path / "in" / name).mkdir(parents=True)
         Image.new("L", (4, 3), level).save(tmp_path / "in" / name / "a.png")
 
-    back = import_set(tmp_path / "in", "image-folder", Stated(statistics=((0.5,), (0.25,)))).condensed
+    back = import_set(tmp_path / "in", "image-folder", ImportOptions(statistics=((0.5,), (0.25,)))).condensed
 
     assert back.class_names == ("cat", "dog") and back.formation == 1 and back.images.shape == (2, 1, 3, 4)
     torch.testing.assert_close(back.images[:, 0, 0, 0], torch.tensor([1.2, -1.2]))

@@ -201,8 +201,8 @@ class RecordingPool:
         self.heal = pool.heal
         self.server = pool.server
 
-    def holder(self, labels: tuple[int, ...]) -> Any:
-        return _RecordingServer(self._pool.holder(labels), self.collected)
+    def shard_for(self, labels: tuple[int, ...]) -> Any:
+        return _RecordingServer(self._pool.shard_for(labels), self.collected)
 
 
 class _RecordingServer:
@@ -213,9 +213,9 @@ class _RecordingServer:
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._server, verb)
 
-    def collect(self, plan: StepPlan, *gradients: Any) -> Any:
+    def balance_gradients(self, plan: StepPlan, *gradients: Any) -> Any:
         self.collected.append(gradients)
-        return self._server.collect(plan, *gradients)
+        return self._server.balance_gradients(plan, *gradients)
 
 
 def joint_and_split(config: RunConfig, pool: Pool, dataset: ImageDataset) -> tuple[StepGradients, StepGradients]:

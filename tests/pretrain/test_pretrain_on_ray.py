@@ -143,7 +143,7 @@ def test_two_workers_give_the_losses_of_one_and_survive_a_death(
     trained = pretrain(config, folder / "killed", progress=watched, workers=2, checkpoint_seconds=0)
     assert not (folder / "kill").exists(), "no worker died"
     steps = len((folder / "steps").read_text())
-    assert STEPS < steps < STEPS + 33, "the workers began anew instead of going on from a checkpoint"
+    assert STEPS < steps < STEPS + 33, "the workers began anew instead of resuming from a checkpoint"
     assert losses(folder / "killed") == undisturbed
     for name in ("mine.safetensors", "convnet.safetensors"):
         found, wanted = load_file(folder / "killed" / name), load_file(folder / "undisturbed" / name)

@@ -49,9 +49,9 @@ class FakeServer(FakeWorker):
         self.log.append(("server", "snapshot"))
         return f"images{self.version}"
 
-    def collect(self, plan: Any, *gradients: str) -> str:
-        self.log.append(("server", "collect", *gradients))
-        return f"server.collect.{len(gradients)}"
+    def balance_gradients(self, plan: Any, *gradients: str) -> str:
+        self.log.append(("server", "balance_gradients", *gradients))
+        return f"server.balance_gradients.{len(gradients)}"
 
     def apply(self, plan: Any) -> tuple[str, str]:
         check_version("a step", plan.version, self.version)
@@ -82,7 +82,7 @@ class FakePool:
         self.log: list[Call] = []
         self.workers = [FakeWorker(name, self.log) for name in names]
         self.server = FakeServer(self.log)
-        self.holder = lambda labels: self.server
+        self.shard_for = lambda labels: self.server
         self.classes = classes
         self.faults: list[str] = []
         self.healed: list[Healed] = []
@@ -114,7 +114,7 @@ class FakePool:
         worker, _, verb = reference.partition(" ")[0].partition(".")
         if verb == "begin":
             return MemberTaps(worker, (), {"norm": "batch"} if worker == "b" else {})
-        if reference.startswith("server.collect"):
+        if reference.startswith("server.balance_gradients"):
             targets = int(verb.split(".")[1]) + 1
             numbers = np.arange(1.0, targets + 1) * np.ones((self.classes, 1))
             usable = np.ones((self.classes, targets), dtype=bool)
@@ -170,7 +170,7 @@ def exchange(images: str, names: str = "ab") -> list[Call]:
         *((name, "match", images, "server.consensus") for name in names),
         ("server", "share", *(f"{name}.match.cotangents" for name in names)),
         *((name, "pull_back", "server.share") for name in names),
-        ("server", "collect", *(f"{name}.pull_back" for name in names)),
+        ("server", "balance_gradients", *(f"{name}.pull_back" for name in names)),
     ]
 
 
@@ -198,7 +198,7 @@ def test_detached_distillation_takes_two() -> None:
     ran(coordinator)
     verbs = {verb for _, verb, *_ in pool.log}
     assert "consensus" in verbs and not verbs & {"share", "pull_back"}
-    assert ("server", "collect", "a.match.gradients", "b.match.gradients") in pool.log
+    assert ("server", "balance_gradients", "a.match.gradients", "b.match.gradients") in pool.log
 
 
 @pytest.mark.parametrize(("names", "distil"), [(("a", "b"), False), (("a",), True)], ids=["off", "one member"])
@@ -210,7 +210,7 @@ def test_without_distillation_matching_is_the_only_exchange(names: tuple[str, ..
         *[(name, "begin") for name in names],
         ("server", "begin"),
         *[(name, "match", "images0") for name in names],
-        ("server", "collect", *[f"{name}.match.gradients" for name in names]),
+        ("server", "balance_gradients", *[f"{name}.match.gradients" for name in names]),
         ("server", "apply"),
     ]
     assert not any(name.endswith("_distillation") for name in record.metrics)
@@ -231,10 +231,10 @@ def test_processes_are_given_two_chunks_ahead_of_the_one_that_they_work_on(setti
     members = [{"name": name, "architecture": "convnet", "replicas": settings.get("replicas", 1)} for name in "ab"]
     cluster = settings.get("cluster", {})
     coordinator, pool = run_of(classes=9, matching={"classes_per_call": 1}, pool={"members": members}, cluster=cluster)
-    number_results(pool, [pool.server], "collect")
+    number_results(pool, [pool.server], "balance_gradients")
     ran(coordinator)
-    waited = [(calls.count("collect"), waited) for calls, waited in waits(pool, "server", ".collect")]
-    assert waited == [(chunk, [f"server.collect.2 {chunk - ahead - 1}"]) for chunk in range(ahead + 1, 9)]
+    waited = [(calls.count("balance_gradients"), waited) for calls, waited in waits(pool, "server", ".balance_gradients")]
+    assert waited == [(chunk, [f"server.balance_gradients.2 {chunk - ahead - 1}"]) for chunk in range(ahead + 1, 9)]
 
 
 def test_members_are_given_two_batches_ahead_of_the_one_that_they_train_on() -> None:
@@ -323,11 +323,11 @@ def test_batches_of_training_go_round_the_processes_of_the_server() -> None:
     coordinator, pool = run_of(classes=3, schedule=training, cluster={"server_shards": 2})
     held: list[tuple[int, ...]] = []
 
-    def holder(labels: tuple[int, ...]) -> FakeServer:
+    def shard_for(labels: tuple[int, ...]) -> FakeServer:
         held.append(labels)
         return pool.server
 
-    pool.holder = holder
+    pool.shard_for = shard_for
     ran(coordinator)
     matching, turns = [(0, 1), (2,)], [(0, 1), (2,), (0, 1), (2,), (0, 1)]
     aligners = [*turns, (2,)]

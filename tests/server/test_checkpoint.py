@@ -274,7 +274,7 @@ def test_saves_may_fail_until_there_are_too_many_in_a_row(caplog: pytest.LogCapt
     saves = TolerantSaves(3)
     for _ in range(2):
         assert str(saves.attempt(fail)) == "a.json cannot be written: No space left on device"
-    assert "the run goes on without this checkpoint (2 of 3)" in caplog.text
+    assert "the run continues without this checkpoint (2 of 3)" in caplog.text
     assert saves.attempt(lambda: None) is None
     assert saves.attempt(fail) is not None and saves.attempt(fail) is not None
     with pytest.raises(

@@ -183,7 +183,7 @@ def test_a_draw_of_two_sends_larger_messages_than_all_three(three_digits_config:
         pool = {"members": members("deep", "vit", "shallow"), "active": active}
         config = run(data=three_digits_config, pool=pool, matching={"mutual_distillation": True, "real_batch": 6})
         workers = {member.name: PoolWorker(index, config) for index, member in enumerate(config.pool.members)}
-        found = agreeing(config, [worker.describe() for worker in workers.values()])
+        found = agreeing(config, [worker.build() for worker in workers.values()])
         return workers[name].measure(found[name]).footprint.message
 
     assert message("deep", 2) > 2 * message("deep", None) > 0

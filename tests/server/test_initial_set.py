@@ -23,7 +23,7 @@ from hmdc_ray.config.io import commented_yaml, load_config, parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.run.absolute_paths import located
+from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.validate import validate
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.server.initial_set import describe, read_initial_set
@@ -209,7 +209,7 @@ def test_the_path_holds_in_any_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
 
     def placed(value: str) -> str:
-        return located(parse_config({"images": {"initialise": value}}, "test")).images.initialise
+        return with_absolute_paths(parse_config({"images": {"initialise": value}}, "test")).images.initialise
 
     assert placed("set:runs/a") == f"set:{tmp_path}/runs/a"
     assert [placed(value) for value in ("set:~/a", "real")] == ["set:~/a", "real"]

@@ -135,7 +135,7 @@ def one_step(made: ParameterServer, version: int, members: tuple[int, ...]) -> N
         Gradients(version, tuple(range(CLASSES)), gradient.numpy(), gradient_sizes(gradient), None, (1.0,) * CLASSES)
         for gradient in gradients
     ]
-    made.collect(plan(version, members), *parts)
+    made.balance_gradients(plan(version, members), *parts)
     made.apply(plan(version, members))
 
 

@@ -71,20 +71,20 @@ def plan(version: int = 0, members: int = 2) -> StepPlan:
 def test_snapshots_and_states_stay_as_they_are_while_the_server_goes_on(tmp_path: Path) -> None:
     server = made(tmp_path, 1)
     server.begin(0, (0,), ())
-    server.collect(plan(members=1), gradients(seed=1))
+    server.balance_gradients(plan(members=1), gradients(seed=1))
     server.apply(plan(members=1))
     snapshot, state = server.snapshot(), server.state()
     images, momentum = snapshot.images_KICHW.tobytes(), state.arrays["momentum"].tobytes()
     assert snapshot.version == 1 and images == state.arrays["images"].tobytes()
     with pytest.raises(ValueError, match="read-only"):
         snapshot.images_KICHW[:] = 0
-    server.collect(plan(1, members=1), gradients(version=1, seed=2))
+    server.balance_gradients(plan(1, members=1), gradients(version=1, seed=2))
     after, _ = server.apply(plan(1, members=1))
     moved = server.state().arrays["momentum"].tobytes()
     assert after.images_KICHW.tobytes() != images and moved != momentum
     assert (snapshot.images_KICHW.tobytes(), state.arrays["momentum"].tobytes()) == (images, momentum)
     server.restore(state, True)
-    server.collect(plan(1, members=1), gradients(version=1, seed=2))
+    server.balance_gradients(plan(1, members=1), gradients(version=1, seed=2))
     assert server.apply(plan(1, members=1))[0].images_KICHW.tobytes() == after.images_KICHW.tobytes()
     assert server.state().arrays["momentum"].tobytes() == moved
     assert state.arrays["images"].tobytes() == images
@@ -94,7 +94,7 @@ def test_a_step_is_the_weighted_sum_of_all_targets(tmp_path: Path) -> None:
     server = made(tmp_path, balance={"distillation_weight": 5.0})
     server.begin(0, (0, 1), TAPS[:2])
     parts = [gradients(seed=seed, distil=True) for seed in (1, 2)]
-    record = server.collect(plan(), *parts)
+    record = server.balance_gradients(plan(), *parts)
     snapshot, held = server.apply(plan())
     first, second = (part.classification_KICHW for part in parts)
     shared = sum(part.distillation_KICHW for part in parts)  # type: ignore[misc]
@@ -113,12 +113,12 @@ def test_a_target_whose_loss_jumps_is_left_out_of_that_class_and_the_guard_survi
 
     def second_step(server: ParameterServer, losses: tuple[float, ...]) -> tuple[BalanceRecord, NDArray[Any]]:
         before = server.snapshot().images_KICHW
-        record = server.collect(plan(1), *parts(1, losses))
+        record = server.balance_gradients(plan(1), *parts(1, losses))
         return record, before - server.apply(plan(1))[0].images_KICHW
 
     server = made(tmp_path, balance={"spike_factor": 4.0}, momentum=0.0)
     server.begin(0, (0, 1), ())
-    server.collect(plan(), *parts(0, (1.0, 1.0, 1.0)))
+    server.balance_gradients(plan(), *parts(0, (1.0, 1.0, 1.0)))
     server.apply(plan())
     other = made(tmp_path / "other", balance={"spike_factor": 4.0}, momentum=0.0)
     other.begin(0, (0, 1), ())
@@ -140,7 +140,7 @@ def test_chunks_of_classes_in_any_order_give_the_same_bits(tmp_path: Path) -> No
         server = made(tmp_path, balance={"mode": "ema"})
         server.begin(0, (0, 1), ())
         for labels in chunks:
-            server.collect(plan(), part(labels, 1), part(labels, 2))
+            server.balance_gradients(plan(), part(labels, 1), part(labels, 2))
         results.append(server.apply(plan())[0].images_KICHW)
     assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
 
@@ -156,7 +156,7 @@ def test_members_taken_in_groups_of_any_size_give_the_same_bits(tmp_path: Path) 
         for group in groups:
             cotangents = (Cotangents(0, (0,), (noise(*FEATURES, seed=seed),)) for seed in group)
             server.add_cotangents(plan(members=3), group[0], *cotangents)
-        formed.append(server.form_share(plan(members=3)).batches[0].tobytes())
+        formed.append(server.mean_cotangents(plan(members=3)).batches[0].tobytes())
         for group in groups:
             server.add_gradients(plan(members=3), group[0], *(gradients(seed=seed, distil=True) for seed in group))
         formed.append(server.balance_chunk(plan(members=3)).weights_KT.tobytes())
@@ -179,7 +179,7 @@ def test_what_members_sent_before_another_was_lost_is_in_no_later_sum(tmp_path: 
         found.append(server.share(plan(), *[Cotangents(0, (0,), (batch,))] * 2).batches[0].tobytes())
         if broken:
             server.add_gradients(plan(), 0, gradients((0, 1), distil=True))
-        server.collect(plan(), gradients(seed=1, distil=True), gradients(seed=2, distil=True))
+        server.balance_gradients(plan(), gradients(seed=1, distil=True), gradients(seed=2, distil=True))
         return [*found, server.apply(plan())[0].images_KICHW.tobytes()]
 
     assert results(broken=True) == results(broken=False)
@@ -188,10 +188,10 @@ def test_what_members_sent_before_another_was_lost_is_in_no_later_sum(tmp_path: 
 def test_a_step_without_all_classes_is_refused(tmp_path: Path) -> None:
     server = made(tmp_path, 1)
     server.begin(0, (0,), ())
-    server.collect(plan(members=1), gradients((0, 2)))
+    server.balance_gradients(plan(members=1), gradients((0, 2)))
     with pytest.raises(RuntimeError, match="step 0 has no gradient for 1 of 3 classes"):
         server.apply(plan(members=1))
-    server.collect(plan(members=1), gradients((1,)))
+    server.balance_gradients(plan(members=1), gradients((1,)))
     assert server.apply(plan(members=1))[0].version == 1
     with pytest.raises(RuntimeError, match="step 1 has no gradient for 3 of 3 classes"):
         server.apply(plan(1, members=1))
@@ -203,7 +203,7 @@ def test_messages_of_another_version_are_refused_with_both_numbers(tmp_path: Pat
     batch = noise(*FEATURES)
     stale = "belongs to image version 5, but the images are at version 0"
     with pytest.raises(RuntimeError, match=f"a gradient {stale}"):
-        server.collect(plan(), gradients(), gradients(version=5))
+        server.balance_gradients(plan(), gradients(), gradients(version=5))
     with pytest.raises(RuntimeError, match=f"a feature {stale}"):
         server.consensus(plan(), features(batch), features(batch, version=5))
     with pytest.raises(RuntimeError, match=f"a cotangent {stale}"):
@@ -235,14 +235,14 @@ def test_a_pool_whose_main_member_comes_later_takes_its_scale(tmp_path: Path) ->
     server = made(tmp_path, balance={"mode": "last"})
     server.main = 1
     server.begin(0, (0, 1), ())
-    record = server.collect(plan(), gradients(seed=1), gradients(seed=2))
+    record = server.balance_gradients(plan(), gradients(seed=1), gradients(seed=2))
     assert (record.weights_KT[:, 1] == 1).all() and not (record.weights_KT[:, 0] == 1).any()
 
 
 def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     def step(server: ParameterServer, version: int) -> bytes:
         parts = [gradients(version=version, seed=10 * version + member, distil=True) for member in (0, 1)]
-        server.collect(plan(version), *parts)
+        server.balance_gradients(plan(version), *parts)
         return server.apply(plan(version))[0].images_KICHW.tobytes()
 
     balance = {"mode": "ema", "period": 2}
@@ -276,7 +276,7 @@ def test_shards_do_together_what_one_server_does(tmp_path: Path, parts: tuple[tu
                 own = [array[list(labels)] for array in (of_all.classification_KICHW, of_all.distillation_KICHW)]
                 losses = tuple(1.0 + label if version < 3 or label != 2 else 100.0 for label in labels)
                 sent.append(gradients_message(labels, own[0], own[1], version=version, losses=losses))
-            numbers.append(server.collect(plan(version), *sent))
+            numbers.append(server.balance_gradients(plan(version), *sent))
         snapshots, held = zip(*(server.apply(plan(version)) for server in servers.values()), strict=True)
         assert ParameterServer.joined(*held) == ()
         entered = [record.entered_KT for record in numbers]
@@ -318,7 +318,7 @@ def test_a_shard_names_the_classes_that_it_holds_back_by_their_labels(tmp_path: 
     shard.begin(0, (0,), ())
     huge = spoilt(gradients((1, 2)), "classification_KICHW", np.finfo(np.float64).max)
     for version in (0, 1):
-        shard.collect(plan(version, members=1), replace(huge, version=version))
+        shard.balance_gradients(plan(version, members=1), replace(huge, version=version))
         _, held = shard.apply(plan(version, members=1))
     assert held == (2,)
 
@@ -351,7 +351,7 @@ def test_a_bad_gradient_leaves_images_finite_and_in_range_and_the_others_as_they
         elif spoil:
             assert isinstance(target, int)
             parts[target] = spoilt(parts[target], "classification_KICHW", BAD[bad])
-        record = server.collect(plan(), *parts)
+        record = server.balance_gradients(plan(), *parts)
         return server.apply(plan())[0], record
 
     clean, before = stepped(False)
@@ -375,7 +375,7 @@ def test_an_update_that_overflows_is_held_back_in_its_class_alone(tmp_path: Path
     server.begin(0, (0,), ())
     huge = spoilt(gradients(), "classification_KICHW", np.finfo(np.float64).max)
     for version in (0, 1):
-        server.collect(plan(version, members=1), replace(huge, version=version))
+        server.balance_gradients(plan(version, members=1), replace(huge, version=version))
         before = server.snapshot().images_KICHW
         after, held = server.apply(plan(version, members=1))
     assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
@@ -389,7 +389,7 @@ def test_a_target_beside_an_exploding_one_may_have_a_factor_beyond_float32(tmp_p
     server.begin(0, (0, 1), ())
     exploding, small = (np.full(SHAPE, size, np.float32) for size in (1.0, 1e-4))
     exploding[1] = 1e36
-    server.collect(plan(), *(gradients_message((0, 1, 2), array) for array in (exploding, small)))
+    server.balance_gradients(plan(), *(gradients_message((0, 1, 2), array) for array in (exploding, small)))
     before = server.snapshot().images_KICHW
     after, held = server.apply(plan())
     assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
@@ -404,7 +404,7 @@ def test_messages_of_other_classes_than_the_chunks_are_refused(tmp_path: Path) -
     with pytest.raises(RuntimeError, match=other):
         server.share(plan(), Cotangents(0, (0,), (batch,)), Cotangents(0, (1,), (batch,)))
     with pytest.raises(RuntimeError, match=other):
-        server.collect(plan(), gradients((0,)), gradients((1,)))
+        server.balance_gradients(plan(), gradients((0,)), gradients((1,)))
     with pytest.raises(ValueError, match="zip"):
         server.consensus(plan(), features(batch), features(batch, batch))
 
@@ -441,7 +441,7 @@ def test_images_and_momentum_are_not_the_servers_own_memory(tmp_path: Path, monk
         server.begin(0, (0,), ())
         for label in range(classes):
             gradient = noise(1, *of_class, seed=label).astype(np.float32)
-            server.collect(plan(members=1), gradients_message((label,), gradient, None))
+            server.balance_gradients(plan(members=1), gradients_message((label,), gradient, None))
         server.apply(plan(members=1))
         server.save(1, ("server",), server.state())
         return server

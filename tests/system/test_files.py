@@ -177,7 +177,7 @@ def fill(folder: Path, *entries: str) -> None:
 
 def test_a_run_is_neither_overwritten_nor_resumed_unasked(tmp_path: Path) -> None:
     fill(tmp_path, "config.yaml", "condensed.parquet")
-    with pytest.raises(InputError, match=r"already holds a run: use --resume to go on with it, --overwrite to replace it"):
+    with pytest.raises(InputError, match=r"already holds a run: use --resume to continue it, --overwrite to replace it"):
         RunFolder.claim(tmp_path)
     assert names(tmp_path) == ["condensed.parquet", "config.yaml"]
 

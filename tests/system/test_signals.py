@@ -196,7 +196,7 @@ def resumed_from_what_is_printed(error: str, hmdc: CommandLine) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), LATER)
-def test_a_command_that_is_stopped_says_how_to_go_on(
+def test_a_command_that_is_stopped_says_how_to_resume(
     number: signal.Signals,
     code: int,
     ray_local: None,

@@ -26,7 +26,7 @@ PAUSE_SECONDS = 30.0
 _logger = getLogger(__name__)
 
 
-class LateTracking:
+class DeferredTracking:
     """Opens a run's tracking in a thread, at the latest with the first metrics; see :class:`hmdc_ray.tracking.Tracking`.
 
     mlflow is slow to import, and a new database to be made: five seconds of processor time, which the start of a run has

@@ -1,4 +1,4 @@
-"""What a run gone on with already holds, so that a step done again is not logged twice."""
+"""What MLflow already has of a resumed run, so that a step done again is not logged twice."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-Held = dict[tuple[str, int], frozenset[str]]
+AlreadyLogged = dict[tuple[str, int], frozenset[str]]
 """Names of the series that have a value, by kind (``metrics``, ``picture``) and step."""
 
 
-def last_step(held: Held, name: str) -> int:
+def last_step(logged: AlreadyLogged, name: str) -> int:
     """The last step with a value of the metric, -1 if there is none."""
-    return max((step for (kind, step), names in held.items() if kind == "metrics" and name in names), default=-1)
+    return max((step for (kind, step), names in logged.items() if kind == "metrics" and name in names), default=-1)
 
 
-def held_by_store(client: MlflowClient, run: Run, recorded: Held) -> Held:
+def already_logged(client: MlflowClient, run: Run, recorded: AlreadyLogged) -> AlreadyLogged:
     """What the journal has recorded, and what only the store knows of.
 
     The store is ahead of a journal that was lost, or brought back from a checkpoint that is older than its last records.
@@ -33,17 +33,17 @@ def held_by_store(client: MlflowClient, run: Run, recorded: Held) -> Held:
     """
     latest: Mapping[str, int] = {metric.key: metric.step for metric in run.data._metric_objs}  # no public name tells steps
     ahead = [name for name, step in latest.items() if step > last_step(recorded, name)]
-    held = dict(recorded)
+    logged = dict(recorded)
     for name in ahead:
         for metric in client.get_metric_history(run.info.run_id, name):
-            _add(held, "metrics", metric.step, name)
+            _add(logged, "metrics", metric.step, name)
     if ahead:
         for entry in client.list_artifacts(run.info.run_id, PICTURES):
             found = series(PurePosixPath(entry.path).name)
             if found:
-                _add(held, "picture", found[1], found[0])
-    return held
+                _add(logged, "picture", found[1], found[0])
+    return logged
 
 
-def _add(held: Held, kind: str, step: int, name: str) -> None:
-    held[kind, step] = held.get((kind, step), frozenset()) | {name}
+def _add(logged: AlreadyLogged, kind: str, step: int, name: str) -> None:
+    logged[kind, step] = logged.get((kind, step), frozenset()) | {name}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.tracking import LateTracking, NoTracker, Tracking
-from hmdc_ray.tracking import late as late_module
+from hmdc_ray.tracking import DeferredTracking, NoTracker, Tracking
+from hmdc_ray.tracking import deferred as deferred_module
 
 
 class Told(NoTracker):
@@ -63,7 +63,7 @@ PICTURE = np.zeros((1, 1, 1), np.uint8)
 
 def test_it_opens_once_with_the_first_metrics_and_keeps_the_order() -> None:
     opening = Opening()
-    tracking = LateTracking(opening)
+    tracking = DeferredTracking(opening)
     tracking.image("images", PICTURE, 0)
     assert not opening.times and (tracking.run_id, tracking.location) == ("", "")
     tracking.metrics(1, {"loss": 2.0})
@@ -85,13 +85,13 @@ def test_it_opens_once_with_the_first_metrics_and_keeps_the_order() -> None:
 
 def test_a_run_that_told_nothing_opens_nothing() -> None:
     opening = Opening()
-    LateTracking(opening).finish("FAILED")
+    DeferredTracking(opening).finish("FAILED")
     assert not opening.times
 
 
 def test_a_run_that_failed_before_its_first_metrics_is_closed_if_it_told_something() -> None:
     opening = Opening()
-    tracking = LateTracking(opening)
+    tracking = DeferredTracking(opening)
     tracking.image("images", PICTURE, 0)
     opening.let.set()
     tracking.finish("FAILED")
@@ -101,9 +101,9 @@ def test_a_run_that_failed_before_its_first_metrics_is_closed_if_it_told_somethi
 def test_what_cannot_be_opened_is_warned_of_once_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(late_module, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(deferred_module, "PAUSE_SECONDS", 0.0)
     opening = Opening(InputError("no such store"))
-    tracking = LateTracking(opening)
+    tracking = DeferredTracking(opening)
     opening.let.set()
     with pytest.raises(InputError, match="no such store"):  # who asks for it is told
         tracking.require()
@@ -120,7 +120,7 @@ def test_what_cannot_be_opened_is_warned_of_once_and_tried_again(
 
 def test_a_run_that_could_not_be_tracked_at_all_is_finished(caplog: pytest.LogCaptureFixture) -> None:
     opening = Opening(InputError("no such store"))
-    tracking = LateTracking(opening)
+    tracking = DeferredTracking(opening)
     tracking.metrics(1, {})
     opening.let.set()
     tracking.finish("FAILED")  # the run fails with the error that it has
@@ -131,7 +131,7 @@ def test_a_run_that_could_not_be_tracked_at_all_is_finished(caplog: pytest.LogCa
 
 def test_an_error_of_ours_is_not_kept_quiet() -> None:
     opening = Opening(AssertionError("a fault of ours"))
-    tracking = LateTracking(opening)
+    tracking = DeferredTracking(opening)
     opening.let.set()
     tracking.metrics(1, {})
     with pytest.raises(AssertionError, match="a fault of ours"):
@@ -139,9 +139,9 @@ def test_an_error_of_ours_is_not_kept_quiet() -> None:
 
 
 def test_a_run_that_is_stopped_does_not_wait_for_a_server_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late_module, "OPENING_SECONDS", 0.01)
+    monkeypatch.setattr(deferred_module, "OPENING_SECONDS", 0.01)
     opening = Opening()
-    tracking = LateTracking(opening)
+    tracking = DeferredTracking(opening)
     tracking.metrics(1, {})
     tracking.finish("KILLED")  # would wait for a minute
     assert not opening.let.is_set() and opening.told.calls == []
@@ -152,7 +152,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_server_for_long(monkeypatch: 
 
 def test_a_run_that_is_stopped_before_it_is_being_opened_opens_nothing() -> None:
     opening = Opening()
-    tracking = LateTracking(opening)
+    tracking = DeferredTracking(opening)
     tracking.image("images", PICTURE, 0)
     tracking.finish("KILLED")
     assert not opening.times
