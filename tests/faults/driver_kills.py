@@ -42,7 +42,7 @@ def killed_and_resumed(config: RunConfig, file: Path, folder: Path, kills: int, 
         The number of kills that found the driver alive.
     """
     environment = {**os.environ, "RAY_ADDRESS": address}
-    command = [sys.executable, "-m", "jobs.condense", str(file), "--output", str(folder)]
+    command = [sys.executable, "-m", "hmdc_ray.cli.main", "condense", str(file), "--output", str(folder)]
     alive = 0
     for _ in range(kills):
         again = ["--resume"] if (folder / "config.yaml").exists() else []

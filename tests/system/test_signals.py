@@ -214,7 +214,7 @@ def test_a_command_that_is_stopped_says_how_to_resume(
     if number == signal.SIGINT:
         environment |= {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(own)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.condense", file.name],
+        [sys.executable, "-m", "hmdc_ray.cli.main", "condense", file.name],
         cwd=runs,
         env=environment,
         stdout=subprocess.PIPE,
