@@ -45,16 +45,16 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
     Attributes:
         images: stored, packed images, float32 (N, C, H, W), normalised, finite; not clipped to the pixel range.
         labels: class indices, int64 (N,), 0 to K - 1.
-        class_names: K names.
-        mean: per channel, on the scale of ``value_range``.
-        std: per channel, positive.
+        class_names: names of the K classes, in the order of the labels.
+        mean: mean per channel, on the scale of ``value_range``.
+        std: standard deviation per channel, positive.
         formation: factor f, 1 to 8; divides H and W, unless ``decoding`` is ``idc``.
         value_range: lowest and highest value of a pixel that can be shown.
         config: configuration of the run that made the images; None when unknown.
-        fingerprint: of the data that the images were learned from; None when unknown.
-        version: of this package, when the images were made.
-        decoding: how training images are cut from stored ones; ``idc`` for sets of IDC's code. See
-            :data:`hmdc_ray.data.packing.Decoding`.
+        fingerprint: fingerprint of the data that the images were learned from; None when unknown.
+        version: version of this package that made the images.
+        decoding: rule by which training images are cut from stored ones, see :data:`hmdc_ray.data.packing.Decoding`;
+            ``idc`` for sets of IDC's code.
 
     Raises:
         InputError: the parts do not fit together, or a pixel is not finite.

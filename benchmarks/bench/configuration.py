@@ -28,9 +28,10 @@ def bench_config(data: str | None, steps: int, assignments: Sequence[str]) -> Ru
     """HMDC's step (arXiv 2409.14538) with two ConvNets: 10 images per class, f = 2, real batch 128, MD and GBM on.
 
     Args:
-        data: ``digits``, a Parquet file, or a folder of them; None: :data:`STAND_IN`.
-        steps: measured after the warm-up; the schedule has one more, because an iteration's last step trains nothing.
-        assignments: ``section.field=value``; the schedule's length is not theirs to choose.
+        data: source of the images: ``digits``, a Parquet file, or a folder of them; None: :data:`STAND_IN`.
+        steps: number of steps measured after the warm-up; the schedule has one more, because an iteration's last step
+            trains nothing.
+        assignments: texts ``section.field=value``, which do not change the schedule's length.
 
     Raises:
         InputError: the data does not exist, or an assignment is not valid.

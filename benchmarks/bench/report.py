@@ -23,7 +23,7 @@ MB = 1e6
 NOTHING = "-"
 
 OPERATORS = 15
-"""That have a row of their own."""
+"""Number of operators with a row of their own."""
 
 
 def print_bench(bench: Bench, console: Console) -> None:
@@ -92,7 +92,7 @@ def _steps(bench: Bench) -> Table:
 
 
 def _floor(against: AgainstPlain, bench: Bench) -> Table:
-    """One process' step against its arithmetic and against torch's own layers, and what k-means adds to it."""
+    """One process' step compared with its arithmetic and with torch's own layers, and what k-means adds to it."""
     floor = against.floor
     table = _table("One process' step against the floor of its arithmetic", ["", "median", "lowest", "highest"])
 

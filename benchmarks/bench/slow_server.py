@@ -70,7 +70,7 @@ def slow_server(delay: float) -> Iterator[str]:
         delay: seconds before each answer.
 
     Yields:
-        Its address.
+        The server's address.
     """
     command = [sys.executable, "-m", "benchmarks.bench.slow_server", str(delay)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # a module of this package

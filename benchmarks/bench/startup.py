@@ -1,4 +1,4 @@
-"""How long a command takes to its first image step, beside what Ray and as many bare actors that import torch take."""
+"""The time of a command to its first image step, compared with that of Ray and as many bare actors that import torch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any
 from hmdc_ray.errors import RunError
 
 ACTORS = 4
-"""Of the preset ``digits``: three members and the parameter server."""
+"""Actors of the preset ``digits``: three members and the parameter server."""
 
 POLL_SECONDS = 0.02
 
 DEADLINE = 300.0
-"""Seconds that either may take."""
+"""Longest time in seconds that either may take."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Startup:
     """Seconds of both, measured in turn.
 
     Attributes:
-        condense: from the command ``hmdc condense digits`` to the record of the first image step.
-        bare: from ``ray.init``, as it is without arguments, to the answer of the last of the actors, started at once; without
-            the import of Ray.
+        condense: seconds from the command ``hmdc condense digits`` to the record of the first image step.
+        bare: seconds from ``ray.init`` without arguments to the answer of the last of the actors, all started at once;
+            the import of Ray is left out.
     """
 
     condense: tuple[float, ...]
@@ -45,7 +45,7 @@ class Startup:
 
 
 def measure_startup(pairs: int, report: Callable[[str], None]) -> Startup:
-    """Measure so many pairs, after a run that decodes the data."""
+    """Measure ``pairs`` pairs, after a run that decodes the data; ``report`` gets lines on the progress."""
     condense, bare = [], []
     _first_step()
     for pair in range(pairs):
@@ -91,7 +91,7 @@ def _bare_actors() -> float:
 
 
 def _environment() -> dict[str, str]:
-    """Without the user's cluster and tracking server."""
+    """The environment without the user's cluster and tracking server."""
     return {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
 
 

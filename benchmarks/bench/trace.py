@@ -16,10 +16,10 @@ SUFFIXES = (".json", ".json.gz")
 
 
 def check_trace(file: Path) -> None:
-    """Refuse a file that could not be written or opened.
+    """Refuse a path to which no trace could be written, or from which none could be opened.
 
     Raises:
-        InputError: another ending than torch and browsers know, or no such folder.
+        InputError: the ending is not one that torch and browsers know, or the folder does not exist.
     """
     if not file.name.endswith(SUFFIXES):
         raise InputError(f"--trace is {str(file)!r}: must end in {' or '.join(SUFFIXES)}")
@@ -34,9 +34,9 @@ def write_trace(config: RunConfig, info: DatasetInfo, file: Path, report: Callab
 
     Args:
         config: the run.
-        info: of its data.
-        file: see :func:`check_trace`; replaced once the new one is complete.
-        report: is told the course.
+        info: description of its data.
+        file: path of the trace, checked by :func:`check_trace`; replaced once the new one is complete.
+        report: callback that gets lines on the progress.
     """
     with profile() as recorded:
         run_first(config, info)

@@ -36,9 +36,9 @@ class TrackingCost:
 
     Attributes:
         delay: seconds that the server takes to answer each call.
-        steps: in an iteration.
-        tracked: iterations whose every step was tracked, and one picture.
-        untracked: those in between.
+        steps: number of steps in an iteration.
+        tracked: seconds of iterations whose every step was tracked, and one picture.
+        untracked: seconds of the iterations in between.
     """
 
     delay: float
@@ -48,18 +48,18 @@ class TrackingCost:
 
     @property
     def slowdown(self) -> float:
-        """How much longer an iteration takes when it is tracked, as a part of its time: median of neighbouring pairs."""
+        """Part of its time by which an iteration takes longer when it is tracked: median of neighbouring pairs."""
         pairs = zip(self.tracked, self.untracked, strict=True)
         return median(tracked / untracked for tracked, untracked in pairs) - 1
 
 
 def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None], delay: float = DELAY) -> TrackingCost:
-    """Measure.
+    """Run iterations with and without tracking in turn, and time each.
 
     Args:
         config: the run; one iteration is left out to warm up, then they are untracked and tracked in turn.
-        pairs: of iterations.
-        report: is told the course.
+        pairs: number of pairs of iterations.
+        report: callback that gets lines on the progress.
         delay: seconds that the server takes to answer each call.
     """
     report(f"tracking: a server that answers after {delay:g} s")

@@ -15,13 +15,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def pool_search(
-    output: Annotated[Path, typer.Option(help="Folder for the search and its results; a study that was stopped goes on.")],
+    output: Annotated[Path, typer.Option(help="Folder for the search and its results; a study that was stopped is resumed.")],
+    data: Annotated[
+        str | None, typer.Option(help="Images as a Parquet file or a folder of them; without it, the built-in digits.")
+    ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of the search, and seeds of the uniform pool beside it.")] = 30,
     concurrent: Annotated[int, typer.Option(min=1, help="Trials at a time.")] = 2,
     seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds on which both are compared.")] = 5,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Search probabilities and weights of a pool of four on the digits, and hold the best against the uniform pool."""
+    """Search probabilities and weights of a pool of four, and compare the best with the uniform pool on fresh seeds."""
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from benchmarks.pool_search.study import SPACE, PoolSearchStudy
     from hmdc_ray.cli.search_terminal import TerminalSearch
@@ -29,8 +32,10 @@ def pool_search(
 
     console = Console(soft_wrap=True)
     settings = SearchSettings(space=SPACE, trials=trials, concurrent=concurrent)
+    if data is None:
+        console.print("no --data: the study takes the built-in digits", highlight=False)
     say = TerminalSearch(console)
-    PoolSearchStudy(output, settings, seeds, set_ or [], say, say.stage).run()
+    PoolSearchStudy(output, settings, seeds, set_ or [], say, say.stage, data).run()
     console.print((output / "table.md").read_text(), highlight=False, markup=False)
 
 

@@ -15,9 +15,12 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import apply_overrides, parse_config
 from hmdc_ray.config.presets import preset
+from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.statistics import Summary, summarise_values
+from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.condense import evaluate
+from hmdc_ray.run.validate import validate
 from hmdc_ray.search.folder import SETTINGS_FILE
 from hmdc_ray.search.judging import accuracies, mean_accuracy
 from hmdc_ray.search.search import search
@@ -32,29 +35,39 @@ FRESH = 1000
 SEARCHED, UNIFORM = "searched", "uniform"
 
 
-def base_config(changes: Sequence[str]) -> RunConfig:
+def base_config(changes: Sequence[str], source: str | None = None) -> RunConfig:
     """The digits preset with a fourth member, two drawn for an iteration; equal probabilities, unit weights.
 
     Args:
-        changes: further ``section.field=value``.
+        changes: further assignments ``section.field=value``.
+        source: source of the images, a Parquet file or a folder of them; None: the built-in digits.
+
+    Returns:
+        The run, with absolute paths, since parts of it take place in other processes.
+
+    Raises:
+        InputError: an assignment is not valid.
     """
     digits = preset("digits")
     members = [member.model_dump() for member in digits.pool.members]
     members.append(MemberConfig(architecture="alexnet", options={"width": 32}).model_dump())
     config = parse_config(digits.model_dump() | {"name": "pool-search", "pool": {"members": members, "active": 2}}, "study")
-    return apply_overrides(config, changes)
+    if source is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+    return with_absolute_paths(apply_overrides(config, changes))
 
 
 class PoolSearchStudy:
-    """Runs the study; what is in the folder already is not done again.
+    """Runs the study; results that are in the folder already are not computed again.
 
     Args:
-        folder: for the search, condensed sets and results.
-        settings: of the search.
-        seeds: fresh seeds of each of the two pools.
-        changes: further ``section.field=value`` for all runs.
-        progress: is told the course of the search.
-        say: receives lines about the rest.
+        folder: folder for the search, condensed sets and results.
+        settings: settings of the search.
+        seeds: number of fresh seeds of each of the two pools.
+        changes: further assignments ``section.field=value`` for all runs.
+        progress: receiver of the events of the search.
+        say: callback that gets lines on the rest.
+        source: source of the images; None: the built-in digits.
     """
 
     def __init__(
@@ -65,16 +78,22 @@ class PoolSearchStudy:
         changes: Sequence[str],
         progress: SearchProgress,
         say: Callable[[str], None],
+        source: str | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.settings = settings
         self.seeds = seeds
-        self.base = base_config(changes)
+        self.base = base_config(changes, source)
         self.progress = progress
         self.say = say
 
     def run(self) -> None:
-        """Do all of it and write ``study.json`` and ``table.md``."""
+        """Run the whole study and write ``study.json`` and ``table.md``.
+
+        Raises:
+            InputError: the data cannot be used; nothing is started then.
+        """
+        validate(self.base, open_dataset(self.base.data).info)
         place = self.folder / "search"
         with ray_session():
             found = search(self.base, self.settings, place, resume=(place / SETTINGS_FILE).exists(), progress=self.progress)
@@ -125,7 +144,7 @@ def _differences(on_test: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[s
 
 
 def _markdown(on_test: Mapping[str, Sequence[Mapping[str, float]]], searched: float, uniform: Summary) -> str:
-    """Accuracies on test data in %, mean ± half the 95 % interval over fresh seeds, and what validation data said before."""
+    """Accuracies on test data in %, mean ± half the 95 % interval over fresh seeds, and those on validation data before."""
     students = list(on_test[SEARCHED][0])
     rows = [["", *students, "mean"], ["---"] * (len(students) + 2)]
     for name, sets in on_test.items():

@@ -45,7 +45,10 @@ def simulation(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Run one step of pools of many members: real server, real exchange, members that only wait as long as one computes."""
+    """Run one step of pools of many members: real server, real exchange, members that wait as long as one computes.
+
+    No data set is needed: how long a member computes is measured on images of noise, of the size and number asked for.
+    """
     assignments = ["images.ipc=50", "images.formation=1", "matching.classes_per_call=5", *(set_ or [])]
     config = bench_config("digits", 1, assignments)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
@@ -56,6 +59,7 @@ def simulation(
     # In a process of its own, whose memory is not the driver's.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         if compute is None:
+            report("no data set is needed: a member is measured on images of noise")
             profiled = executor.submit(measured, config, side, steps, report)
         else:
             profiled = executor.submit(sent, config, side, {"features": 0.0, "match": compute, "pull_back": 0.0})

@@ -35,17 +35,17 @@ EXCHANGES = {
 """Phases of a member's work in each exchange."""
 
 CLASSES = 2
-"""Measured; every class takes as long."""
+"""Number of classes that are measured; every class takes as long."""
 
 
 def measured(config: RunConfig, side: int, steps: int, report: Callable[[str], None]) -> tuple[Sizes, MemberTaps]:
     """What the first member sends for a class and how long it computes, and its taps.
 
     Args:
-        config: the run; two of its first member agree with each other.
-        side: height and width of the images, in colour.
-        steps: measured after one to warm up.
-        report: is told the course.
+        config: the run; a pool of two copies of its first member is measured.
+        side: height and width of the colour images, in pixels.
+        steps: number of steps measured after one to warm up.
+        report: callback that gets lines on the progress.
     """
     member, real = config.pool.members[0], config.matching.real_batch
     twins = [member.model_copy(update={"name": name}) for name in ("first", "second")]
@@ -75,8 +75,8 @@ def sent(config: RunConfig, side: int, seconds: dict[str, float]) -> tuple[Sizes
 
     Args:
         config: the run.
-        side: height and width of the images, in colour.
-        seconds: how long it computes for a class, by exchange.
+        side: height and width of the colour images, in pixels.
+        seconds: seconds that it computes for a class, by exchange.
     """
     member, real = config.pool.members[0], config.matching.real_batch
     network = build(member.architecture, member.options, ImageShape(3, side, side), CLASSES, Key(config.seed, "network"))
@@ -93,7 +93,7 @@ def sent(config: RunConfig, side: int, seconds: dict[str, float]) -> tuple[Sizes
 
 
 def _noise(folder: Path, side: int, images: int) -> Path:
-    """A data set of noise, and where it is."""
+    """Write a data set of noise into a folder, and return the folder with its Parquet files."""
     pixels_NHWC = np.random.default_rng(0).integers(0, 256, (images, side, side, 3), dtype=np.uint8)
     labels = np.arange(images) % CLASSES
     np.savez(folder / "noise.npz", x_train=pixels_NHWC, y_train=labels, x_test=pixels_NHWC[:CLASSES], y_test=labels[:CLASSES])

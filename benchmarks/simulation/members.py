@@ -23,10 +23,10 @@ class Sizes:
 
     Attributes:
         images: shape of a class' images, (I, C, H, W).
-        real: images in a real batch.
-        synthetic: images in a synthetic batch.
+        real: number of images in a real batch.
+        synthetic: number of images in a synthetic batch.
         features: shape of an image's aligned features, (L, T, D).
-        seconds: of computation by exchange: ``features``, ``match``, ``pull_back``.
+        seconds: seconds of computation by exchange: ``features``, ``match``, ``pull_back``.
     """
 
     images: tuple[int, int, int, int]
@@ -40,7 +40,7 @@ class Members:
     """Several members in one process; each does its calls one after the other, as an actor of its own would.
 
     Args:
-        sizes: of every member.
+        sizes: sizes of every member's messages.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -51,19 +51,19 @@ class Members:
         self._batches, self._cotangent = (real, synthetic), synthetic
 
     async def features(self, member: int, turn: int, version: int, labels: tuple[int, ...], *_: object) -> Features:
-        """As :meth:`hmdc_ray.matching.matcher.Matcher.features`."""
+        """Wait, and answer as :meth:`hmdc_ray.matching.matcher.Matcher.features` does."""
         await self._wait(member, turn, "features", len(labels))
         return Features(version, self._batches * len(labels), (True, True) * len(labels))
 
     async def match(
         self, member: int, turn: int, version: int, labels: tuple[int, ...], *_: object
     ) -> tuple[None, Cotangents, MemberRecord]:
-        """As :meth:`hmdc_ray.matching.matcher.Matcher.match`."""
+        """Wait, and answer as :meth:`hmdc_ray.matching.matcher.Matcher.match` does."""
         await self._wait(member, turn, "match", len(labels))
         return None, Cotangents(version, labels, (self._cotangent,) * len(labels)), MemberRecord()
 
     async def pull_back(self, member: int, turn: int, version: int, labels: tuple[int, ...], *_: object) -> Gradients:
-        """As :meth:`hmdc_ray.matching.matcher.Matcher.pull_back`."""
+        """Wait, and answer as :meth:`hmdc_ray.matching.matcher.Matcher.pull_back` does."""
         await self._wait(member, turn, "pull_back", len(labels))
         values, ones = np.prod(self._sizes.images), np.ones(len(labels))
         sizes = GradientSizes(FILL * ones, FILL * values * ones, FILL * np.sqrt(values) * ones)

@@ -21,12 +21,12 @@ TIMEOUT = 24 * 3600.0
 
 
 class SimulatedWorker:
-    """One member's verbs; what a member computes, a shared process waits for.
+    """The calls of one member; where a real one would compute, a process that members share waits.
 
     Args:
         host: actor of :class:`benchmarks.simulation.members.Members`.
-        member: number among the members of all hosts.
-        taps: of its network.
+        member: number of the member among those of all hosts.
+        taps: taps of its network.
     """
 
     def __init__(self, host: Any, member: int, taps: MemberTaps) -> None:
@@ -85,10 +85,10 @@ class SimulatedPool:
     """Members on a few hosts, and a server, which is to be opened.
 
     Args:
-        members: how many.
-        hosts: processes that they share.
-        sizes: of every member.
-        taps: of every member's network.
+        members: number of members.
+        hosts: number of processes that they share.
+        sizes: sizes of every member's messages.
+        taps: taps of every member's network.
         parts: classes of each shard of the server.
     """
 
@@ -117,10 +117,10 @@ class SimulatedPool:
         return fetch(references)
 
     def keep(self, references: Sequence[Ref]) -> None:
-        """Cuts are not what is measured."""
+        """Do nothing: cuts are not measured."""
 
     def heal(self) -> Healed:
-        """Nothing is lost here."""
+        """Raise: no process of the simulation should be lost."""
         raise AssertionError("a process of the simulation was lost")
 
     def close(self) -> None:

@@ -32,18 +32,18 @@ SAMPLE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Simulated:
-    """One step with so many members.
+    """What one step of a simulated pool took.
 
     Attributes:
-        members: that were drawn.
-        seconds: of the step.
+        members: number of members that were drawn.
+        seconds: wall-clock time of the step.
         computing: seconds that each member waited in place of computing.
         server_seconds: processor time of the server, all its processes together.
-        busiest_seconds: of its busiest process.
-        received_bytes: that the server received.
+        busiest_seconds: processor time of its busiest process.
+        received_bytes: bytes that the server received.
         server_bytes: largest memory of a process of the server, without what it shares with others.
-        driver_bytes: of the driver.
-        machine_bytes: by how much the machine's used memory grew at most.
+        driver_bytes: largest memory of the driver, likewise.
+        machine_bytes: largest growth of the machine's used memory.
     """
 
     members: int
@@ -63,7 +63,7 @@ class Simulated:
 
     @property
     def busiest_share(self) -> float:
-        """Part of the step, 0 to 1, that the server's busiest process worked."""
+        """Part of the step, 0 to 1, in which the server's busiest process worked."""
         return self.busiest_seconds / self.seconds
 
     @property
@@ -78,12 +78,12 @@ def simulate(
     """Run one step.
 
     Args:
-        config: the run, whose first member all are like.
-        members: how many.
+        config: the run; all members are like its first one.
+        members: number of members.
         classes: number of classes.
-        sizes: what a member sends for each.
-        taps: of its network.
-        report: is told the course.
+        sizes: sizes of a member's messages for each class.
+        taps: taps of its network.
+        report: callback that gets lines on the progress.
     """
     first = config.pool.members[0]
     alike = tuple(first.model_copy(update={"name": f"member-{number}"}) for number in range(members))
@@ -131,16 +131,16 @@ def simulate(
 
 
 def server_use(simulated: SimulatedPool, cache: Path) -> list[ProcessUse]:
-    """Of every process of the server."""
+    """Resources that every process of the server has used so far."""
     return simulated.get([actor.__ray_call__.remote(process_use, cache) for actor in simulated.actors])
 
 
 class _Memory:
-    """Samples memory while a block runs: of this process and others their own part, of the machine all that is used.
+    """Samples memory while a block runs: what processes have for themselves, and all that the machine uses.
 
     Attributes:
-        largest: bytes by process id.
-        grown: bytes of the machine.
+        largest: largest memory of each process in bytes, by process id.
+        grown: largest growth of the machine's used memory in bytes.
     """
 
     def __init__(self) -> None:

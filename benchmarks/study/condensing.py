@@ -34,9 +34,9 @@ class Outcome:
     """What a run left behind.
 
     Attributes:
-        condensed: its images.
+        condensed: condensed set that it learned.
         seconds: processor time of all members and of the server.
-        steps: image steps done.
+        steps: number of image steps.
         shares: mean part of every target in the applied update, by name.
         agreement: mean of each of the run's measures of mutual distillation over the steps that have it, by name.
     """

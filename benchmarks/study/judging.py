@@ -30,7 +30,7 @@ class Judged:
     """What the students of one condensed set reached.
 
     Attributes:
-        accuracies: accuracies by student, in [0, 1], in the order of seeds; a training that diverged has what a guess gives.
+        accuracies: accuracies by student, in [0, 1], in the order of seeds; chance level for a training that diverged.
         failed: marks by student, likewise: whether the training diverged or left the training images unlearned.
     """
 
@@ -43,8 +43,8 @@ def judge_once(condensed: CondensedSet, config: RunConfig, file: Path) -> Judged
 
     Args:
         condensed: images that they learn from.
-        config: its sections ``data`` and ``evaluation`` and its seed; of temperatures the first counts.
-        file: file for the result.
+        config: configuration, of which ``data``, ``evaluation`` and the seed count; of several temperatures the first.
+        file: path of the result.
     """
     asked = {"seed": config.seed, "data": config.data.source, "evaluation": config.evaluation.model_dump(mode="json")}
     if file.exists():
@@ -69,8 +69,8 @@ class Trained:
     """One student at the end of its training.
 
     Attributes:
-        accuracy: on the split that is asked for, in [0, 1].
-        fitted: on its own training images, likewise.
+        accuracy: accuracy on the split that is asked for, in [0, 1].
+        fitted: accuracy on its own training images, likewise.
     """
 
     accuracy: float

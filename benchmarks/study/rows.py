@@ -1,4 +1,4 @@
-"""What is compared: ways to learn the same number of images, and who judges them."""
+"""What is compared: ways to learn the same number of images, and the students that judge them."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Row:
         balance: balance of the targets.
         normalise: scaling of the images' update.
         agreement: form of mutual distillation; None: there is none.
-        short: row that is the same with as many image steps as all have; this one takes the work of all four members balanced.
-            None: this row takes as many image steps as all.
+        short: name of the same row with as many image steps as all others; this one gets the work of the row of all
+            four members balanced. None: this row has as many image steps as all others.
     """
 
     title: str
@@ -105,7 +105,7 @@ def unseen(source: str) -> dict[str, dict[str, Any]]:
 
 
 def students(source: str) -> tuple[StudentConfig, ...]:
-    """All who judge the images: the members and the unseen ones."""
+    """All students that judge the images: the members and the unseen ones."""
     return tuple(StudentConfig(architecture=name, options=options) for name, options in {**MEMBERS, **unseen(source)}.items())
 
 
@@ -115,12 +115,12 @@ def study_config(
     """The run of one row.
 
     Args:
-        row: how the images are learned.
-        source: ``digits``, a Parquet file, or a folder of them.
-        statistics: known mean and standard deviation to normalise with; None: computed.
-        learning_rate: of the images.
-        seed: of the condensed set.
-        changes: further ``section.field=value``.
+        row: way to learn the images.
+        source: source of the images: ``digits``, a Parquet file, or a folder of them.
+        statistics: name of known mean and standard deviation to normalise with; None: computed.
+        learning_rate: learning rate of the images.
+        seed: seed of the condensed set.
+        changes: further assignments ``section.field=value``.
     """
     config = RunConfig(
         name="study",

@@ -43,17 +43,17 @@ Found = tuple[Outcome, dict[str, Judged]]
 
 
 class Study:
-    """Runs the study; what is in the folder already is not done again.
+    """Runs the study; results that are in the folder already are not computed again.
 
     Args:
-        source: of the images.
-        statistics_name: known mean and standard deviation; None: computed.
-        folder: for condensed sets and results.
-        sets: condensed sets of every row.
-        seeds: students of every architecture on each set.
+        source: source of the images: ``digits``, a Parquet file, or a folder of them.
+        statistics_name: name of known mean and standard deviation; None: computed.
+        folder: folder for condensed sets and results.
+        sets: number of condensed sets of every row.
+        seeds: number of students of every architecture on each set.
         distilled: whether rows with mutual distillation take part.
-        changes: further ``section.field=value`` for all runs.
-        say: receives lines about the course.
+        changes: further assignments ``section.field=value`` for all runs.
+        say: callback that gets lines on the progress.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Study:
         self._seconds: dict[str, dict[int, float]] = {}
 
     def run(self) -> Table:
-        """Do all of it; write ``study.json`` and ``table.md``.
+        """Run the whole study; write ``study.json`` and ``table.md``.
 
         Returns:
             The table.
@@ -105,7 +105,7 @@ class Study:
         return table
 
     def _check(self) -> None:
-        """Refuse before Ray is started what every run would."""
+        """Refuse before Ray is started what every run would refuse."""
         configs = [self._config((name, START[0], CHOOSING)) for name, row in self.rows.items() if row.short is None]
         info = open_dataset(configs[0].data).info
         for config in configs:

@@ -30,8 +30,8 @@ class Line:
     Attributes:
         name: name of the row.
         title: description for people.
-        learning_rate: of the images, chosen on validation data.
-        steps: image steps.
+        learning_rate: learning rate of the images, chosen on validation data.
+        steps: number of image steps.
         seconds: processor time of a run, mean over the sets.
         shares: mean part of every target in the applied update.
         agreement: measures of mutual distillation.
@@ -60,7 +60,7 @@ class Table:
 
     Attributes:
         lines: the rows, with the same students and seeds.
-        against: name of the row that the others are held against.
+        against: name of the row that the others are compared with.
         unseen: students that are in no pool.
     """
 
@@ -69,7 +69,7 @@ class Table:
     unseen: tuple[str, ...]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain values, with the differences of the sets."""
+        """The rows as plain values, with the differences by condensed set."""
         every = list(self.lines[0].students)
         return [
             asdict(line)
@@ -82,7 +82,7 @@ class Table:
         return "\n".join([*(_markdown(cells) for cells in (self._summary(), self._by_student())), LEGEND]) + "\n"
 
     def terminal(self) -> rich.console.Group:
-        """The same for :mod:`rich`."""
+        """The same tables for :mod:`rich`."""
         tables = []
         for head, *rows in (self._summary(), self._by_student()):
             tables.append(rich.table.Table(*head))

@@ -28,7 +28,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     """Check the configuration against its data and print what a run would do.
 
     Raises:
-        InputError: as a run would.
+        InputError: a run would refuse the configuration.
     """
     info = open_dataset(config.data).info
     # Their networks, which may be large, are not needed when memory is measured.

@@ -14,22 +14,22 @@ from hmdc_ray.server.identity import agreeing
 from hmdc_ray.system.memory import own_bytes
 
 PROCESS = 0.36 * GB
-"""What a worker or a process of the server has for itself once it has imported torch and Ray, and opened the data."""
+"""Bytes that a worker or a process of the server has for itself, with torch and Ray imported, and the data opened."""
 
 DRIVER = 0.54 * GB
-"""The same of the driver, with MLflow."""
+"""Bytes of the driver, likewise, with MLflow."""
 
 RAY = 0.4 * GB
-"""Of a local Ray's own processes: the head's, the node's and their agents'."""
+"""Bytes of a local Ray's own processes: the head's, the node's and their agents'."""
 
 LIBRARIES = 0.35 * GB
-"""Pages of files, of torch and Ray above all, that all processes of a machine share."""
+"""Bytes of pages of files, of torch and Ray above all, that all processes of a machine share."""
 
 IMAGE_COPIES = 8
-"""Of the synthetic images and of what is as large as they are, in the server: momentum, gradients, sums, snapshots."""
+"""Copies of the synthetic images, or of what is as large, in the server: momentum, gradients, sums, snapshots."""
 
 CHUNKS_UNDER_WAY = 2
-"""Of whose features and gradients messages lie in Ray's store at a time, where a fast member is ahead of a slow one."""
+"""Chunks whose messages lie in Ray's store at a time, where a fast member is ahead of a slow one."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class ExpectedMemory:
     """Memory of a run while it condenses.
 
     Attributes:
-        size: the classes in a call, as they would be chosen here now; None where they are configured, or cannot be known.
+        size: classes in a call, as they would be chosen here now; None where they are configured, or cannot be known.
         on_gpus: bytes of workers on GPUs, by member.
         unknown: members on GPUs of which there is none here: what they take there is not known.
-        parts: bytes on this machine, by what takes them; at most so many, where the classes in a call cannot be known.
+        parts: bytes on this machine, by what takes them; an upper bound where the classes in a call cannot be known.
     """
 
     size: CallSize | None
@@ -92,7 +92,7 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
 
 
 def _measured(config: RunConfig, index: int, agreed: Sequence[MemberTaps]) -> WorkerMemory:
-    """A member as a worker of its own would find it that has just been built."""
+    """Memory of a member, as a worker that has just been built would measure it."""
     worker = PoolWorker(index, config)
     memory = worker.measure(agreed)
     parameters = sum(parameter.nbytes for parameter in worker.member.network.parameters())

@@ -1,4 +1,4 @@
-"""``hmdc import`` and ``hmdc export``: condensed sets of other codes, and for them."""
+"""The commands ``hmdc import`` and ``hmdc export``: condensed sets from other codes, and for them."""
 
 from __future__ import annotations
 

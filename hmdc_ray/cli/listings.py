@@ -1,4 +1,4 @@
-"""The commands ``presets`` and ``architectures``: what there is."""
+"""The commands ``hmdc presets`` and ``hmdc architectures``."""
 
 from __future__ import annotations
 

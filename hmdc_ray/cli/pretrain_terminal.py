@@ -1,4 +1,4 @@
-"""The course of a pre-training on a terminal."""
+"""The progress of a pre-training on a terminal."""
 
 from __future__ import annotations
 

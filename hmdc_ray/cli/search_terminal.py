@@ -1,4 +1,4 @@
-"""The course of a search on a terminal: one line for everything that happens to a trial."""
+"""The progress of a search on a terminal: one line for everything that happens to a trial."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hmdc_ray.search.records import RungRecord
 
 
 class TerminalSearch:
-    """Prints the course of a search.
+    """Prints the progress of a search.
 
     Args:
-        console: where to.
+        console: console to print on.
     """
 
     def __init__(self, console: Console) -> None:
@@ -35,7 +35,7 @@ class TerminalSearch:
         self._line(f"trial {number} of {trials}: {done}, accuracy {100 * record.accuracy:.1f} %, {worst}")
 
     def stopped(self, number: int, trials: int) -> None:
-        """Show that a trial is not worth going on."""
+        """Show that a trial is stopped early."""
         self._line(f"trial {number} of {trials}: stopped", style="dim")
 
     def failure(self, number: int, trials: int, reason: str, retried: bool) -> None:

@@ -1,4 +1,4 @@
-"""The command ``sync-tracking``."""
+"""The command ``hmdc sync-tracking``."""
 
 from __future__ import annotations
 

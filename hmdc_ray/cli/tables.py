@@ -16,7 +16,7 @@ from rich.segment import Segments
 from rich.table import Column, Table
 
 TEXT_WIDTH = 26
-"""Characters a line to which a column of text may be narrowed before other columns have to leave."""
+"""Characters a line to which a column of text may be narrowed before other columns move to another table."""
 
 _UNLIMITED = 1_000_000
 
@@ -25,8 +25,9 @@ def print_table(console: Console, table: Table) -> None:
     """Print a table, in several parts if need be.
 
     Args:
-        console: where to.
-        table: its first column says what a row is. Columns with ``no_wrap`` hold numbers and names, the others text.
+        console: console to print on.
+        table: table whose first column says what a row is. Columns with ``no_wrap`` hold numbers and names, the others
+            text.
     """
     width = console.width if console.is_terminal else _UNLIMITED
     parts = _divided(console, table, width)

@@ -1,4 +1,4 @@
-"""The course of a run on a terminal: a bar with rate and time left; plain lines where there is no terminal."""
+"""The progress of a run on a terminal: a bar with rate and time left; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TerminalProgress:
     On a terminal each phase that has ended leaves a line, with its name and seconds.
 
     Args:
-        console: where to; a console that is no terminal gets plain lines.
+        console: console to print on; one that is no terminal gets plain lines.
     """
 
     def __init__(self, console: Console) -> None:
@@ -90,7 +90,7 @@ class TerminalProgress:
         self._advance("decoding images", done, total)
 
     def data(self, info: DatasetInfo) -> None:
-        """Show in a line what the source was taken for, and what was left out or taken for granted."""
+        """Show in a line how the source was read, and what was left out or assumed."""
         from hmdc_ray.data.description import notes, summary  # torch is imported with it, which takes seconds
 
         self._console.print(f"data        {summary(info)}", highlight=False, markup=False, soft_wrap=True)
@@ -98,7 +98,7 @@ class TerminalProgress:
             self.note(text)
 
     def note(self, text: str) -> None:
-        """Show what was chosen, or taken for granted, on a line."""
+        """Show what was chosen or assumed on a line."""
         self._console.print(f"note        {text}", highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
@@ -121,7 +121,7 @@ class TerminalProgress:
                 )
 
     def trouble(self, text: str) -> None:
-        """Show it above the bar."""
+        """Show what went wrong above the bar."""
         self._console.print(f"[yellow]{escape(text)}", highlight=False, soft_wrap=True)
 
     def trial(self, done: int, total: int) -> None:

@@ -92,7 +92,7 @@ def require_unique(networks: tuple[NetworkSection, ...]) -> None:
     """Refuse two networks of one name.
 
     Raises:
-        ValueError: names the first that is given twice.
+        ValueError: a name is given twice; the message has the first.
     """
     names = [network.name for network in networks]
     doubled = sorted({name for name in names if names.count(name) > 1})

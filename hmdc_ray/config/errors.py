@@ -65,8 +65,8 @@ def unknown_field(path: FieldPath, fields: Collection[str]) -> str:
     """A sentence for a field that its section does not have.
 
     Args:
-        path: to the field, as the user wrote it.
-        fields: those of the section.
+        path: path to the field, as the user wrote it.
+        fields: names of the section's fields.
     """
     key = str(path[-1])
     hint = closest(key, fields)
@@ -160,7 +160,7 @@ def explain(errors: Sequence[ErrorDetails], where: str) -> InputError:
 
     Args:
         errors: ``ValidationError.errors()`` of a :class:`RunConfig`, not empty.
-        where: what was read, such as a file's name; begins the line.
+        where: name of the source that was read, such as a file's; begins the line.
 
     Returns:
         The error to raise: names the field, quotes the value, says what is right, and counts the other errors.

@@ -26,7 +26,7 @@ CONFIG_FILE = "config.yaml"
 MOST_NODES = 100_000
 MOST_DEPTH = 100
 LARGEST_NUMBER = 10**100
-"""Limits on YAML, for what is written to be endless."""
+"""Limits on YAML, against files that are written to be endless."""
 
 LOOKED_AT = 1000
 """Files of a folder that are looked at, at most, to guess what it holds."""
@@ -106,10 +106,10 @@ def parse_config(data: Mapping[str, Any], where: str) -> RunConfig:
 
     Args:
         data: the configuration as plain values; what is left out takes its default.
-        where: what was read, such as a file's name; begins error messages.
+        where: name of the source that was read, such as a file's; begins error messages.
 
     Raises:
-        InputError: one line with ``where``, the dotted field, its value, and what would be right.
+        InputError: a field is wrong: one line with ``where``, the dotted field, its value, and what would be right.
     """
     try:
         return RunConfig.model_validate(data)
@@ -159,9 +159,9 @@ def apply_overrides(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
     """The configuration with some fields replaced, in order; all are checked together at the end.
 
     Args:
-        config: where to start from; unchanged.
-        assignments: ``section.field=value``. The value is YAML (``[flip, crop]``, ``null``, ``1e-3``). An element of
-            a list goes by its index or, for networks, its name: ``pool.members.vit.learning_rate=0.1``.
+        config: configuration to start from, which stays as it is.
+        assignments: texts ``section.field=value``. The value is YAML (``[flip, crop]``, ``null``, ``1e-3``). An element
+            of a list goes by its index or, for networks, its name: ``pool.members.vit.learning_rate=0.1``.
 
     Raises:
         InputError: no such field, a value that does not fit, or no ``=``.

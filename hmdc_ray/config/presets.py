@@ -211,11 +211,11 @@ def preset(name: str, ipc: int | None = None) -> RunConfig:
     """The configuration of a preset.
 
     Args:
-        name: see :data:`PRESETS`.
-        ipc: images per class; the preset's own if not given.
+        name: name of the preset, one of :data:`PRESETS`.
+        ipc: images per class; None: the preset's own.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is no preset of this name.
     """
     if name not in PRESETS:
         raise InputError(f"preset {name!r} does not exist: {closest(name, PRESETS)}")

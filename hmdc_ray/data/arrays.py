@@ -87,7 +87,7 @@ def read_torchvision(name: str, root: Path) -> EncodedImages:
     """A data set of torchvision, from its files under ``root``; downloaded there only when they are missing.
 
     Args:
-        name: one of :data:`TORCHVISION`, in any case.
+        name: name of the data set, one of :data:`TORCHVISION`, in any case.
         root: folder of the raw files.
 
     Raises:
@@ -131,11 +131,11 @@ def _encode(
     """Check the arrays, and turn their images into PNG files as they are asked for.
 
     Args:
-        source: for messages.
-        arrays: images and labels of each split.
+        source: name of the source, for errors.
+        arrays: images (N, ...) and labels (N, ...) of each split, not yet checked.
         names: class names, where the source has them.
-        classes: their number, where the source says it.
-        notes: what was taken for what so far.
+        classes: number of classes, where the source says it.
+        notes: lines so far on how the source was read.
     """
     placed: dict[Split, npt.NDArray[np.uint8]] = {}
     labels: dict[Split, npt.NDArray[Any] | ClassNumbers] = {}

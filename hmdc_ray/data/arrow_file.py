@@ -27,10 +27,10 @@ from hmdc_ray.data.statistics import PixelHistogram
 from hmdc_ray.models.shape import ImageShape
 
 Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
+"""Callback that gets the number of images done and the number of all."""
 
 VERSION = 5
-"""Of the layout and of the decoding; files of another version are not read."""
+"""Version of the layout and of the decoding; files of another one are not read."""
 
 _BATCH_BYTES = 8 << 20
 _INFO_KEY = "hmdc_ray"
@@ -42,9 +42,9 @@ class DecodedFile:
 
     Attributes:
         info: facts about the data set.
-        labels: (n,) class index per row.
-        splits: (n,) position in ``SPLITS`` per row.
-        batches: (rows, channels, height, width) each, read-only views of the mapped pixels; all but the last hold the same
+        labels: class index per row, (n,).
+        splits: position in ``SPLITS`` per row, (n,).
+        batches: read-only views of the mapped pixels, (rows, channels, height, width) each; all but the last hold the same
             number of rows.
     """
 
@@ -58,7 +58,7 @@ def write_decoded(path: Path, source: LabelledImages, progress: Progress | None)
     """Write the data set batch by batch, at most a few megabytes (or one image) in memory, down to the disk.
 
     Raises:
-        InputError: from the images of ``source``; they would fill the disk.
+        InputError: an image of ``source`` cannot be read, or the images would fill the disk.
         OSError: the disk is full or fails.
     """
     images, total = iter(source.images), len(source.labels)

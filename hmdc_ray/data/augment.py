@@ -32,11 +32,11 @@ CUTOUT_SIDE = 0.5
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One draw of every family; families that are out of use hold their identity.
+    """One draw of every family; families that are not in use hold their identity.
 
     Attributes:
         flip_n: whether to mirror left and right.
-        brightness_n: added to the image; identity 0.
+        brightness_n: amount added to the image; identity 0.
         saturation_n: factor on the distance from the mean over channels; identity 1.
         contrast_n: factor on the distance from the mean over the image; identity 1.
         warp_n23: affine map from output to input coordinates, each in [-1, 1] with corners aligned.
@@ -77,15 +77,16 @@ def draw(
     """Draw augmentations. Every family consumes its random numbers whether it is in use or not.
 
     Args:
-        order: ``dsa`` uses one of the families flip, colour, crop, scale, rotate, cutout; ``idc`` uses flip, colour,
-            one of crop, scale, rotate, and cutout; ``none`` is the identity.
+        order: rule by which families are combined. ``dsa`` uses one of flip, colour, crop, scale, rotate, cutout; ``idc``
+            uses flip, colour, one of crop, scale, rotate, and cutout; ``none`` is the identity.
         families: the families in use.
-        height: of the images, in pixels.
-        width: of the images, in pixels.
+        height: height of the images, in pixels.
+        width: width of the images, in pixels.
         generator: keyed CPU generator.
-        count: n, 1 for Siamese use.
+        count: number of draws n, 1 for Siamese use.
         dtype: format of the factors and maps, that of the images.
-        one_warp: ``idc`` crops, scales or rotates all n alike, each by its own amount, as IDC's code does.
+        one_warp: whether ``idc`` draws one of crop, scale, rotate for all n, each by its own amount, as IDC's code
+            does.
     """
     u_n12 = torch.rand(count, 12, generator=generator)
     warps: list[set[Family]] = [{family} for family in WARPS] if order == "dsa" else [set(WARPS)]
@@ -162,6 +163,8 @@ def _to(values: Tensor, images: Tensor) -> Tensor:
 
 
 def _colour(images: Tensor, brightness_n: Tensor, saturation_n: Tensor, contrast_n: Tensor) -> Tensor:
+    """Change brightness, saturation and contrast of images (B, C, H, W), in this order."""
+
     def column(values: Tensor) -> Tensor:
         return _to(values, images).to(images.dtype)[:, None, None, None]
 

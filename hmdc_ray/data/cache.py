@@ -43,10 +43,10 @@ def open_or_decode(
     """Open the decoded file; when it is missing or broken, decode it, once however many processes ask.
 
     Args:
-        path: of the decoded file.
-        read: gives the data set to decode.
-        progress: told of the images decoded, if it is this process that decodes.
-        check: called several times a second while another process decodes; may raise to stop waiting.
+        path: path of the decoded file.
+        read: function that returns the data set to decode.
+        progress: callback that gets (images done, images in all), if this process decodes.
+        check: callback run several times a second while another process decodes; may raise to stop waiting.
 
     Raises:
         InputError: bad images, or a cache folder that cannot be written or is full.

@@ -1,6 +1,7 @@
 """Which arrays of a container are images and which are labels: by their names in a dict, or by their places.
 
-Nothing is guessed: what may be read in two ways is refused, and what was taken for what is told. Shapes: N images, K classes.
+Nothing is guessed: what may be read in two ways is refused, and how the rest was read is reported. Shapes: N images, K
+classes.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class Parts:
     """Images and labels of one split, as a container has them: kinds and shapes are not yet checked.
 
     Attributes:
-        images: meant to be N images.
-        labels: meant to be one for each image; None: the container has none.
-        classes: K, where the container says it.
-        class_names: K names, where the container says them.
-        note: what was taken for what.
+        images: array that should hold N images.
+        labels: array that should hold N labels; None: the container has none.
+        classes: number of classes K, where the container says it.
+        class_names: K class names, where the container says them.
+        note: line for the user on how the container was read.
     """
 
     images: Array
@@ -67,7 +68,7 @@ def read_parts(content: Any, path: Path) -> dict[Split, Parts]:
         content: an array of images; ``[images, labels]``, also as a ``TensorDataset``; a dict with names of
             :data:`IMAGE_WORDS` and :data:`LABEL_WORDS`; or an array of images (n, C, H, W) for each class, in a list, or in a
             dict by the class's number or name.
-        path: the file, for messages.
+        path: file named in errors.
 
     Returns:
         The parts of each split; ``train`` where names say nothing of splits.

@@ -15,7 +15,14 @@ PROBABILITY = 0.5
 
 @dataclass(frozen=True)
 class Mixed:
-    """Mixed images (B, C, H, W), both label vectors, and the part of each image that is still its own."""
+    """A batch after CutMix.
+
+    Attributes:
+        images: mixed images, (B, C, H, W).
+        labels: class index of each image, (B,).
+        pasted_labels: class index of what was pasted into each image, (B,).
+        own_part: part of each image that is still its own, 0 to 1.
+    """
 
     images: Tensor
     labels: Tensor
@@ -23,13 +30,13 @@ class Mixed:
     own_part: float
 
     def loss(self, logits: Tensor) -> Tensor:
-        """Cross-entropy against both labels, weighted by area."""
+        """Cross-entropy of logits (B, K) against both labels, weighted by area."""
         own, pasted = F.cross_entropy(logits, self.labels), F.cross_entropy(logits, self.pasted_labels)
         return self.own_part * own + (1 - self.own_part) * pasted
 
 
 def cutmix(images_BCHW: Tensor, labels: Tensor, key: Key) -> Mixed:
-    """Paste a rectangle of a shuffled copy of the batch into it, or leave the batch as it is."""
+    """Paste a rectangle of a shuffled copy of the batch, with labels (B,), into it, or leave the batch as it is."""
     generator = key.numpy()
     applied, part, y, x = generator.random(4)
     if applied >= PROBABILITY:

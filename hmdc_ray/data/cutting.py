@@ -1,17 +1,18 @@
-"""Where a training's images are cut into batches: one rule for all who train."""
+"""How the images of a training are cut into batches: one rule for every training loop."""
 
 from __future__ import annotations
 
 
 def batch_slices(images: int, batch: int) -> list[slice]:
-    """The places of each batch, in order; together they cover all images.
+    """Slices of the batches, in order; together they cover all images.
 
-    The last batch takes what is left. A single image left over joins the batch before it, which BatchNorm needs: on maps of one
-    pixel it has no spread to divide by. Where no other image is near, it stays alone: one image in all, or batches of one.
+    The last batch takes what is left. A single image left over joins the batch before it, which BatchNorm needs: on
+    maps of one pixel it has no spread to divide by. It stays alone where it has no batch to join: one image in all, or
+    batches of one.
 
     Args:
-        images: how many there are.
-        batch: images in a batch, at least 1.
+        images: number of images.
+        batch: number of images in a batch, at least 1.
     """
     starts = list(range(0, images, batch))
     if batch > 1 and len(starts) > 1 and images - starts[-1] == 1:

@@ -29,8 +29,9 @@ def open_dataset(
 
     Args:
         config: the data section of a run.
-        progress: called with (images done, images in all) while this process decodes; never when that is done already.
-        check: called several times a second while another process decodes; may raise to stop waiting.
+        progress: callback that gets (images done, images in all) while this process decodes; not called if nothing is
+            decoded.
+        check: callback run several times a second while another process decodes; may raise to stop waiting.
 
     Raises:
         InputError: anything wrong with the source, its images and labels, or the cache folder.

@@ -21,7 +21,7 @@ MAX_PIXELS = 64 * 10**6
 """Images with more pixels are refused before memory is taken for them."""
 
 MAX_ENCODED_BYTES = 4 * MAX_PIXELS
-"""Files with more bytes are no images that could be read."""
+"""Files with more bytes are refused before they are read."""
 
 # What Pillow tells by the first bytes. Others are left out on purpose: some of its decoders start programs or read other files.
 _FORMATS = (
@@ -49,18 +49,19 @@ _PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 @cache
 def image_endings() -> frozenset[str]:
-    """Endings, in lower case and with their dot, of the image files that are read; MPO files are JPEG files of several."""
+    """Endings of the image files that are read, in lower case, with their dot; MPO is JPEG with several images."""
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS or kind == "MPO")
 
 
 @dataclass(frozen=True)
 class PixelRule:
-    """The shape that every image must come to, and whether images may be changed to reach it.
+    """The shape that every decoded image must have, and whether images may be changed to reach it.
 
     Attributes:
-        shape: of every decoded image.
-        resizes: images of another size are resized; else they are errors.
-        converts: colour images are turned grey where ``shape`` is; else they are errors. Grey to colour always works.
+        shape: shape of every decoded image.
+        resizes: whether images of another size are resized; else they are errors.
+        converts: whether colour images are turned grey where ``shape`` is; else they are errors. Grey to colour always
+            works.
     """
 
     shape: ImageShape
@@ -167,7 +168,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def is_sixteen_bits(image: Image.Image) -> bool:
-    """Whether grey values have 16 bits, of which a wider format may be the carrier (PGM files)."""
+    """Whether grey values have 16 bits, perhaps stored in a wider format (PGM files)."""
     return image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PPM")
 
 
@@ -205,8 +206,8 @@ def decode(image: Image.Image, mode: str | None = None) -> Image.Image:
     """Decode all pixels and turn them upright as the rotation tag says; transparency is dropped.
 
     Args:
-        image: opened, of 8 bits a channel.
-        mode: ``L`` or ``RGB`` to convert to; None: as the image is, grey or colour.
+        image: opened image of 8 bits a channel.
+        mode: Pillow's mode to convert to, ``L`` or ``RGB``; None: as the image is, grey or colour.
 
     Raises:
         InputError: broken pixels, or more than 8 bits a channel.

@@ -1,4 +1,4 @@
-"""What a data set was taken for, in words: a person who looks sees a mistake before hours of work."""
+"""How a data set was read, in words, so that a person sees a mistake before hours of work."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def describe(info: DatasetInfo) -> list[tuple[str, str]]:
 
 
 def notes(info: DatasetInfo) -> tuple[str, ...]:
-    """What was left out and what was taken for granted, statistics included, a line each."""
+    """What was left out and what was assumed, statistics included, a line each."""
     return info.origin.notes if info.statistics_note is None else (*info.origin.notes, info.statistics_note)
 
 
 def summary(info: DatasetInfo) -> str:
-    """One line."""
+    """The data set in one line."""
     sizes = ", ".join(f"{info.sizes[split]:,} {split}" for split in SPLITS)
     labels = f", labels from column {info.origin.label_column!r}" if info.origin.label_column else ""
     return f"{info.source}: {len(info.class_names)} classes, {sizes} images{labels}"
@@ -48,7 +48,7 @@ def with_number(class_names: Sequence[str]) -> str:
 
 
 def span(class_names: Sequence[str], counts: Sequence[int]) -> str:
-    """Images of a class: the least and the most, each with the first class that has so many."""
+    """Fewest and most images of a class, each with the first class that has so many."""
     least, most = min(counts), max(counts)
     if least == most:
         return f"{least:,} of each class"

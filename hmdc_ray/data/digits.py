@@ -12,7 +12,7 @@ from hmdc_ray.data.schema import LabelledImages
 from hmdc_ray.data.splits import assign_splits
 
 NAME = "digits"
-"""What ``data.source`` is for this data set."""
+"""Value of ``data.source`` for this data set."""
 
 _SIZE = (16, 16)
 _TEST_FRACTION = 0.3

@@ -27,7 +27,7 @@ PREPARED_KEY = "hmdc_ray_prepared"
 """Key of the file's metadata under which ``hmdc prepare`` keeps what it found, and the source."""
 
 TORCHVISION_PREFIX = "torchvision:"
-"""What a source begins with that names a data set of torchvision."""
+"""Prefix of a source that names a data set of torchvision."""
 
 NamedImage = tuple[str, bytes]
 """Name of an image, for messages, and its encoded bytes."""
@@ -38,7 +38,7 @@ class EncodedSplit:
     """Images of one split.
 
     Attributes:
-        labels: (n,) class index of each image.
+        labels: class index of each image, (n,).
         images: n named images in the order of the labels, None for one that is skipped; can be iterated over once.
     """
 
@@ -53,7 +53,7 @@ class EncodedImages:
     Attributes:
         class_names: one name per label, in label order.
         splits: the splits that the source has.
-        findings: what was left out and taken for granted; complete when all images have been iterated over.
+        findings: record of what was left out and assumed; complete when all images have been iterated over.
     """
 
     class_names: tuple[str, ...]
@@ -88,16 +88,16 @@ def write_split(
     """Write the images of one split, a group of rows in memory at a time.
 
     Args:
-        writer: the split's, of :func:`open_writer`.
-        data: the data set; images that are None are not written.
+        writer: the split's writer, from :func:`open_writer`.
+        data: the data set; images that are None are skipped.
         split: one of its splits.
-        wrote: called with the number of images dealt with since the last call.
+        wrote: callback that gets the number of images processed since its last call.
 
     Returns:
         (K,) number of images written of each class.
 
     Raises:
-        InputError: from the images.
+        InputError: an image cannot be read.
         OSError: the disk is full or fails.
     """
     part, counts = data.splits[split], np.zeros(len(data.class_names), np.int64)
@@ -124,7 +124,7 @@ def prepared_notes(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
     try:
         notes = json.loads((metadata or {})[PREPARED_KEY.encode()])["notes"]
         return tuple(str(note) for note in notes)
-    except (KeyError, ValueError, TypeError, RecursionError):  # of a stranger's file: nothing that a run depends on
+    except (KeyError, ValueError, TypeError, RecursionError):  # of another program's file: nothing that a run depends on
         return ()
 
 
@@ -139,7 +139,7 @@ def prepared_source(metadata: Mapping[bytes, bytes] | None) -> str | None:
 
 
 def _groups(pairs: Iterable[tuple[int, NamedImage | None]]) -> Iterator[tuple[list[tuple[int, NamedImage]], int]]:
-    """Groups of labels and images to be written at once, and the number of images dealt with, skipped ones included."""
+    """Groups of labels and images to be written at once, and the number of images processed, skipped ones included."""
     group: list[tuple[int, NamedImage]] = []
     size = read = 0
     for label, image in pairs:

@@ -1,4 +1,4 @@
-"""Names of files and folders that are no text: archives of other systems bring them."""
+"""Names of files and folders that are not valid text, as archives of other systems bring them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def require_text(path: Path) -> None:
     """Refuse a path whose bytes are not UTF-8: it could be neither printed nor stored.
 
     Raises:
-        InputError: shows the path with a question mark for each byte that is none.
+        InputError: the path is not UTF-8; it is shown with a question mark for each bad byte.
     """
     try:
         str(path).encode()

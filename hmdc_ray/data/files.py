@@ -25,9 +25,9 @@ class SourceFile:
     """A Parquet file of the source.
 
     Attributes:
-        path: absolute.
-        split: the one that its name, or that of a folder around it, says; training where none says any.
-        is_named: whether a name says it.
+        path: absolute path.
+        split: split that its name, or that of a folder around it, says; training where none does.
+        is_named: whether a name says the split.
     """
 
     path: Path

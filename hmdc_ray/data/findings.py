@@ -1,4 +1,4 @@
-"""What was noticed while images were read: what was left out and why, and what was taken for granted."""
+"""What was noticed while images were read: what was left out and why, and what was assumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 MOST_NAMES = 1000
-"""Names of broken images that are kept; beyond, they are counted alone."""
+"""Most names of broken images that are kept; further ones are only counted."""
 
 
 @dataclass
@@ -14,7 +14,7 @@ class Findings:
     """Counts by what they are about, as a person reads them. It grows while images are read.
 
     Attributes:
-        taken: what was taken for what, a line each.
+        taken: lines on how the source was read.
         left_out: files that were left out, by the reason: ``'.txt files'``, ``'links out of the folder'``.
         treated: images that were changed or read in part, by how: ``'16-bit images scaled to 8 bits'``.
         broken: names of images that could not be decoded and were skipped, each with the reason.

@@ -35,12 +35,14 @@ _IMAGES_AHEAD = 32  # encoded images held in memory at a time; few, because each
 
 @dataclass(frozen=True)
 class ReadingRules:
-    """What to do with images that cannot be taken as they are.
+    """What to do with images that cannot be used as they are.
 
     Attributes:
-        skip_broken: leave out images that cannot be decoded, and count them; else they are errors.
-        scale_16_bit: bring grey images of 16 bits to 8, 0 to 65,535 becoming 0 to 255; else they are errors.
-        follow_links: read what links out of the folder lead to; else they are left out, and a class that is one is an error.
+        skip_broken: whether images that cannot be decoded are left out and counted; else they are errors.
+        scale_16_bit: whether grey images of 16 bits are scaled to 8, 0 to 65,535 becoming 0 to 255; else they are
+            errors.
+        follow_links: whether links out of the folder are followed; else they are left out, and a class that is one is
+            an error.
     """
 
     skip_broken: bool = False
@@ -51,13 +53,13 @@ class ReadingRules:
 def read_image_folder(folder: Path, rules: ReadingRules | None = None) -> EncodedImages:
     """Images of ``folder/CLASS/...``, or of ``folder/SPLIT/CLASS/...``, every one decoded once to see that it is whole.
 
-    A folder is a split if its name has a keyword of :mod:`hmdc_ray.data.split_names`. Files are taken for images by their
-    content: by its ending a file is known only as an image that is broken. Hidden files are ignored; all others that are left
-    out are counted in the findings.
+    A folder is a split if its name has a keyword of :mod:`hmdc_ray.data.split_names`. Images are recognised by their
+    content; the ending of a file only shows that a broken one was meant to be an image. Hidden files are ignored; all
+    others that are left out are counted in the findings.
 
     Args:
-        folder: the folder.
-        rules: see :class:`ReadingRules`.
+        folder: folder that holds the classes or splits.
+        rules: treatment of images that cannot be used as they are; None: the defaults.
 
     Raises:
         InputError: no class folders, split folders beside others or within classes, a class without training images, a name
@@ -178,9 +180,9 @@ class _Reader:
 
         Args:
             root: folder of the split.
-            split: which it is.
+            split: split that the folder holds.
             classes: its class folders, by name.
-            names: of the classes of all splits, in label order.
+            names: class names of all splits, in label order.
 
         Raises:
             InputError: a class without training images; folders that are probably splits, or the classes, within a class.

@@ -36,10 +36,10 @@ def with_statistics(info: DatasetInfo, stated: str | None) -> DatasetInfo:
 
     Args:
         info: description of the data, with the statistics of the training split itself.
-        stated: ``data.statistics``.
+        stated: value of ``data.statistics``.
 
     Raises:
-        InputError: those stated are of another number of channels.
+        InputError: the stated statistics have another number of channels.
     """
     if stated == OWN:
         return info
@@ -64,7 +64,7 @@ def with_statistics(info: DatasetInfo, stated: str | None) -> DatasetInfo:
 
 
 def _advice(info: DatasetInfo) -> str | None:
-    """A line where data look like a known data set by what people count, and of several alike by their mean too."""
+    """A line where classes, shape and number of images are those of a known data set; of several, their mean decides."""
     training = info.sizes["train"] + sum(info.sizes[split] for split in info.origin.cut)
     counts = {training, info.sizes["train"] + info.sizes["validation"]}  # for validation there may be a file of its own
     names = [

@@ -14,7 +14,7 @@ from hmdc_ray.data.schema import Labels
 from hmdc_ray.errors import InputError, listed
 
 MOST_CLASSES = 1_000_000
-"""Labels above are no class numbers, and a name for each would fill the memory."""
+"""Largest number of classes: with more, a name for each would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class ClassNumbers:
     """Labels as numbers.
 
     Attributes:
-        labels: int64 (N,), 0 to MOST_CLASSES - 1.
-        classes: K of one-hot labels, else None.
-        note: how they were read, where that is not plain; else empty.
+        labels: class numbers, int64 (N,), 0 to MOST_CLASSES - 1.
+        classes: number of columns K of one-hot labels, else None.
+        note: line for the user on how they were read, where that is not obvious; else empty.
     """
 
     labels: Labels

@@ -51,7 +51,7 @@ def select_classes(
     """Keep a choice of the classes, numbered anew in its order.
 
     Args:
-        labels: (n,) class index per row.
+        labels: class index per row, (n,).
         names: one name per class.
         chosen: names, or class indices; None: all classes.
 

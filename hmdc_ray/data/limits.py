@@ -1,4 +1,4 @@
-"""Limits on files of strangers, checked by what their headers declare, before memory or disk is taken for it."""
+"""Limits on untrusted files, checked against what their headers declare before memory or disk is taken for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from hmdc_ray.errors import InputError
 
 FREE_BYTES = 64 << 20
-"""What a file may unpack to, however small it is."""
+"""Bytes that a file may unpack to, however small it is."""
 MOST_EXPANSION = 100
 MOST_TEXT_BYTES = 64 << 20
-"""Largest text of a stranger that is parsed: lists of files and metadata."""
+"""Bytes of the largest untrusted text that is parsed: lists of files and metadata."""
 
 
 LFS_POINTER = b"version https://git-lfs"
-"""How the text begins that Git LFS leaves in the place of a file that it has not fetched."""
+"""Beginning of the text that Git LFS leaves in place of a file that it has not fetched."""
 
 
 def check_fetched(path: Path) -> None:
@@ -40,7 +40,7 @@ def check_expansion(path: Path, unpacked: int, packed: int) -> None:
     """Refuse content that is small on the disk and huge in memory: more than 100 times as large, and above 64 MiB.
 
     Args:
-        path: for the message.
+        path: file named in the error.
         unpacked: bytes in memory.
         packed: bytes on the disk.
 
@@ -95,12 +95,12 @@ def check_arrays(path: Path) -> None:
 def check_parquet(path: Path, file: pq.ParquetFile) -> None:
     """Refuse a Parquet file whose columns, or row numbers alone, are far larger than the file; see :func:`check_expansion`.
 
-    Only its row groups are asked: Arrow aborts the process where the metadata of a column are damaged and Python asks for
-    them. So values that run-length coding repeats count once.
+    Only the sizes of its row groups are read: Arrow aborts the process where the metadata of a column are damaged and
+    Python asks for them. So values that run-length coding repeats count once.
 
     Args:
-        path: for the message.
-        file: opened.
+        path: file named in the error.
+        file: the same file, opened.
 
     Raises:
         InputError: too large by its metadata, or the metadata contradict themselves.
@@ -118,8 +118,8 @@ def check_array_header(file: IO[bytes], name: str, size: int) -> None:
     """Refuse an array of NumPy's format by its header.
 
     Args:
-        file: at the array's begin.
-        name: for the message.
+        file: open file, positioned at the array's header.
+        name: name of the array, for the error.
         size: bytes of header and array.
 
     Raises:

@@ -27,9 +27,9 @@ def check_formation(factor: int, height: int, width: int, field: str = "images.f
 
     Args:
         factor: formation factor.
-        height: of a stored image.
-        width: of a stored image.
-        field: what the factor is called where the user gave it.
+        height: height of a stored image, in pixels.
+        width: width of a stored image, in pixels.
+        field: name of the factor where the user gave it, for the error.
 
     Raises:
         InputError: ``factor`` is not 1 to 8, or height or width is not divisible by it.
@@ -70,7 +70,7 @@ def decode_as_idc(images_NCHW: Tensor, factor: int, fill_C11: Tensor) -> Tensor:
 
     Args:
         images_NCHW: stored images.
-        factor: f; need not divide the image.
+        factor: formation factor f, which need not divide the image.
         fill_C11: value of the pixels that are added; grey, 0.5 of the pixel scale, in that code.
 
     Returns:
@@ -91,13 +91,13 @@ def pack(images_NCHW: Tensor, factor: int) -> Tensor:
     """Shrink images (bilinear, smoothed) and lay f x f of them into each stored image, in the order of :func:`decode`.
 
     Args:
-        images_NCHW: a multiple of f * f images.
+        images_NCHW: images to pack, a multiple of f * f of them.
 
     Returns:
         (N / (f * f), C, H, W).
 
     Raises:
-        InputError: see :func:`check_formation`.
+        InputError: ``factor`` is not 1 to 8, or does not divide height and width.
     """
     if factor == 1:
         return images_NCHW

@@ -39,18 +39,18 @@ RawImage: TypeAlias = bytes | pa.Scalar | None
 
 @dataclass(frozen=True)
 class _Table:
-    """What is read of a Parquet file before its images.
+    """What is read from a Parquet file before its images.
 
     Attributes:
-        path: of the file.
-        image_column: holds the images.
-        label_column: holds the labels.
-        split_column: says each row's split; None: the file has none.
-        labels: (rows,) as they are in the file.
-        class_names: of the labels, from the file's metadata; None where it has none.
-        splits: (rows,) position in ``SPLITS`` of each row's split.
+        path: path of the file.
+        image_column: name of the column with the images.
+        label_column: name of the column with the labels.
+        split_column: name of the column that says each row's split; None: the file has none.
+        labels: labels as they are in the file, (rows,).
+        class_names: class names from the file's metadata; None where it has none.
+        splits: position in ``SPLITS`` of each row's split, (rows,).
         hints: columns that seem to say each row's split, where neither the file nor ``split_column`` does.
-        notes: what other columns may have been meant, and what ``hmdc prepare`` noted.
+        notes: lines on other columns that may have been meant, and those that ``hmdc prepare`` noted.
         source_name: the known data set that ``hmdc prepare`` recorded, if any.
     """
 
@@ -72,7 +72,8 @@ def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledI
     Rows keep the order of ``files``. The first row of the first file sets size and colour where ``config`` leaves them open.
 
     Raises:
-        InputError: with the file, and the row counted from 0 where one is to blame; also later, while images are read.
+        InputError: a file cannot be used, now or later, while its images are read; names the file, and the row (from 0)
+            if one is to blame.
     """
     tables = [_read_table(file, config) for file in files]
     first = tables[0]

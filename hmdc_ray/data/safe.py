@@ -1,4 +1,4 @@
-"""Reading files of strangers: nothing in them is executed, and none takes far more memory than it takes on the disk."""
+"""Reading untrusted files: nothing in them is executed, and none takes far more memory than it takes on the disk."""
 
 from __future__ import annotations
 

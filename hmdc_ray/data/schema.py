@@ -25,15 +25,15 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Origin:
-    """What the data were read from, and what was taken for what: for people to check.
+    """What the data were read from, and how they were interpreted: for people to check.
 
     Attributes:
         files: number of files of each split, by their names.
         cut: splits that were cut from the training images, because the source has no images of them.
         image_column: the column taken for the images; empty where there are no columns.
-        label_column: likewise for the labels.
+        label_column: the column taken for the labels, likewise.
         split_column: the column that says each row's split; empty: there is none.
-        notes: what was left out and why, and what was taken for granted; a line each.
+        notes: lines on what was left out and why, and on what was assumed.
     """
 
     files: dict[Split, int] = field(default_factory=dict)
@@ -51,18 +51,18 @@ class DatasetInfo:
     Attributes:
         class_names: one name per label, in label order.
         shape: channels, height and width of every image.
-        mean: per channel, over the training split, pixels on the [0, 1] scale.
-        std: per channel, likewise; never 0.
+        mean: mean per channel over the training split, of pixels on the [0, 1] scale.
+        std: standard deviation per channel, likewise; never 0.
         fingerprint: 16 hexadecimal digits of a SHA-256 over decoded pixels, labels, splits and class names: equal for
             equal data, wherever it is stored.
-        source: what the user called the data set.
+        source: name of the data set as the user gave it.
         sizes: number of images per split.
         class_sizes: number of training images per label.
-        origin: see :class:`Origin`.
-        source_name: which of :data:`hmdc_ray.config.statistics.KNOWN` the data are, as ``hmdc prepare torchvision:NAME``
-            recorded it, such as ``mnist``, whatever classes, size or channels were chosen of it; None: nothing is recorded.
+        origin: files and columns that the data were read from.
+        source_name: name in :data:`hmdc_ray.config.statistics.KNOWN` that ``hmdc prepare torchvision:NAME`` recorded,
+            such as ``mnist``, whatever classes, size or channels were chosen; None: nothing is recorded.
         statistics: name or numbers that ``mean`` and ``std`` are from, as in ``data.statistics``; None: the training split.
-        statistics_note: a line where a person may wish other statistics than those that were taken for want of a word.
+        statistics_note: line for the user where they may want other statistics than those taken by default.
     """
 
     class_names: tuple[str, ...]
@@ -127,13 +127,13 @@ class LabelledImages:
     """A data set on its way into the decoded file: labels are known, images arrive one by one, in the order of the labels.
 
     Attributes:
-        source: what the user called the data set.
+        source: name of the data set as the user gave it.
         class_names: one name per label, in label order.
-        labels: (n,) class index of each image.
-        splits: (n,) position in :data:`SPLITS` of each image's split.
+        labels: class index of each image, (n,).
+        splits: position in :data:`SPLITS` of each image's split, (n,).
         images: n images, (channels, height, width), all of one shape; can be iterated over once.
-        origin: see :class:`Origin`.
-        source_name: see :class:`DatasetInfo`.
+        origin: files and columns that the data were read from.
+        source_name: name of the known data set, as in :class:`DatasetInfo`.
     """
 
     source: str

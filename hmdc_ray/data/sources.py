@@ -27,7 +27,7 @@ class Prepared:
     Attributes:
         class_names: one name per label, in label order.
         counts: number of images of each class, (K,), by split.
-        notes: what was left out and why, and what was taken for granted; a line each.
+        notes: lines on what was left out and why, and on what was assumed.
     """
 
     class_names: tuple[str, ...]
@@ -58,9 +58,9 @@ def prepare(
             file, a ``.pt`` file of ``torch.save``, or ``torchvision:NAME``.
         out: folder to write; its parents are made.
         root: folder of torchvision's raw files; None: in the user's cache folder. Other sources have no use for it.
-        rules: what to do with images of a folder that cannot be taken as they are.
-        overwrite: replace ``out`` if it holds nothing but Parquet files.
-        progress: called with (images done, images in all).
+        rules: treatment of images in a folder that cannot be used as they are.
+        overwrite: whether to replace ``out`` if it holds nothing but Parquet files.
+        progress: callback that gets (images done, images in all).
 
     Raises:
         InputError: bad source, ``out`` exists, or the disk is full or cannot be written; a class of which every training

@@ -28,8 +28,8 @@ def splits_of_rows(column: pa.ChunkedArray, name: str, names: tuple[str, ...] | 
     Args:
         column: texts, or integers that ``names`` give texts to.
         name: the column's name, for messages.
-        names: of the values, where the file has them.
-        file: for messages.
+        names: texts that integer values stand for, where the file has them.
+        file: path named in errors.
 
     Raises:
         InputError: a value that names no split.
@@ -53,9 +53,9 @@ def hinted_splits(parquet: pq.ParquetFile, label: str, file: Path) -> Hints:
     (``is_test``).
 
     Args:
-        parquet: opened.
-        label: the column with the labels, which is none of them.
-        file: for messages.
+        parquet: opened file.
+        label: column with the labels, which is skipped.
+        file: path named in errors.
     """
     schema = parquet.schema_arrow
     columns = [field for field in schema if field.name != label and schema.names.count(field.name) == 1]
@@ -80,7 +80,7 @@ def require_no_hints(hints: list[Hints], file: Path) -> None:
     """Refuse files whose rows seem to name their splits in a column that is not read as such: test images would train.
 
     Args:
-        hints: of each file.
+        hints: result of :func:`hinted_splits` for each file.
         file: the first one, for messages.
 
     Raises:

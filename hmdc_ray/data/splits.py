@@ -15,13 +15,13 @@ from hmdc_ray.seeding import Key
 def assign_splits(labels: Labels, given: Pixels, test_fraction: float, validation_fraction: float) -> Pixels:
     """Cut the test and the validation split from the training split where the source has none.
 
-    The same images are taken always: the draw depends on nothing but the class and the number of its images.
+    The same images are always taken: the draw depends on nothing but the class and the number of its images.
 
     Args:
-        labels: (n,) class of each image.
-        given: (n,) position in ``SPLITS`` of the split that each image's file belongs to.
+        labels: class of each image, (n,).
+        given: position in ``SPLITS`` of the split that each image's file belongs to, (n,).
         test_fraction: part of each class's training images used when no image is given as a test image.
-        validation_fraction: likewise for validation, of what the test split left.
+        validation_fraction: part of each class for validation, likewise, of what the test split left.
 
     Returns:
         (n,) position in ``SPLITS`` of each image's split. A class keeps at least one of its training images.

@@ -31,11 +31,12 @@ def bars(
     """Draw one group of bars per architecture, one bar in it per series, each with its 95 % interval where it has one.
 
     Args:
-        series: name, and by architecture the gains in fractions, shown in points. A bar that a series lacks stays out.
+        series: name and, by architecture, gains in fractions, which are shown in points; an absent architecture gets no
+            bar.
         marked: architectures that get a mark.
-        mark: what the mark says.
-        title: above the bars; may have several lines.
-        axis: what the bars measure.
+        mark: meaning of the mark, in words.
+        title: title above the bars; may have several lines.
+        axis: label of the axis: the quantity that the bars show.
     """
     names = list(dict.fromkeys(name for _, gains in series for name in gains))
     assert names, series

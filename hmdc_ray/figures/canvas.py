@@ -27,7 +27,7 @@ DPI = 150
 TEXT = "#28282e"
 FAINT = "#d9d9de"
 COLOURS = colormaps["cividis"]
-"""Rises steadily in lightness, and looks nearly the same with every kind of colour vision (Nuñez et al., 2018)."""
+"""Colour map that rises steadily in lightness, nearly the same to all kinds of colour vision (Nuñez et al., 2018)."""
 
 MARK = "•"
 LONGEST_NAME = 40
@@ -35,7 +35,7 @@ ACROSS = 11
 """Characters of the longest name that is still written horizontally below a column."""
 
 SLANT = 35
-"""Degrees."""
+"""Angle of slanted names, in degrees."""
 
 CHARACTER = 0.085
 """Width of a character in inches, at matplotlib's font size of 10, on average over a name and rather too wide."""
@@ -45,7 +45,7 @@ class Page(Figure):
     """A figure whose texts are drawn with fonts that have their characters; see :mod:`hmdc_ray.figures.fonts`."""
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw; matplotlib's own warnings of missing characters would repeat what is said once already."""
+        """Draw without matplotlib's own warnings of missing characters, which would repeat one that was given already."""
         texts = [text for text in self.findobj(Text) if isinstance(text, Text) and not text.get_text().isascii()]
         families = [_family(file) for file in fonts_for(text.get_text() for text in texts)[1:]]
         if families:
@@ -68,8 +68,8 @@ def new_figure(width: float, height: float) -> Figure:
     """An empty page that makes room for its labels.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width: width in inches.
+        height: height in inches.
     """
     return Page(figsize=(width, height), dpi=DPI, layout="constrained")
 
@@ -93,7 +93,7 @@ def wrapped(name: str, width: int) -> str:
 
 
 def room(text: str) -> int:
-    """Characters of Latin width that a line takes; one of Chinese, Japanese or Korean takes two."""
+    """Width of a line in Latin characters; one of Chinese, Japanese or Korean counts as two."""
     return cell_len(text)
 
 

@@ -51,14 +51,14 @@ def gains(evaluation: Evaluation) -> Figure:
 
 
 def _accuracies(evaluation: Evaluation) -> list[tuple[str, dict[str, Summary]]]:
-    """By images and architecture."""
+    """Accuracies by images and architecture."""
     if len(evaluation.sets) > 1:
         return [(entry.name, measured_summaries(entry.summaries)) for entry in evaluation.sets]
     return [(name, made) for name, made in _kinds(evaluation).items() if made]
 
 
 def _gains(evaluation: Evaluation) -> list[tuple[str, dict[str, Summary]]]:
-    """By series and architecture, of those that have both numbers; without series that have none."""
+    """Gains by series and architecture, where both numbers are known; without series that have none."""
     kinds = _kinds(evaluation)
     random = kinds["random"]
     if len(evaluation.sets) > 1:
@@ -79,7 +79,7 @@ def _kinds(evaluation: Evaluation) -> dict[str, dict[str, Summary]]:
 
 
 def _in_pool(evaluation: Evaluation) -> tuple[set[str], str]:
-    """The architectures to mark, and what the mark says: what rows tell of the pool is about the first set."""
+    """The architectures to mark, and the meaning of the mark: the pool is that of the first set."""
     pool = f"the pool of {shortened(evaluation.sets[0].name)}" if len(evaluation.sets) > 1 else "the pool"
     return {row.architecture for row in evaluation.rows if row.in_pool}, f"in {pool}"
 

@@ -47,8 +47,8 @@ def runs(text: str, fonts: Sequence[Path]) -> list[tuple[str, Path]]:
     """The text in pieces, each with the font that draws it: the first that has its characters, else the first of all.
 
     Args:
-        text: one line.
-        fonts: see :func:`fonts_for`.
+        text: text of one line.
+        fonts: files of fonts, as :func:`fonts_for` finds them.
     """
     if len(fonts) == 1:
         return [(text, fonts[0])]

@@ -21,7 +21,7 @@ from hmdc_ray.system.files import read_json_lines
 LARGEST = "gradient/largest_"
 WEIGHT = "gbm/weight_"
 POINTS = 150
-"""Places on the axis of steps; a longer run is thinned to so many."""
+"""Most places on the axis of steps, to which a longer run is thinned."""
 
 DASHES = ("-", "--", "-.", ":")
 Values = NDArray[np.float64]
@@ -33,7 +33,7 @@ class Magnitudes:
 
     Attributes:
         before: mean over the classes of the largest absolute entry.
-        after: that times the mean weight of the balance, relative to the main member.
+        after: product of ``before`` and the mean weight of the balance, relative to the main member.
     """
 
     before: Mapping[str, Values]
@@ -41,7 +41,7 @@ class Magnitudes:
 
 
 def read_magnitudes(metrics_path: Path) -> Magnitudes:
-    """Read a run's metrics. Of a step that stands there twice, because the run was resumed, the last record counts.
+    """Read a run's metrics. Where a step was recorded twice, because the run was resumed, the last record counts.
 
     Raises:
         InputError: the file cannot be read, or is not that of a run with gradients.
@@ -71,7 +71,7 @@ def gradient_magnitudes(metrics_path: Path) -> Figure:
         metrics_path: a run's ``metrics.jsonl``.
 
     Raises:
-        InputError: see :func:`read_magnitudes`.
+        InputError: the file cannot be read, or is not that of a run with gradients.
     """
     magnitudes = read_magnitudes(metrics_path)
     figure = new_figure(9.0, 3.8)
@@ -98,7 +98,7 @@ def thin(values: Values) -> tuple[Values, Values, Values, Values]:
     """At most POINTS places along the steps.
 
     Args:
-        values: (steps,), with NaN for gaps.
+        values: magnitudes (steps,), with NaN for gaps.
 
     Returns:
         Steps in the middle of each place, and the median, least and greatest of its values: four arrays of (places,), NaN

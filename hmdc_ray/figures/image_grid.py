@@ -34,13 +34,13 @@ class _Layout:
     """Positions on the page, in pixels.
 
     Attributes:
-        blocks: classes stand in so many blocks, side by side.
-        rows: classes in a block, at most.
-        columns: images in a row.
-        tile_width: of an enlarged image.
-        tile_height: of an enlarged image.
-        pitch: from the top of a row to the next.
-        name_width: from the left of a block to its images.
+        blocks: number of blocks of classes, side by side.
+        rows: most classes in a block.
+        columns: number of images in a row.
+        tile_width: width of an enlarged image.
+        tile_height: height of an enlarged image.
+        pitch: distance from the top of a row to the next.
+        name_width: distance from the left of a block to its images.
     """
 
     blocks: int
@@ -66,8 +66,8 @@ class _Pen:
     """Writes names, each character with the first font that has it.
 
     Args:
-        fonts: see :func:`hmdc_ray.figures.fonts.fonts_for`.
-        size: in pixels.
+        fonts: files of fonts, as :func:`hmdc_ray.figures.fonts.fonts_for` finds them.
+        size: font size in pixels.
     """
 
     def __init__(self, fonts: Sequence[Path], size: int) -> None:
@@ -92,12 +92,12 @@ def grid_array(images_NCHW: Tensor, labels_N: Tensor, class_names: Sequence[str]
     Names are written with :mod:`hmdc_ray.figures.fonts`.
 
     Args:
-        images_NCHW: in [0, 1], with 1 or 3 channels; at least one.
+        images_NCHW: images in [0, 1] with 1 or 3 channels, at least one.
         labels_N: class indices, int64. A class without images has no row; within a row images keep their order.
-        class_names: of all classes.
+        class_names: names of all classes.
 
     Returns:
-        uint8 (height, width, 3).
+        Pixels of the grid, uint8 (height, width, 3).
     """
     assert images_NCHW.shape[1] in (1, 3) and len(images_NCHW) == len(labels_N) > 0
     by_class = {label: (labels_N == label).nonzero().flatten().tolist() for label in labels_N.unique().tolist()}

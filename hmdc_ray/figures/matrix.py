@@ -27,8 +27,8 @@ def matrix(rows: Sequence[tuple[str, Mapping[str, Summary]]], marked: Collection
         rows: name of the images, and by architecture what its students reached, in fractions. An architecture that a row
             lacks leaves its cell empty.
         marked: architectures that get a mark.
-        mark: what the mark says.
-        title: above the map; may have several lines.
+        mark: meaning of the mark, in words.
+        title: title above the map; may have several lines.
     """
     names = list(dict.fromkeys(name for _, summaries in rows for name in summaries))
     assert names, rows

@@ -26,7 +26,7 @@ LINE_HEIGHT = 20
 CHARACTER_WIDTH = 10
 
 FONT_SIZE = 7.5
-"""In points; a line of it fits LINE_HEIGHT, and a character CHARACTER_WIDTH."""
+"""Font size in points; a line fits LINE_HEIGHT, and a character CHARACTER_WIDTH."""
 
 TITLE_WIDTH = 12
 """Characters that a title has room for, however narrow its block."""
@@ -36,8 +36,9 @@ def condensed_side_by_side(sets: Sequence[tuple[str, CondensedSet]], per_class: 
     """Draw one block of images per set, classes in rows under the same name, as they are stored (not decoded).
 
     Args:
-        sets: at least one, each with a name to show, all of the same classes in the same order, whatever these are called.
-        per_class: images of a class shown of each set, at most; the first ones are taken.
+        sets: names to show and condensed sets, at least one, all with the same classes in the same order, whatever
+            their names.
+        per_class: most images of a class shown of each set; the first ones are taken.
 
     Raises:
         InputError: ``per_class`` is below 1, there is no set, or the sets differ in the number or the order of classes.
@@ -65,7 +66,7 @@ class _Page:
     """A figure on which places are pixels from the left and from the top, so that enlarged images stay crisp.
 
     Attributes:
-        figure: to draw on.
+        figure: matplotlib figure to draw on.
     """
 
     def __init__(self, width: int, height: int) -> None:

@@ -23,7 +23,7 @@ def run_figures(folder: Path, evaluation: Evaluation) -> tuple[Path, ...]:
 
     Args:
         folder: the run's folder, with its ``metrics.jsonl``.
-        evaluation: of the run's images.
+        evaluation: evaluation of the run's images.
 
     Returns:
         The files written.
@@ -41,10 +41,10 @@ def write_figures(evaluation: Evaluation, sets: Mapping[str, CondensedSet], fold
     """Write the figures that the evaluation has numbers for, and of several sets their images.
 
     Args:
-        evaluation: whose students may have failed.
-        sets: that it is of, by name.
-        folder: for the files.
-        prefix: of their names, so that the figures of several evaluations can lie together.
+        evaluation: evaluation to draw, of which some students may have failed.
+        sets: the evaluated condensed sets, by name.
+        folder: folder for the files.
+        prefix: prefix of their names, so that figures of several evaluations can share a folder.
 
     Returns:
         The files written.

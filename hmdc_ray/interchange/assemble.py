@@ -1,4 +1,4 @@
-"""From what a file holds and what the user states to a checked condensed set, with a record of what was taken for granted."""
+"""From what a file holds and what the user states to a checked condensed set, with a record of what was assumed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Imported:
 
     Attributes:
         condensed: the set.
-        assumed: what was found, and what it was taken for: lines to show to the user.
+        assumed: lines for the user on what was found and how it was read.
     """
 
     condensed: CondensedSet
@@ -98,6 +98,7 @@ def _formation(found: FileContents, stated: ImportOptions) -> int:
 
 
 def _checked_images(images: Tensor) -> Tensor:
+    """The images, float32 (N, C, H, W), if that is what they are meant to be."""
     if images.ndim != 4 or images.numel() == 0:
         raise InputError(f"images have shape {list(images.shape)}, must be N x C x H x W, at least one")
     if not images.is_floating_point():
@@ -133,10 +134,10 @@ class _Labels:
     """Labels as the file or the user gives them.
 
     Attributes:
-        numbers: int64 (N,).
-        classes: their number, where the labels say it.
-        source: where they are.
-        notes: how they were read.
+        numbers: class indices, int64 (N,).
+        classes: number of classes, where the labels say it.
+        source: name of the place that they are from.
+        notes: lines on how they were read.
     """
 
     numbers: Tensor
@@ -201,7 +202,7 @@ def _counted(classes: int) -> str:
 
 
 def _renumbered(numbers: Tensor, old: tuple[str, ...], new: tuple[str, ...]) -> Tensor:
-    """Labels that count the names ``new`` instead of ``old``, which are among them."""
+    """Labels (N,) that count the names ``new`` instead of ``old``, which are among them."""
     missing = [name for name in old if new.count(name) != 1]
     if missing:
         raise InputError(
@@ -212,6 +213,7 @@ def _renumbered(numbers: Tensor, old: tuple[str, ...], new: tuple[str, ...]) -> 
 
 
 def _check_scale(images: Tensor, scale: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Refuse images (N, C, H, W) whose values do not fit the scale."""
     if not images.isfinite().all():
         return  # the set itself says in which row
     low, high = float(images.min()), float(images.max())

@@ -15,7 +15,7 @@ MEANINGS: dict[str, str] = {
     "safetensors": "tensors named as in tensors; an export's metadata states the rest, else as tensors",
     "pt": "as tensors, with an export's metadata, which states the rest",
 }
-"""What the name of each format says of a file, and what is taken for granted."""
+"""What the name of each format says about a file, and what is assumed."""
 
 EXPORTS: tuple[str, ...] = ("dd-ranking", "image-folder", "npz", "safetensors", "pt")
 """Formats that are also written."""

@@ -23,9 +23,10 @@ def read_container(content: Any, path: Path, metadata: str | bytes | None) -> Fi
     Images of 8 bits are pixels, divided by 255, wherever they have their channels; floating-point ones may be grey (N, H, W).
 
     Args:
-        content: what the file holds.
-        path: the file.
-        metadata: text of an export from here; None: there is none. It states everything else, and images are stored as it says.
+        content: loaded content of the file.
+        path: path of the file, for errors.
+        metadata: JSON text of an export from here, which states everything else and how images are stored; None: there
+            is none.
 
     Raises:
         InputError: no such container, several splits, or images of an unclear shape.

@@ -24,16 +24,16 @@ SCALES: tuple[Scale, ...] = ("normalised", "pixel")
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says of a file; None where nothing is said.
+    """What the user states about a file; None where nothing is stated.
 
     Attributes:
         statistics: mean and deviation per channel, of pixels 0 to 1, that the images are normalised with (or, of images in
             pixel scale, are to be normalised with).
-        scale: of the values in the file.
+        scale: scale of the values in the file, one of :data:`Scale`.
         formation: factor f, at least 1: a stored image holds f x f training images.
         labels: file of labels, for images that come without.
-        snapshot: which of several sets in the file; negative counts from the end.
-        class_names: one for each class, in the order of the labels.
+        snapshot: number of the set where the file has several; negative counts from the end.
+        class_names: one name for each class, in the order of the labels.
 
     Raises:
         InputError: an unknown scale, a factor below 1, or statistics that are not finite, the deviations above 0.
@@ -63,15 +63,15 @@ class FileContents:
 
     Attributes:
         images: stored images, meant to be (N, C, H, W), floating point.
-        labels: meant to be one for each image; None: not in the file.
-        scale: as the file or its format says; None: neither does.
-        formation: likewise.
-        decoding: how the format's own code cuts training images from stored ones.
-        class_names: likewise; the labels count them.
+        labels: array that should hold one label for each image; None: not in the file.
+        scale: scale that the file or its format states; None: neither does.
+        formation: factor f, likewise.
+        decoding: rule by which the format's own code cuts training images from stored ones.
+        class_names: class names, likewise; the labels count them.
         classes: number of classes, where the file or its format says it, but no names.
-        metadata: of a file that was exported from here, else None. States everything else.
-        origin: which part of the file, or which further file, this is; for the user to read.
-        notes: what was taken for what, a line each; for the user to read.
+        metadata: metadata of a file that was exported from here, which state everything else; else None.
+        origin: name of the part of the file, or of the further file, that this is, for the user.
+        notes: lines for the user on how the file was read.
     """
 
     images: Tensor

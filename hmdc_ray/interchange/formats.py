@@ -17,7 +17,7 @@ from hmdc_ray.interchange.output import new_file, new_folder, require_free
 
 @dataclass(frozen=True)
 class _FolderKind:
-    """How an exported folder is told from others: a file that it has, and the endings of all its files."""
+    """What marks an exported folder: a file that it has, and the endings of all its files."""
 
     marker: str
     endings: frozenset[str]
@@ -54,8 +54,8 @@ def import_set(path: str | Path, file_format: str, stated: ImportOptions | None 
 
     Args:
         path: the file, or folder where the format is one.
-        file_format: one of :data:`hmdc_ray.interchange.catalogue.MEANINGS`.
-        stated: what the file does not say.
+        file_format: name of the format, one of :data:`hmdc_ray.interchange.catalogue.MEANINGS`.
+        stated: facts that the file does not state.
 
     Raises:
         InputError: an unknown format; a file that is missing, broken, asks for code or is of another format; parts that are
@@ -81,15 +81,15 @@ def import_file(
     Args:
         path: the file, or folder.
         out: a file ``NAME.parquet``, or a folder for ``condensed.parquet``.
-        file_format: as for :func:`import_set`.
-        stated: as for :func:`import_set`.
-        overwrite: replace the file that is there.
+        file_format: name of the format, as for :func:`import_set`.
+        stated: facts that the file does not state, as for :func:`import_set`.
+        overwrite: whether to replace a file that is there.
 
     Returns:
         The file written, and the set.
 
     Raises:
-        InputError: as :func:`import_set`; the file exists, or cannot be written.
+        InputError: the set cannot be read, as for :func:`import_set`; the file exists, or cannot be written.
     """
     target = Path(out)
     if target.suffix != ".parquet":
@@ -106,8 +106,8 @@ def export_set(condensed: CondensedSet, out: str | Path, file_format: str, *, ov
     Args:
         condensed: the set.
         out: the file, or folder where the format is one.
-        file_format: one of :data:`hmdc_ray.interchange.catalogue.EXPORTS`.
-        overwrite: replace an earlier export.
+        file_format: name of the format, one of :data:`hmdc_ray.interchange.catalogue.EXPORTS`.
+        overwrite: whether to replace an earlier export.
 
     Raises:
         InputError: an unknown format; ``out`` exists and is not, or cannot be, overwritten; it cannot be written.

@@ -24,7 +24,7 @@ def read_labels(path: Path) -> Tensor:
 
 
 def from_array(array: np.ndarray, path: Path) -> Tensor:
-    """A tensor of the same numbers.
+    """A tensor of the same numbers and shape.
 
     Raises:
         InputError: texts, dates, or numbers that torch does not have.

@@ -30,7 +30,7 @@ def new_file(path: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary path to write, which becomes ``path`` when the block ends without an error.
 
     Raises:
-        InputError: see :func:`require_free`; or the file cannot be written.
+        InputError: something is there and is not to be overwritten, or is a folder; or the file cannot be written.
     """
     require_free(path, overwrite)
     with atomic_path(path) as temporary:
@@ -43,13 +43,13 @@ def new_folder(path: Path, overwrite: bool, marker: str, endings: frozenset[str]
 
     Args:
         path: the folder; its parents are made.
-        overwrite: an earlier export may be replaced, and nothing else.
-        marker: file that marks a folder as an earlier export.
-        endings: of all files that an export has.
+        overwrite: whether an earlier export, and nothing else, may be replaced.
+        marker: name of the file that marks a folder as an earlier export.
+        endings: endings of all files that an export has.
 
     Raises:
         InputError: something is there and is not to be overwritten, or is no earlier export; the folder cannot be written.
-            What was there is there again.
+            What was there before is restored.
     """
     _require_replaceable(path, overwrite, marker, endings)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")

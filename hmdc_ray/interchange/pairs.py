@@ -17,7 +17,7 @@ def read_pair(path: Path, stated: ImportOptions, images_name: str) -> tuple[Path
 
     Args:
         path: file of the images, or the folder that holds it.
-        stated: may name a file of labels.
+        stated: facts from the user, who may name a file of labels.
         images_name: file of the images in a folder.
 
     Returns:

@@ -17,14 +17,14 @@ from hmdc_ray.models.plain import is_plain
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 _WIDEST = 128
-"""Most pixels in a line of W: every pixel is multiplied W / k times, once not by 0."""
+"""Most pixels in a line of W: every pixel is multiplied W / k times, all but once by 0."""
 
 
 class AveragePool(nn.AvgPool2d):
-    """``nn.AvgPool2d`` over squares that touch; which it also is for all others, and where :func:`average_pool` says so."""
+    """``nn.AvgPool2d``, fast over squares that touch; otherwise, and where :func:`average_pool` says so, torch's own."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H / k, W / k)."""
+        """Averages (B, C, H / k, W / k) of maps (B, C, H, W)."""
         side = self.kernel_size
         plain = self.padding != 0 or self.divisor_override is not None or self.ceil_mode
         if plain or not isinstance(side, int) or self.stride != side:
@@ -35,9 +35,9 @@ class AveragePool(nn.AvgPool2d):
 def average_pool(maps_BCHW: Tensor, side: int) -> Tensor:
     """Means of ``side`` x ``side`` pixels, (B, C, H / side, W / side), rounded down.
 
-    By torch's kernel on other devices than the CPU, for number formats other than float32, float64 and bfloat16, in bfloat16
-    for sides whose square it does not divide 1 by exactly, for wide maps, where the squares do not cover the map, and within
-    :func:`hmdc_ray.models.plain.plain_layers`.
+    Torch's kernel computes them on other devices than the CPU, for number formats other than float32, float64 and
+    bfloat16, in bfloat16 for sides by whose square it does not divide 1 exactly, for wide maps, where the squares do
+    not cover the map, and within :func:`hmdc_ray.models.plain.plain_layers`.
     """
     height, width = maps_BCHW.shape[-2:]
     power_of_two = side & (side - 1) == 0

@@ -24,9 +24,9 @@ def freeze_batchnorm(network: nn.Module, frozen: bool) -> None:
     un-freezes, so freeze after it.
 
     Args:
-        network: changed in place; only the mode of its BatchNorm layers changes.
-        frozen: True: these layers normalise with their running statistics and do not update them. False: they follow the
-            network's own mode.
+        network: network changed in place: only the mode of its BatchNorm layers.
+        frozen: whether these layers normalise with their running statistics and do not update them; False: they follow
+            the network's own mode.
     """
     for layer in _batchnorms(network):
         layer.train(network.training and not frozen)

@@ -30,11 +30,11 @@ def convnet(
     Args:
         shape: images of at least 2 ** depth pixels a side, unless ``pooling`` is none.
         classes: number of logits.
-        width: channels of every block.
-        depth: blocks.
-        norm: see :func:`hmdc_ray.models.layers.make_norm`.
-        activation: ``relu``, ``sigmoid``, ``leakyrelu`` (slope 0.01) or ``swish``.
-        pooling: ``avg``, ``max`` or ``none``.
+        width: number of channels of every block.
+        depth: number of blocks.
+        norm: kind of normalisation, as in :func:`hmdc_ray.models.layers.make_norm`.
+        activation: kind of activation: ``relu``, ``sigmoid``, ``leakyrelu`` (slope 0.01) or ``swish``.
+        pooling: kind of pooling: ``avg``, ``max`` or ``none``.
     """
     margin = shape.margin
     if pooling != "none":

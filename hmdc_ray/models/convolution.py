@@ -6,8 +6,8 @@ respect to the kernels. With v, vw, vb the directions of the gradients gx, gw, g
 
     of gy: v * w + x * vw + vb,    of x: gx with vw for w,    of w: gw with v for x.
 
-Of few channels, as images have, the convolution in bfloat16 is a product of matrices, which torch differentiates without such
-waste, and which on CPUs is faster than its convolutions, that are made for many channels.
+With few channels, as images have, the convolution in bfloat16 is a product of matrices, which torch differentiates
+without such waste, and which on CPUs is faster than its convolutions, which are made for many channels.
 
 Shapes: B images, C channels, H x W pixels.
 """
@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 FEW_CHANNELS = 4
-"""Up to so many channels are those of images."""
+"""Most channels that are taken for those of images."""
 
 Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
 """Stride, padding, dilation, whether transposed, output padding, groups, as torch's operators take them."""
@@ -40,7 +40,7 @@ class Convolution(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H, W), convolved."""
+        """Maps (B, out_channels, H', W') of images or maps (B, in_channels, H, W)."""
         if isinstance(self.padding, str) or self.padding_mode != "zeros" or input.ndim != 4:
             return super().forward(input)
         weight, bias, device, images = self.weight, self.bias, input.device.type, input
@@ -80,7 +80,7 @@ class Convolution(nn.Conv2d):
         return seen
 
     def _is_small(self, weights: int, images: Tensor) -> bool:
-        """Whether what kernels of so many weights see, and the gradient of the kernels for an image, fits into the output."""
+        """Whether what kernels of ``weights`` weights see, and their gradient for an image, fit into the output."""
         return weights <= self.out_channels and weights < math.prod(self._sides(images))
 
     def _sides(self, images: Tensor) -> list[int]:

@@ -78,12 +78,13 @@ def make_external(
     """Make a network of a library.
 
     Args:
-        library: one of :data:`LIBRARIES`.
+        library: name of the library, one of :data:`LIBRARIES`.
         name: the library's name of the network.
-        options: ``input_size``, ``taps``, and those of the constructor.
+        options: values of ``input_size``, ``taps``, and the constructor's own options.
         shape: native shape of the images.
         classes: number of logits.
-        pretrained: with the library's own weights, as described in the module ``hmdc_ray.models.<library>_library``.
+        pretrained: whether the network gets the library's own weights, as the module
+            ``hmdc_ray.models.<library>_library`` describes.
 
     Raises:
         InputError: no such network, option or weights; or the constructor refuses them.
@@ -144,7 +145,7 @@ def _tap_count(value: Any) -> int | None:
 
 
 def _constructor_options(network: type[nn.Module]) -> set[str]:
-    """Named parameters of a constructor, and of its bases' as long as it hands on what it does not name."""
+    """Named parameters of a constructor, and of its bases' as long as it passes on what it does not name."""
     names: set[str] = set()
     for base in network.__mro__:
         if "__init__" in vars(base):

@@ -25,7 +25,7 @@ def import_factory(path: str) -> Factory:
     """The function that an import path names; the working directory can be imported from.
 
     Args:
-        path: ``package.module:factory``.
+        path: import path, ``package.module:factory``.
 
     Raises:
         InputError: the path is malformed, the module cannot be imported, or has no such function.
@@ -70,9 +70,10 @@ def check_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any
     """Compare options with the names, types and ranges in a factory's signature.
 
     Args:
-        factory: a parameter with an annotation admits values of that type only (pydantic, strict: no conversion of text to
-            numbers); one without, or with one that cannot be resolved, admits anything.
-        options: plain values, as YAML gives them; a list will do for a tuple.
+        factory: function whose signature is the rule. A parameter with an annotation admits values of that type only
+            (pydantic, strict: no conversion of text to numbers); one without, or with one that cannot be resolved,
+            anything.
+        options: names and plain values, as YAML gives them; a list will do for a tuple.
 
     Returns:
         The options to call the factory with.

@@ -32,7 +32,7 @@ class InstanceNorm(nn.GroupNorm):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H, W), normalised."""
+        """Normalised maps of maps, both (B, C, H, W)."""
         images = input.ndim == 4 and input.device.type == "cpu"
         if not images or input.numel() == 0 or self.bias is None or _PARAMETERS.get(input.dtype) != self.weight.dtype:
             return super().forward(input)

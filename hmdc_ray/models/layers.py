@@ -25,11 +25,12 @@ def make_norm(norm: Norm, channels: int, height: int, width: int) -> nn.Module:
     """A normalisation of maps (B, channels, height, width).
 
     Args:
-        norm: ``instance`` (every channel of every image by itself, with affine weights), ``batch``, ``layer`` (over channels,
-            height and width, an affine weight for each), ``group`` (four groups of channels), or ``none``.
-        channels: of the maps.
-        height: of the maps.
-        width: of the maps.
+        norm: kind of normalisation: ``instance`` (every channel of every image by itself, with affine weights),
+            ``batch``, ``layer`` (over channels, height and width, an affine weight for each), ``group`` (four groups of
+            channels), or ``none``.
+        channels: number of channels of the maps.
+        height: height of the maps, in pixels.
+        width: width of the maps, in pixels.
 
     Raises:
         InputError: instance norm of one pixel, which is always 0; or channels that do not make four groups.

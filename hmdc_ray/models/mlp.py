@@ -19,7 +19,7 @@ def mlp(shape: ImageShape, classes: int, *, width: Width = 128) -> Architecture:
     Args:
         shape: images of any size.
         classes: number of logits.
-        width: units of either hidden layer.
+        width: number of units of either hidden layer.
     """
     pixels = shape.channels * shape.height * shape.width
     hidden = nn.Sequential(

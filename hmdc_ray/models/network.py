@@ -30,15 +30,15 @@ _DRY_BATCH = 2
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a factory returns: a module and what is to be known about it.
+    """What a factory returns: a module and what must be known about it.
 
     Attributes:
-        module: maps images (B, C, H, W) to logits (B, K).
+        module: network from images (B, C, H, W) to logits (B, K).
         taps: features for mutual distillation, from input to output; empty: the network takes no part in it.
         classifier: dotted name of the submodule whose input is the embedding; None: the last ``nn.Linear``.
         input_size: (height, width) that the module takes; None: the images' own.
         input_channels: channels that the module takes; None: the images' own. 3 for grey images: they are repeated.
-        normalisation: that the module's weights were trained with; None: that of the images.
+        normalisation: normalisation that the module's weights were trained with; None: that of the images.
     """
 
     module: nn.Module
@@ -55,7 +55,8 @@ class Observation:
 
     Attributes:
         logits_BK: class scores before softmax.
-        features: outputs of the taps, in the order of ``Network.taps``, as the modules gave them, also in their number format.
+        features: outputs of the taps, in the order of ``Network.taps``, in the shapes of :class:`TapSpec` and the
+            number format of the modules.
         embedding_BD: input of the classifier.
     """
 
@@ -80,8 +81,8 @@ class Network(nn.Module):
         input_channels: number of channels that the module takes.
         space: normalisation of the images; None: unknown, and no image is brought into another.
         own: normalisation that the weights were trained with; None: that of the images. See :meth:`set_normalisation`.
-        architecture: what :func:`hmdc_ray.models.registry.build` was asked for; empty for a network made in another way.
-        options: likewise.
+        architecture: name given to :func:`hmdc_ray.models.registry.build`; empty for a network made in another way.
+        options: options given to it, likewise.
         matrix_dtype: format of torch's autocast; None: none. Logits and embedding have the format of the images all the same.
 
     Raises:
@@ -104,7 +105,7 @@ class Network(nn.Module):
         self._input_size = architecture.input_size or (shape.height, shape.width)
         self._repeats = _channel_repeats(shape, architecture.input_channels)
         self.input_channels = self._repeats * shape.channels
-        # Of the network and not of its module, and in no state: files of weights keep their names.
+        # Buffers of the network, not of its module, and in no state dict: files of weights keep their names.
         self.register_buffer("_factor_C11", None, persistent=False)
         self.register_buffer("_shift_C11", None, persistent=False)
         self.set_normalisation(None, architecture.normalisation)
@@ -118,11 +119,12 @@ class Network(nn.Module):
         """Say how images are normalised and how the weights expect them; where the two are equal, images stay as they are.
 
         Args:
-            space: of the images' channels.
-            own: of the module's channels, or of one for all of them.
+            space: normalisation of the images, with their channels; None: unknown.
+            own: normalisation that the weights expect, with the module's channels or one for all; None: that of the
+                images.
 
         Raises:
-            InputError: ``own`` is of another number of channels.
+            InputError: ``own`` has another number of channels.
         """
         assert space is None or space.channels == self.image_shape.channels, (space, self.image_shape)
         if own is not None:

@@ -21,8 +21,8 @@ class Normalisation:
     """Images are ``(pixels - mean) / std``, with pixels on the scale [0, 1].
 
     Attributes:
-        mean: one number per channel, or one for all of them.
-        std: likewise, above 0.
+        mean: mean of every channel, or one number for all of them.
+        std: standard deviation, likewise; above 0.
 
     Raises:
         InputError: a number is not finite, a deviation is not above 0, or there are more of one than of the other.
@@ -42,20 +42,20 @@ class Normalisation:
 
     @property
     def channels(self) -> int:
-        """Channels with numbers of their own; 1 also where one number is that of all channels."""
+        """Number of channels with numbers of their own; 1 also where one number is that of all channels."""
         return len(self.mean)
 
     def require_channels(self, channels: int) -> None:
-        """Refuse what is of another number of channels than that, or one.
+        """Require numbers for each of ``channels`` channels, or one for all of them.
 
         Raises:
-            InputError: it is.
+            InputError: there are numbers for another number of channels.
         """
         if self.channels not in (1, channels):
             raise InputError(f"statistics are {self}: must be of {channels} channels, as the network takes")
 
     def is_close(self, other: Normalisation, tolerance: float) -> bool:
-        """Whether no number differs by more than this part of itself."""
+        """Whether no number differs by more than ``tolerance``, as a part of itself."""
         pairs = zip((*self.mean, *self.std), (*other.mean, *other.std), strict=True)
         return all(math.isclose(ours, theirs, rel_tol=tolerance) for ours, theirs in pairs)
 
@@ -79,11 +79,11 @@ class Normalisation:
 
 
 def channel_map(images: Normalisation, wanted: Normalisation) -> tuple[Tensor, Tensor] | None:
-    """Factor and shift, float64 (C, 1, 1), so that ``images * factor + shift`` are normalised as wanted; None: they are.
+    """Factor and shift, float64 (C, 1, 1), for ``images * factor + shift`` as wanted; None: they are already.
 
     Args:
         images: normalisation of the images; of one channel for grey images that are repeated.
-        wanted: of as many channels, or either of one.
+        wanted: normalisation to reach, of as many channels; either of the two may have one.
     """
     mean, std, own_mean, own_std = (
         torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)

@@ -29,7 +29,7 @@ class Entry:
 
     Attributes:
         description: one line for people.
-        factory: called as ``factory(shape, classes, **options)``.
+        factory: function called as ``factory(shape, classes, **options)``.
         options: names and defaults of its options.
     """
 
@@ -89,12 +89,13 @@ def build(
         options: the factory's options.
         shape: native shape of the images.
         classes: number of classes, at least 1.
-        key: what the weights are drawn with; torch's global generators stay as they were.
-        weights: ``scratch``; ``pretrained``, the library's own weights with a fresh classifier (timm and torchvision only);
-            or ``checkpoint:PATH``, a file of :func:`hmdc_ray.models.weights.save_weights`.
-        statistics: ``own``: images come to the network with the mean and standard deviation that its weights were trained
-            with, where the library, the file or the factory's :class:`Architecture` names them; ``data``: as they are.
-        space: how the images are normalised; None: unknown, and they come as they are.
+        key: key of the random weights; torch's global generators stay as they were.
+        weights: origin of the weights: ``scratch``; ``pretrained``, the library's own with a fresh classifier (timm and
+            torchvision only); or ``checkpoint:PATH``, a file of :func:`hmdc_ray.models.weights.save_weights`.
+        statistics: normalisation of the images that the module sees. ``own``: by the mean and standard deviation that
+            its weights were trained with, where the library, the file or the factory's :class:`Architecture` names
+            them; ``data``: that of the data.
+        space: normalisation of the images; None: unknown, and they are passed on unchanged.
 
     Raises:
         InputError: unknown architecture or option; a network that does not fit the images or its own declaration, or has

@@ -19,12 +19,12 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: maps (B, channels, h, w) to (B, out_channels, h / stride, w / stride).
 
     Args:
-        channels: of the maps that come in.
-        out_channels: of the maps that go out.
-        stride: 1, or 2 to halve the maps.
-        norm: see :func:`hmdc_ray.models.layers.make_norm`.
-        height: of the maps that go out.
-        width: of the maps that go out.
+        channels: number of channels of the input maps.
+        out_channels: number of channels of the output maps.
+        stride: stride of the first convolution: 1, or 2 to halve the maps.
+        norm: kind of normalisation, as in :func:`hmdc_ray.models.layers.make_norm`.
+        height: height of the output maps, in pixels.
+        width: width of the output maps, in pixels.
     """
 
     def __init__(self, channels: int, out_channels: int, stride: int, norm: Norm, height: int, width: int) -> None:
@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, maps_BCHW: Tensor) -> Tensor:
-        """The activated sum of residual and shortcut."""
+        """The activated sum of residual and shortcut, (B, out_channels, H / stride, W / stride)."""
         return F.relu(self.residual(maps_BCHW) + self.shortcut(maps_BCHW))
 
 
@@ -55,7 +55,7 @@ def resnet18(shape: ImageShape, classes: int, *, width: Width = 64, norm: Norm =
         shape: images of any size; with instance norm a side must be larger than 8 pixels.
         classes: number of logits.
         width: channels of the first stage; the stages after it have 2, 4 and 8 times as many.
-        norm: see :func:`hmdc_ray.models.layers.make_norm`.
+        norm: kind of normalisation, as in :func:`hmdc_ray.models.layers.make_norm`.
     """
     height, width_pixels = shape.height, shape.width
     stem = nn.Sequential(

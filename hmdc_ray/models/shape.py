@@ -12,9 +12,9 @@ class ImageShape:
     """Native shape of one image of the data set.
 
     Attributes:
-        channels: 1 (grey), 3 (colour), or any other positive number.
-        height: pixels, at least 1.
-        width: pixels, at least 1.
+        channels: number of channels: 1 (grey), 3 (colour), or any other positive number.
+        height: height in pixels, at least 1.
+        width: width in pixels, at least 1.
     """
 
     channels: int

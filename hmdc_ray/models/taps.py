@@ -38,8 +38,8 @@ class Tap:
     """A declared feature with its size.
 
     Attributes:
-        module: as in :class:`TapSpec`.
-        kind: as in :class:`TapSpec`.
+        module: dotted name of the submodule, as in :class:`TapSpec`.
+        kind: layout of the feature, as in :class:`TapSpec`.
         channels: size c of the feature.
         height: rows of the map or token grid; 0 for a vector.
         width: columns of the map or token grid; 0 for a vector.
@@ -53,10 +53,10 @@ class Tap:
 
 
 def evenly_spaced(taps: Sequence[AnyTap], count: int | None) -> tuple[AnyTap, ...]:
-    """That many of the taps, evenly spaced, the last one among them; None: all.
+    """``count`` of the taps, evenly spaced, the last one among them; None: all.
 
     Raises:
-        InputError: there are fewer.
+        InputError: there are fewer taps.
     """
     if count is None:
         return tuple(taps)
@@ -71,10 +71,10 @@ def require_module(name: str, modules: Iterable[str], role: str) -> None:
     Args:
         name: dotted name.
         modules: the names that exist.
-        role: what the module is declared as, such as ``tap``.
+        role: declared use of the module, such as ``tap``, for the error.
 
     Raises:
-        InputError: with the closest name.
+        InputError: there is no such submodule; the closest name is suggested.
     """
     known = {module for module in modules if module}
     if name not in known:
@@ -85,9 +85,9 @@ def resolve(spec: TapSpec, feature: object, batch: int) -> Tap:
     """The size of a tap, read from one output of its module.
 
     Args:
-        spec: the declaration.
-        feature: what the module returned, None if it was not called.
-        batch: images in the batch that went in.
+        spec: declared tap.
+        feature: output of the module, in the layout of ``spec.kind`` if all is well; None: it was not called.
+        batch: number of images B in the batch that went in.
 
     Raises:
         InputError: the module was not called, or its output is not of the declared kind and grid.

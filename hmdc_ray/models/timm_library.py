@@ -65,7 +65,7 @@ def create(name: str, classes: int, channels: int, pretrained: bool, options: Ma
 
 
 def normalisation(name: str, module: nn.Module) -> Normalisation | None:
-    """What timm's settings of the weights say."""
+    """Normalisation in timm's settings of the weights."""
     del name
     mean, std = (_settings(module).get(which) for which in ("mean", "std"))
     return Normalisation(tuple(mean), tuple(std)) if mean and std else None
@@ -78,7 +78,7 @@ def default_size(module: nn.Module) -> tuple[int, int]:
 
 
 def any_size(module: nn.Module) -> bool:
-    """All but vision transformers: of small images they would make a handful of tokens."""
+    """Whether it is no vision transformer: of small images these would make a handful of tokens."""
     return not hasattr(module, "num_prefix_tokens")
 
 

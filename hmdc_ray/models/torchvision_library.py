@@ -72,7 +72,7 @@ def create(name: str, classes: int, channels: int, pretrained: bool, options: Ma
 
 
 def normalisation(name: str, module: nn.Module) -> Normalisation | None:
-    """What the transforms of the weights say; of networks that may turn it into another within themselves, that other."""
+    """Normalisation in the transforms of the weights; for networks that change it inside, the one that they change to."""
     if getattr(module, "transform_input", True) is False:  # GoogLeNet and Inception, which are made without it here
         return Normalisation((0.5,) * 3, (0.5,) * 3)
     transforms = models.get_model_weights(name).DEFAULT.transforms()
@@ -86,7 +86,7 @@ def default_size(module: nn.Module) -> tuple[int, int]:
 
 
 def any_size(module: nn.Module) -> bool:
-    """All may be tried; vision transformers refuse."""
+    """True: all may be tried, and vision transformers refuse."""
     del module
     return True
 

@@ -1,9 +1,9 @@
 """The vision transformer of Dosovitskiy et al. (arXiv 2010.11929), as timm's ``VisionTransformer`` of the same arguments.
 
-Importing timm takes 3.5 s of processor time, for torchvision imports torch's compiler. Every process that builds a small
-transformer would pay it: the driver, a worker, every task that trains a student. Names and order of parameters, the
-distributions they are drawn from and what is computed are timm's, so that its weights load here; a test holds the two
-against each other.
+Importing timm takes 3.5 s of processor time, because torchvision imports torch's compiler. Every process that builds a
+small transformer would pay for it: the driver, a worker, every task that trains a student. Names and order of
+parameters, the distributions they are drawn from and what is computed are timm's, so that its weights load here; a test
+compares the two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Attention(nn.Module):
 
     Args:
         width: size D of a token, a multiple of ``heads``.
-        heads: attention heads.
+        heads: number of attention heads.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """Tokens (B, T, D), each a mean of all over how well they fit, by head."""
+        """Tokens (B, T, D): each is the mean of all values, weighted by attention, in every head."""
         query, key, value = self.qkv(tokens_BTD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         fit_BHTT = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         attended_BTD: Tensor = self.proj((fit_BHTT.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
@@ -43,7 +43,7 @@ class Mlp(nn.Module):
     """Two linear layers with GELU between them.
 
     Args:
-        width: size D of a token; four times as much in between.
+        width: size D of a token; the hidden layer is four times as wide.
     """
 
     def __init__(self, width: int) -> None:
@@ -53,7 +53,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(_MLP_RATIO * width, width)
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """Tokens (B, T, D), each by itself."""
+        """Tokens (B, T, D), each transformed by itself."""
         mapped_BTD: Tensor = self.fc2(self.act(self.fc1(tokens_BTD)))
         return mapped_BTD
 
@@ -63,7 +63,7 @@ class Block(nn.Module):
 
     Args:
         width: size D of a token.
-        heads: attention heads.
+        heads: number of attention heads.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -74,7 +74,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """Tokens (B, T, D)."""
+        """Tokens (B, T, D) after attention and MLP."""
         tokens_BTD = tokens_BTD + self.attn(self.norm1(tokens_BTD))
         summed_BTD: Tensor = tokens_BTD + self.mlp(self.norm2(tokens_BTD))
         return summed_BTD
@@ -84,7 +84,7 @@ class Patches(nn.Module):
     """Tokens of the patches of an image, row by row.
 
     Args:
-        channels: of the images.
+        channels: number of channels of the images.
         patch_size: side of a patch in pixels.
         width: size D of a token.
     """
@@ -103,13 +103,13 @@ class VisionTransformer(nn.Module):
     """A class token, a learned position embedding, and no dropout; the class token is classified.
 
     Args:
-        grid: patches in height and width.
+        grid: number of patches in height and in width.
         patch_size: side of a patch in pixels.
-        channels: of the images.
+        channels: number of channels of the images.
         classes: number of logits.
         width: size D of a token.
         depth: number of blocks.
-        heads: attention heads, a divisor of the width.
+        heads: number of attention heads, a divisor of the width.
     """
 
     def __init__(

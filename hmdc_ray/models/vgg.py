@@ -24,7 +24,7 @@ def vgg11(shape: ImageShape, classes: int, *, width: Width = 64, norm: Norm = "i
         shape: images of at least 8x8 pixels; those below 32x32, but for grey ones of 28x28, are pooled less often.
         classes: number of logits.
         width: channels of the first convolution; the others have up to 8 times as many.
-        norm: see :func:`hmdc_ray.models.layers.make_norm`.
+        norm: kind of normalisation, as in :func:`hmdc_ray.models.layers.make_norm`.
     """
     margin = shape.margin
     shape.require(8, margin)

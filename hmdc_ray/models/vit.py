@@ -35,8 +35,8 @@ def vit(
         classes: number of logits.
         patch_size: side of a patch in pixels.
         width: size of a token; None: 192, or 64 for images with a side below 28 pixels.
-        depth: transformer blocks; None: 12, or 3 for such images.
-        heads: attention heads, a divisor of the width; None: 3, or 4 for such images.
+        depth: number of transformer blocks; None: 12, or 3 for such images.
+        heads: number of attention heads, a divisor of the width; None: 3, or 4 for such images.
         taps: number of blocks that are taps, evenly spaced, the last one among them; None: all, as HMDC has it.
     """
     if shape.height % patch_size or shape.width % patch_size:

@@ -16,7 +16,7 @@ from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.system.files import atomic_path, require_regular
 
 CHECKPOINT = "checkpoint:"
-"""How an origin of weights that is a file starts; the path follows."""
+"""Prefix of an origin of weights that is a file; the path follows."""
 
 
 def save_weights(network: Network, path: Path) -> None:
@@ -26,8 +26,8 @@ def save_weights(network: Network, path: Path) -> None:
     they are known, ``statistics`` (JSON): mean and std of the images that the module was trained on.
 
     Args:
-        network: on any device.
-        path: of the safetensors file; its folder is made when it is missing, ``~`` stands for the home folder.
+        network: network to save, on any device.
+        path: path of the safetensors file; its folder is made when it is missing, ``~`` stands for the home folder.
 
     Raises:
         InputError: the file cannot be written.
@@ -53,12 +53,12 @@ def load_weights(network: Network, path: Path) -> None:
     The statistics that the file names become the network's own.
 
     Args:
-        network: changed in place, only if the whole file fits.
-        path: of the file; ``~`` stands for the home folder.
+        network: network to fill, changed only if the whole file fits.
+        path: path of the file; ``~`` stands for the home folder.
 
     Raises:
         InputError: the file is missing or is not safetensors; a tensor is missing or unexpected, has another shape or
-            number format, or is not finite; the statistics are damaged, or of other channels.
+            number format, or is not finite; the statistics are damaged, or have other channels.
     """
     path = path.expanduser()
     state, metadata = _read(path)

@@ -21,12 +21,12 @@ class MemberProfile:
 
     Attributes:
         name: the member's name.
-        num_gpus: GPUs that its worker asks for.
+        num_gpus: number of GPUs that its worker asks for.
         matching: seconds of its matching over all classes, which replicas divide.
         training: seconds of the rest, which every replica does.
         peak_bytes: largest resident memory of its process.
-        shared_bytes: of arrays that it received for its matching, which replicas divide.
-        each_bytes: of other arrays that it received, as every replica does.
+        shared_bytes: bytes of arrays that it received for its matching, which replicas divide.
+        each_bytes: bytes of other arrays that it received, as every replica does.
     """
 
     name: str
@@ -43,14 +43,15 @@ class Profile:
     """One step of a pool, measured with one process of the server.
 
     Attributes:
-        members: all that took part.
-        server_seconds: of the parameter server's work.
-        server_received_bytes: of arrays that it received.
+        members: profiles of all members that took part.
+        server_seconds: seconds of the parameter server's work.
+        server_received_bytes: bytes of arrays that it received.
         server_peak_bytes: largest resident memory of its process.
-        bytes_per_second: at which arrays move between processes of this machine.
-        calls_seconds: that a step of actors took on this machine beyond what members, server and moving explain.
-        classes: that the matching goes through.
-        threads: of every worker.
+        bytes_per_second: rate at which arrays move between processes of this machine.
+        calls_seconds: seconds that a step of actors took on this machine beyond what members, server and moving
+            explain.
+        classes: number of classes of the matching.
+        threads: number of threads of every worker.
     """
 
     members: tuple[MemberProfile, ...]
@@ -68,9 +69,9 @@ class Cluster:
     """Where the pool would run.
 
     Attributes:
-        gpus_per_node: 0 for members that run on CPUs.
-        cores_per_node: for members that run on CPUs.
-        network_bytes_per_second: between nodes.
+        gpus_per_node: number of GPUs of a node; may be 0 where members run on CPUs.
+        cores_per_node: number of cores of a node, for members that run on CPUs.
+        network_bytes_per_second: rate of the network between nodes.
     """
 
     gpus_per_node: int
@@ -83,14 +84,15 @@ class Prediction:
     """A pool of another size.
 
     Attributes:
-        counts: how many members are like each measured one, by its name.
-        workers: processes of members, replicas included.
-        nodes: that hold them.
+        counts: number of members that are like each measured one, by its name.
+        workers: number of processes of members, replicas included.
+        nodes: number of nodes that hold them.
         worker_peak_bytes: largest memory of a worker, by the measured member's name.
-        server_peak_bytes: of the server, all its processes together; of each it does not depend on the number of members.
-        bytes_per_step: of arrays that are received by any process.
+        server_peak_bytes: largest memory of all processes of the server together; that of each is the same for any
+            number of members.
+        bytes_per_step: bytes of arrays that any process receives.
         parts: seconds of a step by what takes them: ``members``, ``server``, ``moving``, ``calls``.
-        slowest: the member, or ``cores`` where members wait for cores.
+        slowest: name of the slowest member, or ``cores`` where members wait for cores.
     """
 
     counts: Mapping[str, int]
@@ -104,7 +106,7 @@ class Prediction:
 
     @property
     def seconds_per_step(self) -> float:
-        """Of all parts, one after the other."""
+        """Seconds of all parts, one after the other."""
         return sum(self.parts.values())
 
     @property
@@ -118,11 +120,11 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster, sha
     """Predict a step of a pool that repeats the measured members in turn.
 
     Args:
-        profile: measured.
-        members: drawn for an iteration, at least 1.
-        replicas: workers of each, at least 1.
-        cluster: where they run; members on CPUs share the cores of one node.
-        shards: processes of the server, no more of which are started than there are classes.
+        profile: measured profile of a small pool.
+        members: number of members drawn for an iteration, at least 1.
+        replicas: number of workers of each member, at least 1.
+        cluster: machines that they run on; members on CPUs share the cores of one node.
+        shards: number of processes of the server, no more of which are started than there are classes.
 
     Raises:
         InputError: a member does not fit onto a node, or there are more replicas than classes.
@@ -161,7 +163,7 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster, sha
 
 
 def count_nodes(gpus: Sequence[float], cluster: Cluster) -> int:
-    """Nodes that hold workers with these GPUs, filled one after the other; workers on CPUs go onto the first.
+    """Nodes that hold workers with these GPUs, filled one after the other; workers on CPUs are placed on the first.
 
     Raises:
         InputError: a worker does not fit onto a node.

@@ -1,4 +1,4 @@
-"""A pool of another size, run where this is run, to hold a prediction against."""
+"""A pool of another size, run on this machine, to compare with a prediction."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Checked:
     """What the pool took.
 
     Attributes:
-        seconds: of each measured step.
+        seconds: wall-clock time of each measured step.
         worker_peak_bytes: largest memory of a worker, by the measured member's name.
-        server_peak_bytes: of the server, all its processes together.
+        server_peak_bytes: largest memory of all processes of the server together.
     """
 
     seconds: tuple[float, ...]
@@ -41,7 +41,7 @@ class Checked:
 
 
 def repeated(config: RunConfig, members: int, replicas: int) -> RunConfig:
-    """The configuration with so many members, all drawn: those of its pool in turn, each with so many workers."""
+    """The configuration with ``members`` members, all drawn: those of its pool in turn, each with ``replicas`` workers."""
     given, repeats = config.pool.members, []
     for index in range(members):
         turn, position = divmod(index, len(given))
@@ -53,14 +53,14 @@ def repeated(config: RunConfig, members: int, replicas: int) -> RunConfig:
 
 
 def check(config: RunConfig, members: int, replicas: int, steps: int, report: Report) -> Checked:
-    """Run a pool of :func:`repeated` members as actors, for so many steps after one to warm up.
+    """Run a pool of :func:`repeated` members as actors, for ``steps`` steps after one to warm up.
 
     Args:
         config: the run; its schedule's length is not used.
-        members: of the pool.
-        replicas: workers of each.
-        steps: measured.
-        report: is told the course.
+        members: number of members of the pool.
+        replicas: number of workers of each member.
+        steps: number of measured steps.
+        report: callback that gets lines on the progress.
     """
     large = with_length(repeated(config, members, replicas), steps)
     names = [member.name for member in config.pool.members]

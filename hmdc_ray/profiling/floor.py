@@ -1,5 +1,5 @@
-"""The floor that a step is held against: operations of the step with torch's own layers, which a layer of ours that computes
-less does not lower, over the rate of a matrix product on the same processor.
+"""The floor that a step is compared with: operations of the step with torch's own layers, which a layer of ours that
+computes less does not lower, over the rate of a matrix product on the same processor.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from hmdc_ray.profiling.operations import Count, total
 
 @dataclass(frozen=True)
 class Floor:
-    """What the steps of one process are held against.
+    """What the steps of one process are compared with.
 
     Attributes:
-        counts: by operator, of a step with torch's own layers.
+        counts: operations of a step with torch's own layers, by operator.
         plain_seconds: time of the step after it, at the last of the rates.
         rates: floating point operations per second of a matrix product, measured before, between and after the steps with
             our layers, and before those with torch's own.
@@ -41,7 +41,7 @@ class Floor:
 
     @property
     def roofline(self) -> float:
-        """Seconds of a step whose every operator were bound by the matrix rate or by the memory alone."""
+        """Seconds of a step in which every operator is bound by the matrix rate or by the memory alone."""
         return total(self.counts.values()).limit
 
     @property

@@ -10,5 +10,5 @@ WARM_UP = 1
 
 
 def with_length(config: RunConfig, steps: int) -> RunConfig:
-    """One iteration that is long enough for the warm-up and so many measured steps."""
+    """The run with one iteration that is long enough for the warm-up and ``steps`` measured steps."""
     return apply_overrides(config, ["schedule.iterations=1", f"schedule.steps={WARM_UP + steps + 1}"])

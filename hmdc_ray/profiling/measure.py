@@ -39,9 +39,9 @@ class Bench:
 
     Attributes:
         config: the run.
-        info: of its data.
-        actors: the pool as actors.
-        alone: the same pool in one process.
+        info: description of its data.
+        actors: measurement of the pool as actors.
+        alone: measurement of the same pool in one process.
     """
 
     config: RunConfig
@@ -75,8 +75,8 @@ def measure(config: RunConfig, steps: int, report: Report) -> Bench:
 
     Args:
         config: the run; its schedule is longer than the warm-up and the measured steps.
-        steps: measured in each way.
-        report: told of every step.
+        steps: number of steps measured in each way.
+        report: callback that gets a line for every step.
 
     Raises:
         InputError: configuration and data do not fit together.
@@ -92,13 +92,13 @@ def measure(config: RunConfig, steps: int, report: Report) -> Bench:
 
 @dataclass(frozen=True)
 class AgainstPlain:
-    """The steps of one process beside what they are held against.
+    """The steps of one process beside what they are compared with.
 
     Attributes:
-        floor: of a step.
-        agreement: of the gradients of the first step's targets with those of torch's own layers, by target.
+        floor: floor of a step.
+        agreement: agreement of the first step's gradients with those of torch's own layers, by target.
         bfloat16: steps in bfloat16.
-        bfloat16_agreement: likewise, of those.
+        bfloat16_agreement: agreement of the gradients of these, likewise.
         kmeans: seconds in which each member chooses the real images of every class, by process.
     """
 
@@ -110,7 +110,7 @@ class AgainstPlain:
 
 
 def measure_against_plain(bench: Bench, report: Report) -> AgainstPlain:
-    """Measure what one process' steps are held against; in the same run, because machines are shared."""
+    """Measure what one process' steps are compared with, in the same run, because machines are shared."""
     plain = measure_plain(bench.config, bench.info, report)
     floor = Floor(plain.counts, plain.seconds, (*bench.alone.rates, plain.rate), plain.bandwidth)
     bfloat16 = measure_bfloat16(bench.config, bench.info, len(bench.one_process.steps), report)

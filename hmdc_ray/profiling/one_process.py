@@ -37,7 +37,7 @@ class OneProcess:
     """The measured steps.
 
     Attributes:
-        measurement: of the steps.
+        measurement: times of the steps.
         traffic: bytes per step that would move, by receiving process and call, mean of the measured steps.
         rates: floating point operations per second of a matrix product, measured before, between and after all steps.
         targets: gradients of the first step.
@@ -56,7 +56,8 @@ class PlainStep:
     Attributes:
         seconds: wall-clock time of the second step, whose operators are not counted.
         targets: gradients of the first one.
-        counts: what the first step computed, by operator; with what begins an iteration, and k-means if the run chooses by it.
+        counts: operations of the first step, by operator, with those that begin an iteration, and k-means if the run
+            uses it.
         rate: floating point operations per second of a matrix product, measured before.
         bandwidth: bytes per second of a copy, measured before.
     """

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 _UNTOUCHED = (torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty)
-"""Take memory and write nothing."""
+"""Operators that take memory and write nothing."""
 
 
 @dataclass
@@ -23,13 +23,13 @@ class Count:
     """All calls of one operator.
 
     Attributes:
-        calls: how many.
+        calls: number of calls.
         operations: floating point operations, by torch's registry: of matrix products and convolutions alone, a
             multiplication and an addition being two.
         moved: bytes of the tensors that were read and of those that were written.
-        limit: roofline: of every call the larger of operations over the
-            matrix rate and bytes over the bandwidth.
-        seconds: that the calls took.
+        limit: seconds of the roofline: of every call the larger of operations over the matrix rate and bytes over the
+            bandwidth.
+        seconds: seconds that the calls took.
     """
 
     calls: int = 0
@@ -61,7 +61,7 @@ class Operations(TorchDispatchMode):
         bandwidth: bytes per second of a copy, read and written.
 
     Attributes:
-        counts: by operator, such as ``aten.convolution``.
+        counts: sums of all calls by operator, such as ``aten.convolution``.
     """
 
     def __init__(self, rate: float, bandwidth: float) -> None:
@@ -91,6 +91,6 @@ class Operations(TorchDispatchMode):
 
 
 def _bytes(*values: Any) -> int:
-    """Of the different tensors among the values; one that is read and written in place counts once."""
+    """Bytes of the different tensors among the values; one that is read and written in place counts once."""
     tensors = {id(leaf): leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)}
     return sum(tensor.nbytes for tensor in tensors.values() if tensor.layout == torch.strided)

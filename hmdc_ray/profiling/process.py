@@ -34,7 +34,7 @@ def process_use(host: object, cache: Path) -> ProcessUse:
     """Use of the process that runs this.
 
     Args:
-        host: whatever the process hosts; an actor passes itself.
+        host: object that the process hosts, not used; an actor passes itself.
         cache: folder of the decoded data sets.
     """
     maps = [entry for entry in psutil.Process().memory_maps() if Path(entry.path).parent == cache]

@@ -26,7 +26,7 @@ SHARED_CALLS = ("match", "pull_back")
 """Calls whose messages go to one replica each; those of all others go to every one."""
 
 GPUS = 2**20
-"""Of a node that holds every member, as the one that is measured does."""
+"""GPUs of a node that holds every member, as the measured one does."""
 
 MOVED = 64 * 2**20
 """Bytes moved to measure the rate."""
@@ -40,8 +40,8 @@ def profile(config: RunConfig, steps: int, report: Report) -> Profile:
 
     Args:
         config: the run; its schedule's length is not used.
-        steps: measured.
-        report: is told the course.
+        steps: number of measured steps.
+        report: callback that gets lines on the progress.
     """
     members = tuple(member.model_copy(update={"replicas": 1, "probability": None}) for member in config.pool.members)
     pool = config.pool.model_copy(update={"members": members, "active": None, "warmup": 0})
@@ -82,7 +82,7 @@ def _member(bench: Bench, index: int) -> MemberProfile:
 
 
 def _bytes_per_second() -> float:
-    """From one process of this machine to another through Ray's object store, read in place, as the server does."""
+    """Rate from one process of this machine to another through Ray's object store, read in place, as the server does."""
 
     def made() -> np.ndarray:
         return np.ones(MOVED, np.uint8)

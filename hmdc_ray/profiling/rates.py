@@ -1,4 +1,4 @@
-"""What the processor can do at most, measured."""
+"""The highest rates of the processor, measured."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from hmdc_ray.run.coordinator import Coordinator
 ONE_PROCESS = "one process"
 
 Report = Callable[[str], None]
-"""Is told the course in one line."""
+"""Callback that gets a line on the progress."""
 
 
 def worker_process(member: str) -> str:
@@ -32,9 +32,9 @@ class StepTimes:
 
     Attributes:
         seconds: wall-clock time of the step.
-        phases: per process, seconds of its work by phase: those of a worker as its records say, those of the server by call,
+        phases: seconds of work by process and phase: those of a worker as its records say, those of the server by call,
             known where it ran in this process.
-        cpu_seconds: per process, its processor time in the step.
+        cpu_seconds: processor time in the step, by process.
     """
 
     seconds: float
@@ -55,9 +55,9 @@ class Measurement:
     """The measured steps of one way to run the pool.
 
     Attributes:
-        steps: after the warm-up.
-        load: processes that wanted to run on this machine in the minute before.
-        processes: what each process used up to the end.
+        steps: measured steps, after the warm-up.
+        load: number of processes that wanted to run on this machine in the minute before.
+        processes: resources that each process used up to the end.
     """
 
     steps: tuple[StepTimes, ...]
@@ -86,7 +86,7 @@ def sized(config: RunConfig, info: DatasetInfo, pool: RayPool, report: Report) -
 
 
 def run_steps(config: RunConfig, info: DatasetInfo, pool: Pool, steps: int, after_step: Callable[[StepRecord], None]) -> None:
-    """Run so many steps of a run that has at least one more."""
+    """Run the first ``steps`` steps of a run that has at least one more."""
     coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"])
 
     def count(record: StepRecord) -> None:
@@ -106,7 +106,7 @@ def workers_of(config: RunConfig) -> tuple[str, ...]:
 
 
 def worker_phases(config: RunConfig, record: StepRecord) -> dict[str, dict[str, float]]:
-    """Seconds by member and phase, of which a record holds ``seconds/<member>_<phase>``."""
+    """Seconds by member and phase, which a record holds as ``seconds/<member>_<phase>``."""
     phases: dict[str, dict[str, float]] = {name: {} for name in workers_of(config)}
     # A name may begin another one: the longest that fits is meant.
     names = sorted((member.name for member in config.pool.members), key=len, reverse=True)

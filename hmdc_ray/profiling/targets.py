@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Targets = Mapping[str, NDArray[np.floating]]
-"""Gradients by target: of each member's process, and of the distillation."""
+"""Gradients (K, I, C, H, W) by target: of each member's process, and of the distillation."""
 
 DISTILLATION = "distillation"
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of the gradients of one target over all classes.
+    """How far the gradients of one target agree, over all classes.
 
     Attributes:
         error: norm of their difference over the norm of the expected ones.
-        cosine: of the angle between them.
+        cosine: cosine of the angle between them.
     """
 
     error: float
@@ -29,7 +29,7 @@ class Agreement:
 
 
 def targets(messages: Mapping[tuple[str, str], list[Any]]) -> Targets:
-    """From the results of a step's calls ``match`` and ``pull_back`` by process and call, chunk after chunk."""
+    """Gradients from the results of a step's calls ``match`` and ``pull_back``, by process and call, chunk after chunk."""
     found: dict[str, NDArray[np.floating]] = {}
     distillation = []
     for (process, _), results in messages.items():  # whichever of the two calls is the last gives the gradients

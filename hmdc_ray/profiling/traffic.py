@@ -43,13 +43,13 @@ class Traffic:
         self._bytes: Counter[tuple[str, str]] = Counter()
 
     def made(self, process: str, result: object) -> None:
-        """A call returned a message, or a tuple of them."""
+        """Note that a call returned a message, or a tuple of them."""
         for message in result if isinstance(result, tuple) else (result,):
             if is_dataclass(message):
                 self._held[process, id(message)] = message
 
     def received(self, process: str, call: str, arguments: Sequence[object]) -> None:
-        """A call was given these arguments."""
+        """Note that a call was given these arguments."""
         for message in arguments:
             if is_dataclass(message) and self._held.get((process, id(message))) is not message:
                 self._held[process, id(message)] = message
@@ -91,7 +91,7 @@ class CountedPool:
     """A local pool that counts what would move if each member, the server and the driver were processes of their own.
 
     Args:
-        pool: workers in the order of the pool, and the server.
+        pool: pool with its workers, in order, and its server.
         names: the members' process names, in the same order.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Calls into foreign code that may never come back: an end after so many seconds, and at once when the run is to stop."""
+"""Calls into foreign code that may never return: given up after a time limit, and at once when the run is to stop."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1
-"""How often a wait looks whether the run is to stop."""
+"""Seconds between two looks at whether the run is to stop."""
 
 
 def within(seconds: float, call: Callable[[], Result], check: Callable[[], None] = lambda: None) -> Result:
     """What ``call`` returns or raises, if it does in time.
 
-    It runs in a thread of its own, which is left to itself when it takes longer, and does not keep the process alive.
+    It runs in a thread of its own, which is abandoned when it takes longer, and does not keep the process alive.
 
     Args:
-        seconds: the most that it may take.
-        call: must not need the main thread.
-        check: called several times a second; may raise to stop waiting.
+        seconds: longest time that it may take.
+        call: function to run, which must not need the main thread.
+        check: callback run several times a second; may raise to stop waiting.
 
     Raises:
         TimeoutError: the call took longer.

@@ -17,7 +17,7 @@ from hmdc_ray.errors import InputError
 _log = logging.getLogger(__name__)
 
 TEMPORARY_PREFIX = ".hmdc-tmp-"
-"""Begin of the names of files that are not yet whole."""
+"""Prefix of the names of files that are not yet whole."""
 
 
 @contextmanager
@@ -41,10 +41,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def require_regular(path: Path) -> None:
-    """Refuse a named pipe, a socket or a device: who opens it may wait for ever. What is not there passes, as folders do.
+    """Refuse a named pipe, a socket or a device, which may block for ever when opened. Missing files and folders pass.
 
     Raises:
-        InputError: it is one.
+        InputError: the path is one of these.
     """
     tests = {"named pipe": path.is_fifo, "socket": path.is_socket, "device": path.is_char_device, "disk": path.is_block_device}
     for kind, is_one in tests.items():

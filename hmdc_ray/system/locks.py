@@ -18,19 +18,19 @@ _log = logging.getLogger(__name__)
 LOCK_FILE = ".lock"
 LOCK_POLL_SECONDS = 0.05
 TELL_SECONDS = 2.0
-"""How long a lock is waited for in silence."""
+"""Seconds of waiting for a lock before the log says so."""
 
 
 @contextmanager
 def locked(path: Path, what: str, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold an exclusive lock on the file ``path`` (made if need be), waiting until whoever holds it lets go.
 
-    That may take long, so a wait of more than a moment is told of in the log, with the other process.
+    That may take long, so a wait of more than a moment is logged, with the other process.
 
     Args:
-        path: of the file, which holds the number of the process that has locked it last.
-        what: the other process is said to do.
-        check: called several times a second while waiting; may raise to stop.
+        path: path of the file, which holds the number of the process that has locked it last.
+        what: verb phrase for the log on what the other process does.
+        check: callback run several times a second while waiting; may raise to stop.
 
     Raises:
         InputError: the file cannot be opened or locked.
@@ -66,7 +66,7 @@ def _try_lock(descriptor: int, path: Path) -> bool:
 def lock_owner(folder: Path) -> str | None:
     """Number of the process that has claimed the folder, as text (``unknown`` if it wrote none); None when nobody has.
 
-    For the moment of the question a claim by a new run is refused.
+    While this looks, a claim by a new run is refused.
 
     Raises:
         InputError: the lock cannot be read.

@@ -25,7 +25,7 @@ SPARE = 0.1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees for what it allocates next; for processes that work through step after step.
+    """Let this process keep what it frees for what it allocates next; for processes that compute step after step.
 
     By default the GNU C library gives every large tensor back to the system when it is freed, and takes fresh pages for the
     next one, which the system fills with zeros, page by page: a fifth of a matching step on a CPU. Where there is another

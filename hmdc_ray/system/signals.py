@@ -11,15 +11,15 @@ from time import monotonic
 from types import FrameType
 
 GRACE_SECONDS = 6.0
-"""How long the current step may go on after the first signal, before the run stops with the last checkpoint."""
+"""Seconds that the current step may take after the first signal, before the run stops with the last checkpoint."""
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
     """The run was asked to stop.
 
     Attributes:
-        signal_number: SIGINT or SIGTERM; a program exits with 128 plus this.
-        resumable: whether the run's folder holds something to go on from.
+        signal_number: number of SIGINT or SIGTERM; a program exits with 128 plus this.
+        resumable: whether the run can be resumed from its folder.
     """
 
     def __init__(self, signal_number: int) -> None:

@@ -17,12 +17,12 @@ from rich.console import Console
 from whole_runs import tiniest
 
 from benchmarks.bench.__main__ import main
-from benchmarks.bench.configuration import bench_config
+from benchmarks.bench.configuration import STAND_IN, bench_config
 from benchmarks.bench.report import print_against_plain, print_bench, print_startup, print_tracking
 from benchmarks.bench.startup import Startup
 from benchmarks.bench.trace import check_trace, write_trace
 from benchmarks.bench.tracking import TrackingCost, measure_tracking
-from hmdc_ray.config import DataConfig
+from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.messages import Features
 from hmdc_ray.profiling.length import WARM_UP
@@ -195,7 +195,7 @@ def test_a_process_holds_no_data_outside_the_folder(tmp_path: Path) -> None:
     assert after.cpu_seconds >= before.cpu_seconds > 0
 
 
-def test_the_configuration_is_that_of_the_issue_and_keeps_its_length(tmp_path: Path) -> None:
+def test_the_configuration_is_hmdcs_step_and_keeps_its_length(tmp_path: Path) -> None:
     config = bench_config("digits", 5, ["matching.classes_per_call=5", "schedule.steps=1"])
     assert [member.options for member in config.pool.members] == [{"width": 128, "depth": 3}, {"width": 128, "depth": 4}]
     assert (config.images.ipc, config.images.formation, config.matching.real_batch) == (10, 2, 128)
@@ -222,6 +222,25 @@ def test_iterations_are_tracked_in_turn_and_a_slow_server_gets_everything(
 def test_the_slowdown_is_that_of_neighbouring_pairs() -> None:
     cost = TrackingCost(1.0, 1, tracked=(1.1, 30.0, 2.0), untracked=(1.0, 10.0, 2.0))
     assert math.isclose(cost.slowdown, 0.1)
+
+
+def test_without_data_the_built_in_digits_are_taken_and_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs: list[RunConfig] = []
+
+    def stopped(config: RunConfig, steps: int, report: object) -> None:
+        configs.append(config)
+        raise InputError("stopped here")
+
+    monkeypatch.setattr("hmdc_ray.profiling.measure.measure", stopped)
+    for given, said in (([], True), (["--data", "digits"], False)):
+        monkeypatch.setattr(sys, "argv", ["bench", *given])
+        with pytest.raises(SystemExit):
+            main()
+        captured = capsys.readouterr()
+        assert ("on the built-in digits" in captured.out) == said and "stopped here" in captured.err
+    assert [config.data for config in configs] == [STAND_IN, DataConfig(source="digits")]
 
 
 def test_missing_data_is_one_line_and_exit_code_2(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from benchmarks.pool_search.study import SEARCHED, SPACE, UNIFORM, _differences, _markdown, base_config
+from benchmarks.pool_search.__main__ import main
+from benchmarks.pool_search.study import SEARCHED, SPACE, UNIFORM, PoolSearchStudy, _differences, _markdown, base_config
 from hmdc_ray.evaluation.statistics import summarise_values
 from hmdc_ray.search.spaces import open_space
 
@@ -14,6 +18,39 @@ def test_the_base_draws_two_of_four_with_equal_probabilities_and_unit_weights() 
     assert base.pool.drawn == 2 and base.pool.probabilities == (0.25,) * 4
     assert [member.loss_weight for member in base.pool.members] == [1.0] * 4
     assert base.schedule.iterations == 7
+
+
+def test_without_data_the_built_in_digits_are_taken_and_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = []
+
+    def run(study: PoolSearchStudy) -> None:
+        sources.append(study.base.data.source)
+        (tmp_path / "table.md").write_text("the table\n")
+
+    monkeypatch.setattr(PoolSearchStudy, "run", run)
+    monkeypatch.chdir(tmp_path)
+    for given, said in (([], True), (["--data", "images"], False)):
+        monkeypatch.setattr(sys, "argv", ["pool_search", "--output", str(tmp_path), *given])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        printed = capsys.readouterr().out
+        assert ("no --data: the study takes the built-in digits" in printed) == said and "the table" in printed
+    assert sources == ["digits", str(tmp_path / "images")]
+
+
+def test_data_that_cannot_be_used_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["pool_search", "--output", str(tmp_path / "study"), "--data", str(tmp_path / "none")]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
 
 
 def test_the_space_moves_probabilities_and_weights_and_keeps_two_drawn() -> None:

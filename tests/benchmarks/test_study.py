@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from whole_runs import tiniest
 
+from benchmarks.study.__main__ import main
 from benchmarks.study.condensing import Outcome, condense_once
 from benchmarks.study.judging import Judged, judge_once
 from benchmarks.study.rates import HIGHEST, LOWEST, START, best_rung, next_rung, rate
@@ -141,6 +143,26 @@ def test_of_the_distilled_rows_two_train_their_aligners() -> None:
         if config.matching.mutual_distillation:
             found[name] = (config.matching.agreement, config.schedule.aligner_learning_rate > 1e-20)
     assert found == {"md-untrained": ("mse", False), "md-mse": ("mse", True), "md-standardised": ("standardised", True)}
+
+
+def test_without_data_the_built_in_digits_are_taken_and_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = []
+
+    def run(study: Study) -> Table:
+        sources.append(study.source)
+        line = Line("work", "Work", 0.1, 1, 1.0, {}, {}, {"mlp": [0.5, 0.5]}, {"mlp": 0.0})
+        return Table([line], against="work", unseen=("mlp",))
+
+    monkeypatch.setattr(Study, "run", run)
+    for given, said in (([], True), (["--data", "images"], False)):
+        monkeypatch.setattr(sys, "argv", ["study", "--output", str(tmp_path), *given])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        assert ("no --data: the study takes the built-in digits" in capsys.readouterr().out) == said
+    assert sources == ["digits", "images"]
 
 
 def test_no_pool_has_an_unseen_student() -> None:
