@@ -17,7 +17,7 @@ from hmdc_ray.config.io import apply_overrides, parse_config
 from hmdc_ray.config.presets import preset
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.statistics import Summary, summarise_values
-from hmdc_ray.run.condense import evaluate
+from hmdc_ray.run.evaluate import evaluate
 from hmdc_ray.search.folder import SETTINGS_FILE
 from hmdc_ray.search.judging import accuracies, mean_accuracy
 from hmdc_ray.search.search import search

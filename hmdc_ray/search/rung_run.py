@@ -15,7 +15,7 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.run.condense import Run
+from hmdc_ray.run.execution import Run
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import Silent
 from hmdc_ray.run.resume import resumable_version

@@ -24,7 +24,7 @@ from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.figures.image_grid import image_grid
 from hmdc_ray.run.absolute_paths import with_absolute_paths
-from hmdc_ray.run.condense import evaluate
+from hmdc_ray.run.evaluate import evaluate
 from hmdc_ray.run.validate import validate
 from hmdc_ray.search.algorithms import scheduler, searcher
 from hmdc_ray.search.folder import SETTINGS_FILE, SearchFolder, claimed
