@@ -10,7 +10,7 @@ from hmdc_ray.data.schema import Labels, Split
 
 
 class WithoutTest(ImageDataset):
-    """A data set whose test split cannot be read, so that nothing can be chosen on it.
+    """A data set whose test split cannot be read, so that nothing can be chosen by it.
 
     Args:
         dataset: the whole data set.
