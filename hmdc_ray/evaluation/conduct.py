@@ -1,8 +1,8 @@
-"""The course of an evaluation: which tasks run, what they share, and what is known already.
+"""An evaluation from start to end: which tasks run, what they share, and what is known already.
 
-1. The trials are planned. 2. With several temperatures each is tried, on validation data, and one chosen. 3. The trials run on
-the split that is asked for. Real images are chosen once for each kind and seed, teachers trained once for each set of images
-and seed; what was found on real images in an earlier evaluation is not trained again.
+1. The trials are planned. 2. With several temperatures each is tried on validation data, and one is chosen. 3. The trials run
+on the configured split. Real images are chosen once for each kind and seed, teachers are trained once for each set of images
+and seed, and accuracies on real images that an earlier evaluation measured are reused.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def conduct(
     """Train and test all students of ``config.evaluation``; one that fails does not end the others.
 
     Args:
-        condensed: the images to judge; of several sets the first is the one that real images are held against.
+        condensed: the images to judge; of several sets the first is compared with real images.
         config: the data, the evaluation, the seed and the threads.
-        pool: the members that the first set's images were learned with; None when unknown.
-        executor: runs the tasks.
+        pool: members that the first set's images were learned with; None when unknown.
+        executor: executor of the tasks.
         progress: called with the number of trials done and of all.
-        earlier: the same evaluation, of which only what failed is done again.
+        earlier: an unfinished record of this evaluation; only what failed in it is repeated.
 
     Raises:
         InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.
@@ -104,7 +104,7 @@ def conduct(
 
 
 class _Course:
-    """Tasks that have been started, by what they are for."""
+    """The tasks of an evaluation, with those that several trials share."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Course:
         progress(0, total)
 
     def run(self, trials: Sequence[Trial], split: Split) -> list[Outcome]:
-        """Accuracy of each trial on the split, or why there is none."""
+        """Accuracy of each trial on the split, or the failure."""
         results: dict[int, Outcome] = {}
         for position, trial in enumerate(trials):
             known = self._cache.get(trial, split)
