@@ -88,7 +88,7 @@ class PoolWorker:
         return WorkerMemory(member.config.name, "", part, own, free, measure(member, drawn))
 
     def initial_images(self) -> Array:
-        """See :meth:`Member.initial_images`."""
+        """Images before the first step, (K, I, C, H, W); see :meth:`Member.initial_images`."""
         return self.member.initial_images()
 
     def begin(self, iteration: int) -> MemberTaps:

@@ -62,14 +62,13 @@ def _draws(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tens
     return kind, shift, scale, angle
 
 
-def _transforms(kind: Tensor, shift: Tensor, scale: Tensor, angle: Tensor, height: int, width: int) -> Tensor:
-    """Affine maps (B, 2, 3) from output to input positions, in affine_grid's coordinates (x, y from -1 to 1), of the draws
-    of :func:`_draws` and an image size in pixels."""
-    transforms_B23 = torch.eye(2, 3).repeat(len(kind), 1, 1)
-    crop, zoom, turn = (kind == value for value in range(3))
-    transforms_B23[crop, :, 2] = 2 * shift[crop] / torch.tensor([width, height])
-    transforms_B23[zoom, :, :2] = torch.diag_embed(1 / scale[zoom])
-    cosine, sine = angle[turn].cos(), angle[turn].sin()
+def _transforms(kind_B: Tensor, shift_B2: Tensor, scale_B2: Tensor, angle_B: Tensor, height: int, width: int) -> Tensor:
+    """Affine maps (B, 2, 3) from output to input positions, in affine_grid's coordinates (x, y from -1 to 1)."""
+    transforms_B23 = torch.eye(2, 3).repeat(len(kind_B), 1, 1)
+    crop, zoom, turn = (kind_B == value for value in range(3))
+    transforms_B23[crop, :, 2] = 2 * shift_B2[crop] / torch.tensor([width, height])
+    transforms_B23[zoom, :, :2] = torch.diag_embed(1 / scale_B2[zoom])
+    cosine, sine = angle_B[turn].cos(), angle_B[turn].sin()
     # Positions are relative to each side's length, so a turn of a non-square image mixes the two lengths.
     rotation = torch.stack([cosine, -sine * height / width, sine * width / height, cosine], dim=1)
     transforms_B23[turn, :, :2] = rotation.view(-1, 2, 2)

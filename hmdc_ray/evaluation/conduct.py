@@ -74,7 +74,7 @@ def conduct(
         make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"), first.normalisation)
     planned = plan(settings, formation=first.formation, sets=len(sets))
 
-    def made_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:
+    def evaluation_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:
         return summarise(
             settings,
             trials,
@@ -86,7 +86,7 @@ def conduct(
             gpu_format=student_format(config),
         )
 
-    known, chosen = ({}, {}) if earlier is None else earlier.taken_over(planned, made_of)
+    known, chosen = ({}, {}) if earlier is None else earlier.reusable(planned, evaluation_of)
     missing = [position for position in range(len(planned)) if position not in known]
     tried = candidates(settings, [planned[position] for position in missing if group(planned[position]) not in chosen])
     course = _Course(sets, config, info, executor, progress, len(tried) + len(missing))
@@ -100,7 +100,7 @@ def conduct(
             course.advance()
     left = [position for position in missing if position not in results]
     results |= zip(left, course.run([trials[position] for position in left], settings.split), strict=True)
-    return made_of(trials, [results[position] for position in range(len(trials))])
+    return evaluation_of(trials, [results[position] for position in range(len(trials))])
 
 
 class _Course:
@@ -184,10 +184,12 @@ def _dataset(config: str) -> ImageDataset:
 
 
 def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunConfig) -> np.ndarray:
+    """Rows of the training split for a baseline, int64 (N,)."""
     return chosen_rows(kind, seed_index, condensed, _dataset(config.data.model_dump_json()), config.seed)
 
 
 def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> State:
+    """The trained teacher of a trial; ``rows`` (N,) of a baseline."""
     dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
     return train_teacher(
         trial, condensed, dataset, config.evaluation, config.seed, threads, rows=rows, device=student_device(config)
@@ -203,6 +205,7 @@ def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:
 def _measure(
     trial: Trial, split: Split, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None, teacher: State | None
 ) -> float:
+    """The accuracy of a trial; ``rows`` (N,) of a baseline."""
     dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
     settings = config.evaluation.model_copy(update={"split": split})
     device = student_device(config)

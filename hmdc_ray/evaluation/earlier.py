@@ -61,19 +61,19 @@ class Earlier:
         """The trials without an accuracy."""
         return tuple(trial for trial in self.trials if trial.accuracy is None)
 
-    def taken_over(
-        self, planned: Sequence[Trial], made_of: Callable[[Sequence[Trial], Sequence[Outcome]], Evaluation]
+    def reusable(
+        self, planned: Sequence[Trial], evaluation_of: Callable[[Sequence[Trial], Sequence[Outcome]], Evaluation]
     ) -> tuple[dict[int, float], dict[Group, float]]:
         """The results to reuse: accuracies by position among the planned trials, and temperatures by group.
 
         Args:
             planned: trials of the evaluation to complete.
-            made_of: function that makes an evaluation of trials and their outcomes.
+            evaluation_of: function that makes an evaluation of trials and their outcomes.
 
         Raises:
             InputError: the file is of another evaluation; names the difference.
         """
-        ours = json.loads(made_of(planned, [Failure("")] * len(planned)).to_json())
+        ours = json.loads(evaluation_of(planned, [Failure("")] * len(planned)).to_json())
         for name, theirs, wanted in self._compared(ours):
             if theirs != wanted:
                 raise InputError(

@@ -129,7 +129,7 @@ class StudentTrainer:
         """The untrained teacher, on the device.
 
         Raises:
-            InputError: see :func:`make_teacher`.
+            InputError: the network does not exist or does not accept the images.
         """
         assert self.config.distillation is not None
         key = self.key(self.config.distillation.teacher, seed_index, "teacher")

@@ -14,7 +14,7 @@ REVISION = 2
 """Revision of the recipes, raised by each correction that leads to other weights; every record states its own."""
 
 
-def told_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str, Any]:
+def as_written_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str, Any]:
     """The identity of a record with all the fields of :meth:`Plan.identity`, as it would be written today.
 
     Args:

@@ -94,7 +94,7 @@ class Fit:
         self._networks = len(plan.networks)
         self._stop = stop
         self._epoch_done = epoch_done
-        self._told: tuple[str, int, int] | None = None
+        self._reported: tuple[str, int, int] | None = None
         self._outcome: Result | BaseException | None = None
         num_gpus = each.get("GPU", 0.0)
         self._board = remote(Board).options(num_cpus=0).remote()
@@ -146,8 +146,8 @@ class Fit:
             position = ray.get(self._board.look.remote(self._stop.signal_number is not None))
         except RayError as error:
             raise RunError(f"Ray ended while networks were trained ({error})") from error
-        if position is not None and position != self._told:
-            self._told = position
+        if position is not None and position != self._reported:
+            self._reported = position
             self._epoch_done(*position)
 
     def _result(self) -> Result:

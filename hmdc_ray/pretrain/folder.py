@@ -12,7 +12,7 @@ from typing import Any
 from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.pretrain.earlier import REVISION, corrections, told_today
+from hmdc_ray.pretrain.earlier import REVISION, corrections, as_written_today
 from hmdc_ray.pretrain.plan import Plan
 from hmdc_ray.pretrain.report import ACCURACIES_FILE, LOSSES_FILE
 from hmdc_ray.run.folder import RunFolder
@@ -89,7 +89,7 @@ def write_record(folder: Path, record: Record) -> None:
     """Write ``pretrain.json``.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1) + "\n")
 
@@ -115,7 +115,7 @@ def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetI
         raise InputError(f"--storage-path is {storage!r}, but the pre-training in {folder} was begun with {found.storage!r}")
     corrected = {} if found.revision == REVISION else corrections(plan, info)
     explained = {name for names in corrected.values() for name in names}
-    begun = told_today(found.identity, plan, info)
+    begun = as_written_today(found.identity, plan, info)
     require_same(plan.identity(info), begun, f"the pre-training in {folder} was begun", ignored=explained)
     if corrected:
         raise InputError(

@@ -118,6 +118,7 @@ class Training:
         self.epoch += 1
 
     def _step(self, network: nn.Module, epoch: int, batch: int) -> Tensor:
+        """Take one step; returns the weighted loss of this worker's part, a scalar."""
         part = self._batches.part(epoch, batch, self._group)
         draws = replace(self._key, stream="train_network", iteration=epoch, step=batch, batch=self._group.worker)
         with forked(draws):  # dropout
@@ -128,10 +129,11 @@ class Training:
         return loss.detach()
 
     def accuracy(self, split: MeasuredSplit) -> float:
-        """The fraction, in [0, 1], of the split's images that are classified right."""
+        """The fraction, in [0, 1], of the split's images that are classified correctly."""
         return accuracy(self.network, self._split(split))
 
     def _split(self, split: MeasuredSplit) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised images (B, C, H, W) and labels (B,) of a split, batch by batch."""
         labels_N = torch.tensor(self._dataset.labels(split))
         for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
             yield self._dataset.normalised(split, rows.numpy()).to(self._device), labels_N[rows].to(self._device)

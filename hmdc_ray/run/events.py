@@ -21,7 +21,7 @@ Kind = Literal[
     "fault",  # a process or node is gone or does not answer; with the error
     "recovered",  # with seconds lost
     "left_out",  # a target whose gradient was not finite, or a member without resources
-    "reset",  # a member was put back to fresh weights
+    "reset",  # a member was given fresh weights
     "quarantined",
     "checkpoint",
     "checkpoint_failed",

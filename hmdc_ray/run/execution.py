@@ -104,7 +104,7 @@ class Run:
         self.saves = TolerantSaves(config.schedule.checkpoint_failures)
 
     def execute(self, address: str | None) -> RunSummary:
-        """Condense what is left to condense, evaluate, and close the tracking run with how it ended."""
+        """Do the remaining steps, evaluate, and close the tracking run with the outcome."""
         with ExitStack() as stack:
             if self._opens_tracking_first:
                 self.tracking.open()  # while Ray and the actors start
@@ -201,6 +201,7 @@ class Run:
             self.stop.raise_if_requested()
 
     def _run_steps(self, config: RunConfig, pool: RayPool) -> np.ndarray:
+        """Run the remaining steps; returns the images (K, I, C, H, W)."""
         classes, train_images = len(self.info.class_names), self.info.sizes["train"]
         coordinator = Coordinator(config, pool, classes=classes, train_images=train_images, tell=self._tell)
         self.progress.stage("condensing")

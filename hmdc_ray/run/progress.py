@@ -85,7 +85,7 @@ def load_dataset_info(
         normalises: whether the command uses the data's own mean and std; only then is a note on them reported.
 
     Raises:
-        InputError: see :func:`hmdc_ray.data.dataset.open_dataset`.
+        InputError: the data cannot be read, see :func:`hmdc_ray.data.dataset.open_dataset`.
         Interrupted: the process was asked to stop.
     """
 

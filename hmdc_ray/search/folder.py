@@ -62,10 +62,10 @@ def claimed(
     Raises:
         InputError: the folder is in use, holds something else or, on resuming, another search; or it cannot be made.
     """
-    held = (path / SETTINGS_FILE).exists()
-    if held and not resume:
+    holds_search = (path / SETTINGS_FILE).exists()
+    if holds_search and not resume:
         raise InputError(f"{path} already holds a search: use --resume to continue it, or another --output")
-    if resume and not held:
+    if resume and not holds_search:
         raise InputError(
             f"{path} holds no search (no {SETTINGS_FILE}), nothing to resume: leave out --resume, or name its folder"
         )

@@ -1,4 +1,4 @@
-"""What trials need of a cluster, checked before a search starts: a placement group that never fits would wait for ever."""
+"""What trials need of a cluster, checked before a search starts: a placement group that never fits would wait forever."""
 
 from __future__ import annotations
 

@@ -118,8 +118,8 @@ def search(
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
         info = _check_base(config)
-        told = [*notes(info), *mnist_notes(config.evaluation, info.normalisation)]
-        for line in (f"data {summary(info)}", *(f"note {note}" for note in told)):
+        remarks = [*notes(info), *mnist_notes(config.evaluation, info.normalisation)]
+        for line in (f"data {summary(info)}", *(f"note {note}" for note in remarks)):
             progress.stage(line)
         if storage_path is not None:
             require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)
