@@ -12,7 +12,7 @@ from typing import Any
 from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.pretrain.earlier import REVISION, corrections, as_written_today
+from hmdc_ray.pretrain.earlier import REVISION, as_written_today, corrections
 from hmdc_ray.pretrain.plan import Plan
 from hmdc_ray.pretrain.report import ACCURACIES_FILE, LOSSES_FILE
 from hmdc_ray.run.folder import RunFolder
