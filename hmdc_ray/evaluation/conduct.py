@@ -1,4 +1,4 @@
-"""An evaluation from start to end: which tasks run, what they share, and what is known already.
+"""An evaluation from start to end: the tasks that run, the work that they share, and the results that are reused.
 
 1. The trials are planned. 2. With several temperatures each is tried on validation data, and one is chosen. 3. The trials run
 on the configured split. Real images are chosen once for each kind and seed, teachers are trained once for each set of images

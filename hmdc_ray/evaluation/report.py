@@ -41,7 +41,7 @@ class Row:
         whole_data: accuracies on the whole training split, learned from labels alone; None where left out.
         condensed_switched: accuracies on the condensed images with augmentation switched: on where the recipe has none, off
             where it has.
-        random_switched: accuracies on random real images with augmentation switched likewise.
+        random_switched: accuracies on random real images with augmentation switched in the same way.
         label_robust_score: DD-Ranking's score, see :mod:`hmdc_ray.evaluation.scores`; None without ``random`` or
             ``whole_data``, and for students that do not learn from labels alone.
         augmentation_robust_score: DD-Ranking's score; None where left out.
@@ -153,7 +153,7 @@ class Evaluation:
         ipc: stored images per class of the first set, and real images per class of the baselines that are fair in storage.
         formation: formation factor of the first set; a stored image decodes to formation squared training images.
         mean: mean per channel of the first set, by which all images were normalised.
-        std: standard deviation per channel of the first set, likewise.
+        std: standard deviation per channel of the first set, by which all images were normalised.
         data_source: source of the data tested on.
         data_fingerprint: fingerprint of the data tested on.
         condensed_fingerprint: fingerprint of the data that the first set was learned from; None when unknown.
@@ -210,7 +210,7 @@ class Evaluation:
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write the file whole or not at all.
+        """Write the file atomically.
 
         Raises:
             InputError: the file cannot be written.

@@ -28,14 +28,12 @@ def evaluate(
     progress: Progress | None = None,
     earlier: Earlier | None = None,
 ) -> Evaluation:
-    """Judge condensed images by the students that are trained on them.
-
-    A student that fails does not end the others; see :attr:`Evaluation.failed`.
+    """Judge condensed images by students trained on them. One that fails does not end the others: :attr:`Evaluation.failed`.
 
     Args:
         condensed: one set, or several as a sequence or as a mapping from names: the first is compared with real images,
             and the others with the first. :func:`hmdc_ray.condensed.load_condensed` reads a set.
-        config: configuration of which the sections ``data`` and ``evaluation``, the seed and the threads are used.
+        config: configuration that gives the data, the evaluation, the seed and the threads.
         address: address of a Ray cluster; a local one is started if there is none.
         progress: receiver of the command's progress.
         earlier: an unfinished record of this evaluation; only what failed in it is repeated.
@@ -45,9 +43,7 @@ def evaluate(
         RunError: a process died.
         Interrupted: SIGINT or SIGTERM came.
     """
-    progress = progress or Silent()
-    config = with_absolute_paths(config)
-    sets = named_sets(condensed)
+    progress, config, sets = progress or Silent(), with_absolute_paths(config), named_sets(condensed)
     first = next(iter(sets.values()))
     with stop_on_signals() as stop:
         space = _checked(sets, config, progress, stop)

@@ -68,7 +68,7 @@ class Run:
         resumed: image version to resume from, given by :func:`hmdc_ray.run.resume.resumable_version`; None: a new run.
         progress: receiver of the run's progress.
         stop: request to stop, looked at between steps and while waiting.
-        parent: MLflow's id of the parent run, if this one is a child.
+        parent: MLflow id of the parent run; None: this one is no child.
         runs: number of runs at a time that share the memory of the nodes, this one included.
     """
 

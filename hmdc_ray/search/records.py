@@ -111,7 +111,7 @@ def write_trials(
     settings: Mapping[str, Any],
     importance: Mapping[str, float],
 ) -> None:
-    """Write ``trials.json``, whole or not at all.
+    """Write ``trials.json`` atomically.
 
     Args:
         path: the file.
