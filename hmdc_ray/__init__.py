@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hmdc_ray.condensed import load_condensed
     from hmdc_ray.config import RunConfig
-    from hmdc_ray.run.condense import condense, evaluate
+    from hmdc_ray.run.condense import condense
+    from hmdc_ray.run.evaluate import evaluate
 
 __all__ = ["RunConfig", "condense", "evaluate", "load_condensed"]
 
-_HOMES = {"RunConfig": "config", "condense": "run.condense", "evaluate": "run.condense", "load_condensed": "condensed"}
+_HOMES = {"RunConfig": "config", "condense": "run.condense", "evaluate": "run.evaluate", "load_condensed": "condensed"}
 
 
 def __getattr__(name: str) -> Any:

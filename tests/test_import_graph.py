@@ -52,7 +52,7 @@ HOMES = {
     "mlflow": ("hmdc_ray/tracking/", "benchmarks/bench/tracking.py"),
     "pyarrow": ("hmdc_ray/data/", "hmdc_ray/condensed.py", "hmdc_ray/server/"),
 }
-ASSEMBLERS = ("hmdc_ray/actors/", "hmdc_ray/run/condense.py", "hmdc_ray/run/resume.py", *TOP)
+ASSEMBLERS = ("hmdc_ray/actors/", "hmdc_ray/run/evaluate.py", "hmdc_ray/run/execution.py", *TOP)
 
 
 def module_name(path: Path) -> str:

@@ -26,7 +26,7 @@ from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
-from hmdc_ray.run import condense as run
+from hmdc_ray.run import evaluate, execution
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -157,7 +157,7 @@ def _no_session(address: str | None, stage: Callable[[str], None], check: Callab
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs and evaluations take place in this process."""
-    for module in (run, session):  # the command line starts Ray while torch is imported
+    for module in (execution, evaluate, session):  # the command line starts Ray while torch is imported
         monkeypatch.setattr(module, "ray_session", _no_session)
-    monkeypatch.setattr(run, "launch", _local_pool)
-    monkeypatch.setattr(run, "evaluate_on_ray", _evaluate)
+    monkeypatch.setattr(execution, "launch", _local_pool)
+    monkeypatch.setattr(evaluate, "evaluate_on_ray", _evaluate)

@@ -19,7 +19,7 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.statistics import Summary, summarise_values
 from hmdc_ray.run.absolute_paths import with_absolute_paths
-from hmdc_ray.run.condense import evaluate
+from hmdc_ray.run.evaluate import evaluate
 from hmdc_ray.run.validate import validate
 from hmdc_ray.search.folder import SETTINGS_FILE
 from hmdc_ray.search.judging import accuracies, mean_accuracy

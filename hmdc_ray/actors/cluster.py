@@ -1,7 +1,7 @@
 """Joining a Ray cluster that somebody else has started.
 
-Ray itself tries for minutes, is deaf to signals meanwhile, and has one message for all that may be wrong. So the cluster is
-asked first: whether anybody is there, whether it is Ray, whether it wants a token, and whether this machine is one of its own.
+Ray itself tries for minutes, ignores signals meanwhile, and has one message for every cause. So the cluster is asked first:
+whether anything answers, whether it is Ray, whether it wants a token, and whether this machine is one of its nodes.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from hmdc_ray.actors.token import known_token, send_token, token_mode, token_pla
 from hmdc_ray.errors import InputError
 from hmdc_ray.system.deadline import within
 
-_services: Any = services  # whose types the stubs do not tell, like those of the messages
+_services: Any = services  # without type stubs, like the messages below
 _gcs: Any = gcs_service_pb2
 _client: Any = ray_client_pb2
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 ANSWER_SECONDS = 10.0
-"""How long each question may wait for its answer."""
+"""How long to wait for each answer."""
 
 AGAIN_SECONDS = 0.5
-"""How long before a cluster is asked again that has no node here yet."""
+"""Pause before a cluster without a node on this machine is asked again."""
 
 _CLIENT = "ray://"
 _CLIENT_PORT = 10001
@@ -45,11 +45,11 @@ _REMEDY = "start a head there with 'ray start --head', or leave the address out 
 
 @dataclass(frozen=True)
 class ClusterAddress:
-    """Where a cluster is looked for.
+    """Address of a cluster to join.
 
     Attributes:
-        given: as the user wrote it: ``HOST:PORT``, ``[IPV6]:PORT``, ``ray://HOST[:PORT]``, ``auto`` or ``local``.
-        source: what gave it, for messages: ``--address`` or ``RAY_ADDRESS``.
+        given: address as the user wrote it: ``HOST:PORT``, ``[IPV6]:PORT``, ``ray://HOST[:PORT]``, ``auto`` or ``local``.
+        source: option or variable that gave it, for messages: ``--address`` or ``RAY_ADDRESS``.
     """
 
     given: str
@@ -57,7 +57,7 @@ class ClusterAddress:
 
     @classmethod
     def chosen(cls, address: str | None) -> ClusterAddress:
-        """``address``, else RAY_ADDRESS, which also takes the place of ``auto``, else ``local``."""
+        """``address``, else RAY_ADDRESS, which also replaces ``auto``, else ``local``."""
         named = os.environ.get(ADDRESS_VARIABLE)
         if named and address in (None, "", "auto"):
             return cls(named, ADDRESS_VARIABLE)
@@ -70,7 +70,8 @@ class ClusterAddress:
             check: called several times a second while waiting; may raise to stop.
 
         Raises:
-            InputError: no address; nobody answers; not a Ray; a Ray that wants another token, or none; not its machine.
+            InputError: the text is no address, nothing answers there, what answers is not Ray, the token is wrong or unwanted,
+                or this machine is not one of the cluster's.
         """
         target = self._resolved(check)
         self._require_listener(target, check)
@@ -83,8 +84,8 @@ class ClusterAddress:
             ) from error
 
     def _resolved(self, check: Callable[[], None]) -> _Target:
-        """The host and port that Ray will use: it looks for ``auto`` itself, and knows this machine by another address than
-        loopback."""
+        """The host and port that Ray will use: it resolves ``auto`` itself, and replaces loopback by another address of this
+        machine."""
         if self.given.startswith(_CLIENT):
             return self._parsed(self.given.removeprefix(_CLIENT), _CLIENT)
         if self.given != "auto":
@@ -116,12 +117,12 @@ class ClusterAddress:
 
         try:
             within(ANSWER_SECONDS, connect, check)
-        except (OSError, UnicodeError) as error:  # the encoding of host names refuses some
+        except (OSError, UnicodeError) as error:  # some host names cannot be encoded
             reason = getattr(error, "strerror", None) or str(error)
             raise self._refusal(target, f"nobody answers there ({reason}): {_REMEDY}") from error
 
     def _agree_on_token(self, target: _Target, check: Callable[[], None]) -> None:
-        """Send the token to a cluster that wants it, and to no other: with it this process would refuse the cluster's calls."""
+        """Send the token only to a cluster that wants it; elsewhere this process would then refuse the cluster's calls."""
         asked = token_mode()
         if self._is_let_in(target, None, check):
             if asked == "token":
@@ -144,10 +145,10 @@ class ClusterAddress:
         send_token()
 
     def _is_let_in(self, target: _Target, token: str | None, check: Callable[[], None]) -> bool:
-        """Whether the cluster takes the token, or none.
+        """Whether the cluster accepts the token, or a call without one.
 
         Raises:
-            InputError: it is no Ray, or a Ray without this machine.
+            InputError: what answers is not Ray, or this machine is not one of its nodes.
         """
         deadline = monotonic() + ANSWER_SECONDS
         while True:
@@ -163,7 +164,7 @@ class ClusterAddress:
                 return True
             if monotonic() > deadline:
                 break
-            sleep(AGAIN_SECONDS)  # its processes may be about to start
+            sleep(AGAIN_SECONDS)  # the node's processes may be about to start
         raise self._refusal(
             target,
             "a Ray cluster answers, but this machine is none of its nodes: add it with "
@@ -185,7 +186,7 @@ class _Target:
 
     @property
     def text(self) -> str:
-        """As Ray takes it."""
+        """The address as ``ray.init`` takes it."""
         return f"{self.scheme}{self._place}"
 
     @property
@@ -193,10 +194,10 @@ class _Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def has_this_machine(self, token: str | None) -> bool:
-        """Ask for the nodes that are alive, and look whether one runs here; a client server needs none.
+        """Whether one of the nodes that are alive runs on this machine; always True for a client server, which needs none.
 
         Raises:
-            grpc.RpcError: no answer, or a refusal.
+            grpc.RpcError: there was no answer, or a refusal.
         """
         metadata = [("authorization", f"Bearer {token}")] if token else []
         limits: dict[str, Any] = {"timeout": ANSWER_SECONDS, "metadata": metadata}
@@ -211,7 +212,7 @@ class _Target:
 
 
 def _channel(place: str) -> grpc.Channel:
-    options = [("grpc.enable_http_proxy", 0)]  # as Ray's own
+    options = [("grpc.enable_http_proxy", 0)]  # as Ray's own calls do
     if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
         return grpc.insecure_channel(place, options)
     chain, key, authority = load_certs_from_env()
@@ -219,7 +220,7 @@ def _channel(place: str) -> grpc.Channel:
 
 
 def _cause(error: BaseException) -> str:
-    """The first of a chain of errors, in one line."""
+    """The original error of a chain, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return textwrap.shorten(" ".join(str(error).split()) or repr(error), 200)

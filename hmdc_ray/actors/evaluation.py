@@ -21,7 +21,7 @@ class RayTasks:
     """Runs each function as a Ray task, as many at a time as the cluster has CPUs (or GPUs) for.
 
     Args:
-        config: what a task takes: as many CPUs as a student has threads, and its GPUs.
+        config: configuration that sets a task's resources: as many CPUs as a student has threads, and its GPUs.
         check: called while waiting; may raise to stop.
     """
 
@@ -42,7 +42,7 @@ class RayTasks:
         return reference
 
     def completed(self, handles: Sequence[Ref]) -> Iterator[tuple[int, Any]]:
-        """Position and value of every task, in the order in which they end; what is left is cancelled when that stops early."""
+        """Position and value of every task, as tasks end; the rest is cancelled when the caller stops early."""
         pending = {reference: position for position, reference in enumerate(handles)}
         try:
             while pending:
@@ -75,10 +75,10 @@ def evaluate_on_ray(
     Args:
         condensed: the images to judge.
         config: the data, the evaluation, the seed and the threads.
-        pool: the members that the first set's images were learned with; None when unknown.
+        pool: members that the first set's images were learned with; None when unknown.
         progress: called with the number of trials done and of all.
         check: called while waiting; may raise to stop.
-        earlier: the same evaluation, of which only what failed is done again.
+        earlier: an unfinished record of this evaluation; only what failed in it is repeated.
 
     Raises:
         InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.

@@ -14,11 +14,11 @@ from hmdc_ray.exchange.messages import MemberTaps
 from hmdc_ray.exchange.schedule import StepPlan
 
 ADDING_CALLS = 8
-"""Up to so many members each have a call of their own, which need not wait for another member. More members share calls, for a
-call costs the server about half a millisecond, however many members it is for."""
+"""Most members that have a call each, which need not wait for another member. More members share calls, because a call costs
+the server about half a millisecond however many members it is for."""
 
 MEMBERS_PER_CALL = 8
-"""How many share a call at most, so that what has been sent and not yet been added stays small."""
+"""Most members that share a call, so that the messages sent and not yet added stay few."""
 
 
 def _call(method: Any, *arguments: object) -> Ref:
@@ -28,7 +28,7 @@ def _call(method: Any, *arguments: object) -> Ref:
 
 
 def _groups(parts: Sequence[Ref]) -> list[tuple[int, Sequence[Ref]]]:
-    """What members send, in groups for one call each, with the position of a group's first member."""
+    """The members' messages in groups of one call each, with the position of each group's first member."""
     size = min(math.ceil(len(parts) / ADDING_CALLS), MEMBERS_PER_CALL)
     return [(first, parts[first : first + size]) for first in range(0, len(parts), size)]
 
@@ -107,8 +107,8 @@ class RemoteWorker:
 class RemoteServer:
     """A :class:`hmdc_ray.server.parameter_server.ParameterServer` in an actor; see there for the verbs.
 
-    What members send is summed as it comes, a few of many members at a time, so that the server never holds it all. Calls
-    of one caller are executed in the order in which they were made, so the order of a sum is that of the members.
+    The members' messages are summed as they come, a few members at a time, so that the server never holds all of them. Calls
+    of one caller are executed in the order in which they were made, so a sum is in the order of the members.
     """
 
     def __init__(self, actor: Any) -> None:

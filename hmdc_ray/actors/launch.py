@@ -1,4 +1,4 @@
-"""Starts the actors of a run, and stops them at its end."""
+"""The actors of a run, started for a block and stopped at its end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def launch(
 
     Args:
         config: the run.
-        info: of its data.
+        info: description of its data.
         folder: the run's folder, where the server saves checkpoints.
         check: called while waiting; may raise to stop.
-        group: bundles that hold the run, sized by :func:`hmdc_ray.actors.placement.bundles`; None: Ray places the actors.
+        group: placement group for the run, of :func:`hmdc_ray.actors.placement.bundles`; None: Ray places the actors.
 
     Raises:
         InputError: the cluster lacks what the actors need, or a member cannot be built.

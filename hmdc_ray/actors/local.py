@@ -28,12 +28,12 @@ class LocalPool:
         self.server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
 
     def measure(self) -> list[WorkerMemory]:
-        """What the work of each takes, all in the memory of this process."""
+        """The memory that each worker's work needs, all of it in this process."""
         agreed = agreeing(self._config, [worker.build() for worker in self.workers])
         return [worker.measure(agreed[worker.member.config.name]) for worker in self.workers]
 
     def shard_for(self, labels: tuple[int, ...]) -> ParameterServer:
-        """One server holds all classes."""
+        """The one server, which holds all classes."""
         return self.server
 
     def keep(self, references: Sequence[Any]) -> None:

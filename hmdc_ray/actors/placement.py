@@ -1,4 +1,4 @@
-"""Where the actors of a run go: anywhere in the cluster, or into a placement group of the run's own."""
+"""Placement of a run's actors: anywhere in the cluster, or in a placement group of the run's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from hmdc_ray.config import MemberConfig, RunConfig
 
 LEAST_SHARE = 0.01
-"""Logical CPUs of an actor for which there may be no room."""
+"""Logical CPUs of an actor that must start even where no CPU is free."""
 
 
 def node_cpus() -> list[float]:
@@ -21,15 +21,15 @@ def node_cpus() -> list[float]:
 
 
 def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> float:
-    """Logical CPUs of a member that asks for none: the largest equal part of the nodes' CPUs that lets every member fit.
+    """Logical CPUs of a member that asks for none: the largest equal part of the nodes' CPUs with which every member fits.
 
-    At most 1, and in steps of 0.0001, which is Ray's own. It only decides where actors are placed; threads are set apart.
+    At most 1, in Ray's steps of 0.0001. It only decides where actors are placed; threads are set separately.
 
     Args:
         nodes: logical CPUs of every node.
         config: the run.
-        trials: how many such runs, each with a driver that takes a share too, have to fit at a time; 0: one run alone, whose
-            driver takes nothing.
+        trials: number of such runs that must fit at a time, each with a driver that takes a share too; 0: one run alone,
+            whose driver takes nothing.
     """
     members = _actors(config)
     unset = sum(member.num_cpus is None for member in members)
@@ -47,8 +47,8 @@ def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> flo
 def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
     """Resources of a run's parts in a placement group of its own.
 
-    The first bundle is the driver's, which judges the images in its own process; the parameter server goes where the driver is,
-    because both use the run's folder. The others are the members' actors, in order.
+    The first bundle is for the driver, which judges the images in its own process, and for the parameter server, because
+    both use the run's folder. The others are for the members' actors, in order.
 
     Args:
         config: the run.
@@ -63,20 +63,20 @@ def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
 
 
 def bundle_options(config: RunConfig) -> dict[str, Any]:
-    """Further arguments of the placement group of :func:`bundles`: labels of nodes, if any member asks for some."""
+    """Further arguments of the placement group of :func:`bundles`: node labels, if any member asks for some."""
     labels = [{}, *(member.labels for member in _actors(config))]
     return {"bundle_label_selector": labels} if any(labels) else {}
 
 
 class Placement(Protocol):
-    """Options that actors are started with; workers by their number, replicas of a member one after the other."""
+    """Options for starting actors. Slots count the workers, with the replicas of a member one after the other."""
 
     def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
-        """Of a worker; ``again``: in place of one that was lost, for which fewer nodes may be left."""
+        """Options of a worker; ``again``: it replaces a lost one, and fewer nodes may be left."""
         ...
 
     def server(self) -> dict[str, Any]:
-        """Of a process of the parameter server."""
+        """Options of a process of the parameter server."""
         ...
 
 
@@ -92,7 +92,7 @@ class Placed:
         self._share = cpu_share(node_cpus(), config)
 
     def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
-        """See :class:`Placement`. A member that asks for no CPUs finds room beside any others."""
+        """See :class:`Placement`. A replaced member that asks for no CPUs takes :data:`LEAST_SHARE`."""
         member = _actors(self._config)[slot]
         share = LEAST_SHARE if again else self._share
         options: dict[str, Any] = {
@@ -116,7 +116,7 @@ class Grouped:
 
     Args:
         config: the run.
-        group: its placement group.
+        group: placement group of the run.
     """
 
     def __init__(self, config: RunConfig, group: PlacementGroup) -> None:
@@ -137,7 +137,7 @@ class Grouped:
     def server(self) -> dict[str, Any]:
         """See :class:`Placement`.
 
-        The driver holds all that the first bundle has, the server's part too: an actor that claims nothing goes beside it.
+        The driver has claimed the whole first bundle, including the server's part, so the server claims nothing.
         """
         return {"num_cpus": 0, "scheduling_strategy": self._into(0)}
 

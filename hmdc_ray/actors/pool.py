@@ -1,7 +1,7 @@
 """The actors of a run: workers of the pool's members and the parameter server's shards, started, waited for, and replaced.
 
-Ray neither restarts an actor nor repeats a call by itself: an actor that came back would have lost its state without a
-word. Lost actors are replaced by :meth:`RayPool.heal`, and given their state by the coordinator.
+Ray neither restarts an actor nor repeats a call by itself: a restarted actor would have lost its state silently. Lost actors
+are replaced by :meth:`RayPool.heal`, and the coordinator restores their state.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from hmdc_ray.server.parameter_server import ParameterServer
 from hmdc_ray.system.memory import keep_freed_memory
 
 WAITING_SECONDS = 60.0
-"""How often a pool that waits for resources says so."""
+"""How often a pool that waits for resources logs it."""
 
 _NO_REPEATS = {"max_restarts": 0, "max_task_retries": 0}
 
@@ -44,15 +44,15 @@ _logger = logging.getLogger(__name__)
 
 
 class _Worker(PoolWorker):
-    """Adds to a worker what only Ray knows.
+    """A worker that adds to its description what only Ray knows.
 
     The worker is built by :meth:`build`, its first call: an input error in a call reaches the driver as such, one in a
-    constructor as text in the death of an actor.
+    constructor only as text in the error of a dead actor.
 
     Args:
         index: position of the member in the pool.
         config: the run.
-        folder: the driver's working directory, where the member's network may lie.
+        folder: the driver's working directory, where the user's own network may be.
     """
 
     def __init__(self, index: int, config: RunConfig, folder: str) -> None:
@@ -68,7 +68,7 @@ class _Worker(PoolWorker):
 
 
 class ServerActor(ParameterServer):
-    """Adds to a server, or a shard of it, that its process can be started before there are images.
+    """A server, or a shard of it, whose process can start before there are images.
 
     The server is built by :meth:`open`, its first call.
     """
@@ -77,12 +77,12 @@ class ServerActor(ParameterServer):
         keep_freed_memory()
 
     def open(self, arguments: Mapping[str, Any], initial_KICHW: Array, labels: Sequence[int]) -> None:
-        """Build the server.
+        """Build the server or shard.
 
         Args:
-            arguments: of :class:`hmdc_ray.server.parameter_server.ParameterServer`, but for images and classes.
-            initial_KICHW: images of all classes.
-            labels: of the classes that it holds, which follow one another.
+            arguments: arguments of :class:`hmdc_ray.server.parameter_server.ParameterServer`, except images and classes.
+            initial_KICHW: images of all K classes, I per class, float.
+            labels: consecutive labels of the classes that it holds.
         """
         super().__init__(initial_KICHW=initial_KICHW[labels[0] : labels[-1] + 1], first=labels[0], **arguments)
 
@@ -92,15 +92,15 @@ class RayPool:
 
     Args:
         config: the run.
-        info: of its data.
+        info: description of its data.
         folder: the run's folder, where the server saves checkpoints.
         check: called while waiting; may raise to stop.
-        placement: where actors go.
+        placement: placement of the actors.
 
     Attributes:
         workers: one handle per pool member, in order.
         server: handles of the parameter server's shards.
-        descriptions: what each worker said of itself when it was ready, replicas one after the other.
+        descriptions: description of each worker, replicas one after the other.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class RayPool:
         self._open_servers(range(len(self._parts)))
 
     def measure(self) -> list[WorkerMemory]:
-        """What each worker's work takes, and what is free for it; to be called before any iteration begins."""
+        """The memory that each worker's work needs, and what is free for it; to be called before any iteration begins."""
         agreed = agreeing(self._config, self.descriptions)
         pairs = zip(self._actors, self.descriptions, strict=True)
         found: list[WorkerMemory] = self.get([RemoteWorker(actor).measure(agreed[of.name]) for actor, of in pairs])
@@ -177,7 +177,7 @@ class RayPool:
         return results
 
     def keep(self, references: Sequence[Ref]) -> None:
-        """Wait for results and bring a copy of each to this node, where it outlives the process and node that made it.
+        """Wait for results and copy each to this node, where it outlives the process and node that made it.
 
         Raises:
             LostProcessError: a process is gone or does not answer in time.
@@ -186,20 +186,20 @@ class RayPool:
             wait(references, self._config.cluster.call_timeout, self._check, "the pool", local=True)
         except TimeoutError as error:
             raise LostProcessError(str(error)) from error
-        fetch(references)  # of a process that died, what was waited for is the error; nothing is copied here
+        fetch(references)  # raises the error of a process that died, whose result could not be copied
 
     def heal(self) -> Healed:
-        """Replace every actor that is gone or does not answer; replaced ones have no state yet.
+        """Replace every actor that is gone or does not answer; the replacements have no state yet.
 
         Raises:
-            RunError: a process cannot be started again.
-            InputError: a member cannot be built any more, such as when data have changed.
+            RunError: a process cannot be restarted.
+            InputError: a member can no longer be built, such as after a change of the data.
         """
         actors = {**dict(enumerate(self._actors)), **{-1 - shard: actor for shard, actor in enumerate(self._server_actors)}}
         unanswered = self._unanswered(actors)
         gone = [slot for slot in actors if slot in unanswered or slot in self._unbuilt]
         gone = [slot for slot in gone if slot < 0 or self._members[slot] not in self._lost]
-        self._unbuilt = {*gone}  # until all of them are: they answer before, and what is killed may answer once more
+        self._unbuilt = {*gone}  # until all are built: they answer before that, and a killed actor may answer once more
         self._others.clear()
         for slot in gone:
             with suppress(RayError):
@@ -226,7 +226,7 @@ class RayPool:
     # Parts
 
     def _initial_images(self) -> Ref:
-        """Images before the first step: of a condensed set, which need lie where the driver is alone, or of the main member."""
+        """Images before the first step: a condensed set's, read on the driver's node, or the main member's."""
         stored = initial_images(self._config, self._info)
         if stored is not None:
             return ray.put(stored)
@@ -243,7 +243,7 @@ class RayPool:
         return remote(ServerActor).options(**self._placement.server(), **_NO_REPEATS).remote()
 
     def _unanswered(self, actors: Mapping[int, Any]) -> list[int]:
-        """Which actors are dead, or do not come to the end of what they were told within the time for it."""
+        """Actors that are dead, or do not finish their calls within ``cluster.recovery_timeout``."""
         calls = {slot: actor.__ray_ready__.remote() for slot, actor in actors.items()}
         with suppress(TimeoutError):
             wait(list(calls.values()), self._config.cluster.recovery_timeout, self._check, "the pool")
@@ -251,14 +251,14 @@ class RayPool:
         return [slot for slot, call in calls.items() if call not in ready or not _is_value(call)]
 
     def _raise_replica_errors(self) -> None:
-        """Raise what calls to replicas beside the first have ended with: a failure is there before the results of what that
-        replica computes later."""
+        """Raise the errors of calls to replicas other than the first; such an error is there before any result that the replica
+        computes later."""
         if self._others:
             done, self._others[:] = ray.wait(self._others, num_returns=len(self._others), timeout=0, fetch_local=False)
             fetch(done)
 
     def _await_restarted(self, slots: Sequence[int]) -> None:
-        """Wait until new workers are ready; those that get no resources are given up as the configuration says."""
+        """Wait until new workers are ready; ``cluster.when_lost`` decides about those that get no resources."""
         calls = [RemoteWorker(self._actors[slot]).build() for slot in slots]
         policy = self._config.cluster.when_lost
         missing = self._missing(calls, math.inf if policy == "wait" else self._config.cluster.start_timeout)

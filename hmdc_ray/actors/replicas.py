@@ -1,8 +1,8 @@
 """Several actors that host the same member: they share the classes of a step, and train alike.
 
 Every replica computes the same training steps from the same draws, so that all hold the same network; results that all of
-them have are taken from the first. What the others end with is kept for the pool to look at: one that fails alone would go on
-with another network.
+them have are taken from the first. References to the others' results are kept for the pool to check: a replica that failed
+alone would continue with another network.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Replicas:
     """The replicas of one member as one worker; see :class:`hmdc_ray.actors.worker.PoolWorker` for the verbs.
 
     Args:
-        workers: at least one.
-        others: is given the results of the others, where they are not as large as features.
+        workers: handles of the replicas, at least one.
+        others: list that receives the other replicas' results, except features, which are large.
     """
 
     def __init__(self, workers: Sequence[RemoteWorker], others: list[Ref]) -> None:
@@ -91,7 +91,7 @@ class Replicas:
         return self.workers[plan.chunks.index(labels) % len(self.workers)]
 
     def _all(self, call: Callable[[RemoteWorker], Ref]) -> Ref:
-        """Call every replica; the first one's result."""
+        """Call every replica; returns the first one's result."""
         first, *others = [call(worker) for worker in self.workers]
         self._others += others
         return first

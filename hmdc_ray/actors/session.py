@@ -28,13 +28,13 @@ remote: Any = ray.remote
 """``ray.remote`` for plain classes and functions wrapped at assembly, which its type stubs do not describe."""
 
 POLL_SECONDS = 0.2
-"""How often a wait for results looks whether the run is to stop."""
+"""How often a wait for results checks whether the run is to stop."""
 
 START_ATTEMPTS = 2
 """How often a local Ray is started before giving up."""
 
 FETCH_SECONDS = 60.0
-"""How long it may take to bring results that exist to this process."""
+"""How long it may take to fetch existing results to this process."""
 
 
 @contextmanager
@@ -48,20 +48,20 @@ def ray_session(
     A local one is bound to loopback and shut down at the end.
 
     Args:
-        address: a cluster's, see :class:`hmdc_ray.actors.cluster.ClusterAddress`.
-        stage: told that Ray is being started, or what it is asked for.
-        check: called several times a second while a cluster is asked; may raise to stop.
+        address: address of a cluster, see :class:`hmdc_ray.actors.cluster.ClusterAddress`.
+        stage: called with a line when Ray is started or connected to.
+        check: called several times a second while connecting; may raise to stop.
 
     Raises:
-        InputError: no cluster answers at the address, or it does not let this process join; a local one has no folder.
-        RunError: a local one does not start.
+        InputError: no cluster answers at the address, or it does not let this process join; a local Ray has no usable folder.
+        RunError: a local Ray does not start.
         Interrupted: SIGTERM came while Ray was starting.
     """
     if ray.is_initialized():
         yield
         return
     wanted = ClusterAddress.chosen(address)
-    # After a fault the calls that build on the one that failed fail too; only the first is told of.
+    # After a fault the calls that build on the failed one fail too; only the first is reported.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     with token_mode_kept():
         with _signals_kept():
@@ -80,10 +80,10 @@ def ray_session(
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Put back the handlers of signals that Ray replaces by its own, which leaves by ``SystemExit``.
+    """Restore the signal handlers that Ray replaces by its own, which raises ``SystemExit``.
 
     Raises:
-        Interrupted: it did.
+        Interrupted: SIGTERM came within the block.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -102,7 +102,7 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _start_local() -> None:
-    """Start Ray on this machine; once more if its processes took too long, as they may on a busy one."""
+    """Start Ray on this machine; retry once if its processes took too long, as they may on a busy one."""
     protect_token()
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
@@ -130,12 +130,12 @@ def _start_local() -> None:
 
 
 def largest_node(resource: str) -> float:
-    """The most that one node of the cluster has of a resource, such as ``CPU`` or ``GPU``."""
+    """The largest amount of a resource, such as ``CPU`` or ``GPU``, that one node of the cluster has."""
     return max((node["Resources"].get(resource, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
 
 
 def require_gpus(config: EvaluationConfig) -> None:
-    """Refuse an evaluation whose students would wait for GPUs for ever.
+    """Refuse an evaluation whose students would wait for GPUs forever.
 
     Raises:
         InputError: no node has as many GPUs as a student asks for.
@@ -148,10 +148,9 @@ def require_gpus(config: EvaluationConfig) -> None:
 
 
 def import_from(folder: str) -> None:
-    """Let this process import modules that lie in ``folder``, last of all places.
+    """Let this process import modules from ``folder``, after all other places.
 
-    Workers of a Ray that was started elsewhere have another working directory than the driver, where a user's own network
-    may lie.
+    The user's own network may be in the driver's working directory, which is not that of workers of an existing cluster.
     """
     if folder not in sys.path:
         sys.path.append(folder)
@@ -161,14 +160,14 @@ def wait(references: Sequence[Ref], timeout: float, check: Callable[[], None], w
     """Wait until all results exist.
 
     Args:
-        references: different ones.
-        timeout: seconds.
+        references: references to results, all different.
+        timeout: longest wait in seconds.
         check: called several times a second; may raise to stop waiting.
-        what: for the message.
-        local: wait also until a copy of each is on this node.
+        what: subject of the error message, such as "the pool".
+        local: whether to wait also until a copy of each result is on this node.
 
     Raises:
-        TimeoutError: some are missing after ``timeout``.
+        TimeoutError: some results are missing after ``timeout``.
     """
     pending, deadline = list(references), monotonic() + timeout
     while pending:
@@ -184,9 +183,9 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
     """Values of results that exist; an input error in an actor is raised as such, without the remote traceback.
 
     Raises:
-        InputError: as raised in the actor.
-        RunError: as raised in the actor; or it ran out of GPU memory.
-        LostProcessError: a process is gone, this one's or one whose result it needed.
+        InputError: the actor raised it.
+        RunError: the actor raised it, or ran out of GPU memory.
+        LostProcessError: the actor's process is gone, or one whose result it needed.
     """
     try:
         return list(ray.get(list(references), timeout=FETCH_SECONDS))
@@ -195,7 +194,7 @@ def fetch(references: Sequence[Ref]) -> list[Any]:
             raise type(error.cause)(str(error.cause)) from None
         if isinstance(error.cause, RayError):
             raise _fault(error.cause) from error
-        import torch  # not before: a session can start while torch is imported
+        import torch  # not at the top: a session can start while torch is imported
 
         if isinstance(error.cause, torch.OutOfMemoryError):
             raise RunError(

@@ -13,11 +13,11 @@ from hmdc_ray.exchange.schedule import StepPlan
 class Shards:
     """The shards as one server; see :class:`hmdc_ray.server.parameter_server.ParameterServer` for the verbs.
 
-    What belongs to one chunk of classes, the shard that holds them does: :meth:`shard_for`.
+    Calls about one chunk of classes go to the shard that holds them, see :meth:`shard_for`.
 
     Args:
-        servers: at least one, each with the part of the classes that :func:`hmdc_ray.exchange.schedule.class_parts` gives it.
-        parts: those parts.
+        servers: handles of the shards, at least one.
+        parts: labels of the classes of each shard, from :func:`hmdc_ray.exchange.schedule.class_parts`.
     """
 
     def __init__(self, servers: Sequence[RemoteServer], parts: Sequence[Sequence[int]]) -> None:
@@ -25,7 +25,7 @@ class Shards:
         self._holders = {label: server for server, labels in zip(servers, parts, strict=True) for label in labels}
 
     def shard_for(self, labels: tuple[int, ...]) -> RemoteServer:
-        """The shard that holds these classes, which are of one chunk."""
+        """The shard that holds these classes, which belong to one chunk."""
         return self._holders[labels[0]]
 
     def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[MemberTaps]) -> Ref:

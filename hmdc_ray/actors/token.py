@@ -1,4 +1,4 @@
-"""Ray's authentication token, which lets whoever reads it run code in the cluster: for its owner's eyes alone."""
+"""Ray's authentication token: whoever reads it can run code in the cluster, so only its owner may."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MODE_VARIABLE = "RAY_AUTH_MODE"
 
 
 def protect_token() -> None:
-    """Make the token before Ray does, who would let every user of the machine read it; narrow an older one to its owner.
+    """Make the token before Ray does, which would let every user of the machine read it; restrict an older one to its owner.
 
     To be called before a local Ray is started. Nothing happens where the environment holds the token itself
     (``RAY_AUTH_TOKEN``) or switches it off (``RAY_AUTH_MODE=disabled``).
 
     Raises:
-        InputError: the file cannot be made or narrowed; it belongs to somebody else.
+        InputError: the file cannot be made or restricted, or belongs to somebody else.
     """
     if os.environ.get("RAY_AUTH_TOKEN") or token_mode() not in (None, "token"):
         return
@@ -45,13 +45,13 @@ def protect_token() -> None:
 
 
 def token_path() -> Path:
-    """Where Ray looks for the token."""
+    """The file in which Ray looks for the token."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     return Path(named).expanduser() if named else home() / ".ray" / "auth_token"
 
 
 def token_place() -> str:
-    """What gives the token to Ray, for messages."""
+    """The variable or file that gives the token to Ray, for messages."""
     return "RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else str(token_path())
 
 
@@ -67,7 +67,7 @@ def known_token() -> str:
 
 
 def token_mode() -> str | None:
-    """``token`` or ``disabled``, as RAY_AUTH_MODE says; None where it says nothing, which lets Ray choose."""
+    """Value of RAY_AUTH_MODE, ``token`` or ``disabled``; None where it is not set, which lets Ray choose."""
     return os.environ.get(MODE_VARIABLE, "").lower() or None
 
 
@@ -78,7 +78,7 @@ def send_token() -> None:
 
 @contextmanager
 def token_mode_kept() -> Iterator[None]:
-    """Put back at the end what the environment said before Ray, or :func:`send_token`, has chosen."""
+    """At the end, restore the mode that the environment had before Ray, or :func:`send_token`, changed it."""
     before = os.environ.get(MODE_VARIABLE)
     try:
         yield
@@ -92,11 +92,11 @@ def _set_mode(mode: str | None) -> None:
         os.environ.pop(MODE_VARIABLE, None)
     else:
         os.environ[MODE_VARIABLE] = mode
-    _ray_core.Config.initialize("")  # which has read the environment before
+    _ray_core.Config.initialize("")  # Ray read the environment earlier
 
 
 def _make(path: Path) -> None:
-    """A new token where there is none; of several processes that come here at once one makes it, and none reads a part."""
+    """Write a new token where there is none; of several processes at once one makes it, and none reads a partial file."""
     if path.exists() and path.stat().st_size:
         return
     whole = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

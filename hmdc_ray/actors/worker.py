@@ -61,7 +61,7 @@ class PoolWorker:
         self.alignment = Alignment(self.member)
 
     def build(self) -> MemberDescription:
-        """The member as this process sees itself."""
+        """Description of the member in this process."""
         member = self.member
         return MemberDescription(
             name=member.config.name,
@@ -76,10 +76,10 @@ class PoolWorker:
         )
 
     def measure(self, drawn: Sequence[MemberTaps]) -> WorkerMemory:
-        """What the worker's work takes, and what is free for it; to be called before the member begins an iteration.
+        """The memory that the worker's work needs, and what is free for it; to be called before an iteration begins.
 
         Args:
-            drawn: members that it agrees with, itself among them; none without mutual distillation.
+            drawn: taps of the members that it agrees with, its own among them; none without mutual distillation.
         """
         member, gpu = self.member, self.member.device.type == "cuda"
         own = torch.cuda.memory_reserved() if gpu else own_bytes()
@@ -88,16 +88,16 @@ class PoolWorker:
         return WorkerMemory(member.config.name, "", part, own, free, measure(member, drawn))
 
     def initial_images(self) -> Array:
-        """See :meth:`Member.initial_images`."""
+        """Images before the first step, (K, I, C, H, W); see :meth:`Member.initial_images`."""
         return self.member.initial_images()
 
     def begin(self, iteration: int) -> MemberTaps:
-        """See :meth:`Member.begin`. What a step that was broken off has left is forgotten."""
+        """See :meth:`Member.begin`. Any state of an interrupted step is discarded."""
         self.matcher, self.trainer, self.alignment = Matcher(self.member), Trainer(self.member), Alignment(self.member)
         return self.member.begin(iteration)
 
     def renew(self, iteration: int) -> MemberTaps:
-        """Begin the iteration again in the middle of it; the real images that were chosen stay."""
+        """Begin the iteration again in its middle, with the real images that were chosen."""
         selection = self.member.selection
         taps = self.begin(iteration)
         self.member.selection = selection

@@ -51,7 +51,7 @@ def evaluate(
     from hmdc_ray.evaluation.request import evaluation_config, evaluation_file, set_names
     from hmdc_ray.evaluation.sets import named_sets
     from hmdc_ray.figures.write import write_figures
-    from hmdc_ray.run.condense import evaluate as run
+    from hmdc_ray.run.evaluate import evaluate as run
     from hmdc_ray.system.signals import Interrupted
 
     names = set_names(images)

@@ -18,13 +18,13 @@ ROTATION_DEGREES = 45.0
 
 
 def variation(recipe: Recipe, generator: torch.Generator) -> Callable[[Tensor], Tensor] | None:
-    """What a recipe does to each batch (B, C, H, W), with draws from a CPU generator; None: nothing."""
+    """A recipe's augmentation, from batch to batch (B, C, H, W), with draws from a CPU generator; None where it has none."""
 
     def idc(images_BCHW: Tensor) -> Tensor:
         count, _, height, width = images_BCHW.shape
         return draw("idc", families, height, width, generator, count, one_warp=recipe.one_warp)(images_BCHW)
 
-    # A recipe that mixes a part of a batch's images already may not cut another part out of them.
+    # Some recipes cut nothing out of images when CutMix already replaces a part of them.
     without = {"cutout"} if recipe.cutmix and not recipe.cutout_beside_cutmix else set()
     families = [family for family in recipe.families if family not in without]
 
@@ -36,8 +36,8 @@ def variation(recipe: Recipe, generator: torch.Generator) -> Callable[[Tensor], 
 def crop_scale_rotate(images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
     """Shift, scale or rotate each image: one of the three, with equal probability (DC's released code, for MNIST).
 
-    Shift by up to 4 pixels per axis, enlarge by 0.8 to 1.2 per axis, or rotate by up to 45 degrees. What comes from outside
-    an image has the channel's mean over the batch. One bilinear resampling of the whole batch, where the released code loops.
+    Shift by up to 4 pixels per axis, enlarge by 0.8 to 1.2 per axis, or rotate by up to 45 degrees. Pixels from outside an
+    image have the channel's mean over the batch. The whole batch is resampled at once, bilinearly; the released code loops.
 
     Args:
         images_BCHW: float images.
@@ -54,7 +54,7 @@ def crop_scale_rotate(images_BCHW: Tensor, generator: torch.Generator) -> Tensor
 
 
 def _draws(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of every image: kind 0 to 2 (B,), shift in pixels (B, 2), scale (B, 2), angle in radians (B,)."""
+    """Draws for every image: kind from 0 to 2 (B,), shift in pixels (B, 2), scale (B, 2), angle in radians (B,)."""
     kind = torch.randint(3, (count,), generator=generator)
     shift = torch.randint(-CROP_PIXELS, CROP_PIXELS + 1, (count, 2), generator=generator).float()
     scale = 1 + SCALE * (2 * torch.rand(count, 2, generator=generator) - 1)
@@ -62,13 +62,13 @@ def _draws(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tens
     return kind, shift, scale, angle
 
 
-def _transforms(kind: Tensor, shift: Tensor, scale: Tensor, angle: Tensor, height: int, width: int) -> Tensor:
-    """From output to input positions, in affine_grid's coordinates (x, y from -1 to 1): (B, 2, 3)."""
-    transforms_B23 = torch.eye(2, 3).repeat(len(kind), 1, 1)
-    crop, zoom, turn = (kind == value for value in range(3))
-    transforms_B23[crop, :, 2] = 2 * shift[crop] / torch.tensor([width, height])
-    transforms_B23[zoom, :, :2] = torch.diag_embed(1 / scale[zoom])
-    cosine, sine = angle[turn].cos(), angle[turn].sin()
+def _transforms(kind_B: Tensor, shift_B2: Tensor, scale_B2: Tensor, angle_B: Tensor, height: int, width: int) -> Tensor:
+    """Affine maps (B, 2, 3) from output to input positions, in affine_grid's coordinates (x, y from -1 to 1)."""
+    transforms_B23 = torch.eye(2, 3).repeat(len(kind_B), 1, 1)
+    crop, zoom, turn = (kind_B == value for value in range(3))
+    transforms_B23[crop, :, 2] = 2 * shift_B2[crop] / torch.tensor([width, height])
+    transforms_B23[zoom, :, :2] = torch.diag_embed(1 / scale_B2[zoom])
+    cosine, sine = angle_B[turn].cos(), angle_B[turn].sin()
     # Positions are relative to each side's length, so a turn of a non-square image mixes the two lengths.
     rotation = torch.stack([cosine, -sine * height / width, sine * width / height, cosine], dim=1)
     transforms_B23[turn, :, :2] = rotation.view(-1, 2, 2)

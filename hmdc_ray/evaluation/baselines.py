@@ -1,4 +1,4 @@
-"""Real images that condensed ones are held against: as many of each class as are stored, or as are decoded from these."""
+"""Real images that condensed ones are compared with: as many of each class as are stored, or as are decoded from these."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def baseline_rows(
 ) -> np.ndarray:
     """Choose real images of the training split, fresh for every seed, the same for every student.
 
-    With one real image for each stored one the comparison is fair in storage, packed images counted once; with formation
+    With one real image per stored one the comparison is fair in storage, where packed images count once; with formation
     squared it is fair in the count of training images. A class with fewer images gives all it has.
 
     Args:
         kind: ``random``, without replacement, or ``kmeans``, nearest to the class's k-means centroids (as in DREAM, Liu et
             al., ICCV 2023) in the embedding of a freshly initialised ConvNet.
         seed_index: number of the draw, from 0.
-        condensed: the set to compare with: class counts and normalisation.
+        condensed: set to compare with, which gives class counts and normalisation.
         dataset: real data of the same classes and shape.
         run_seed: the run's seed.
-        per_stored: real images for each stored one, at least 1.
+        per_stored: number of real images per stored one, at least 1.
 
     Returns:
-        Rows of the training split, int64, class by class, none twice.
+        Rows of the training split, int64 (N,), class by class, none twice.
     """
     key = Key(run_seed, "baseline", member=KINDS.index(kind), iteration=seed_index)
     network = _embedding_network(dataset.info.shape, len(condensed.class_names), key) if kind == "kmeans" else None
@@ -59,7 +59,7 @@ def baseline_rows(
 
 
 def _embedding_network(shape: ImageShape, classes: int, key: Key) -> Network:
-    """A ConvNet of depth 3, or of as many halvings as leave a tiny image at least 2 pixels.
+    """A ConvNet of depth 3, or less where halvings would leave a tiny image fewer than 2 pixels.
 
     Its width is a quarter of the protocol's, because the whole training split passes through it.
     """
@@ -69,7 +69,8 @@ def _embedding_network(shape: ImageShape, classes: int, key: Key) -> Network:
 
 @torch.inference_mode()
 def _embeddings(network: Network, rows: np.ndarray, condensed: CondensedSet, dataset: ImageDataset) -> np.ndarray:
+    """Embeddings (N, D) of rows (N,) of the training split."""
     batches = np.array_split(rows, -(-len(rows) // EMBEDDING_BATCH))
-    with torch_threads(1):  # the same bits, and so the same images, whoever asks
+    with torch_threads(1):  # the same bits, and so the same images, in every process
         embeddings = [network.observe(condensed.normalise(dataset.pixels("train", batch))).embedding_BD for batch in batches]
     return torch.cat(embeddings).numpy()

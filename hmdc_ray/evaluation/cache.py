@@ -24,18 +24,18 @@ from hmdc_ray.system.files import write_atomically
 
 FOLDER = "baselines"
 LAYOUT = 5
-"""To be raised when the same key comes to mean another training."""
+"""Version of the keys, raised when the same key comes to mean another training."""
 
 _logger = logging.getLogger(__name__)
 
 
 class BaselineCache:
-    """A folder of small JSON files, one for each accuracy, named by a hash of all that the accuracy depends on.
+    """A folder of small JSON files, one for each accuracy, named by a hash of everything that the accuracy depends on.
 
     Args:
-        config: the run; ``data.cache`` gives the folder, in which the files lie under ``baselines``.
-        condensed: the set that real images are held against.
-        info: of the real data.
+        config: the run; the files are in the folder ``baselines`` of its ``data.cache``.
+        condensed: set that real images are compared with.
+        info: description of the real data.
     """
 
     def __init__(self, config: RunConfig, condensed: CondensedSet, info: DatasetInfo) -> None:
@@ -45,7 +45,7 @@ class BaselineCache:
         self._info = info
 
     def get(self, trial: Trial, split: Split) -> float | None:
-        """The accuracy of a trial on a split; None when it is not known. A damaged file is ignored with a warning."""
+        """The accuracy in [0, 1] of a trial on a split; None when unknown. A damaged file is ignored with a warning."""
         key = self._key(trial, split)
         path = self._path(key)
         if key is None or not path.exists():
@@ -61,7 +61,7 @@ class BaselineCache:
         return accuracy
 
     def put(self, trial: Trial, split: Split, accuracy: float) -> None:
-        """Keep an accuracy, if it may be: a file that cannot be written costs a warning, not the evaluation."""
+        """Keep an accuracy where it can be reused; a file that cannot be written causes only a warning."""
         key = self._key(trial, split)
         if key is None:
             return
@@ -75,13 +75,13 @@ class BaselineCache:
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
     def _key(self, trial: Trial, split: Split) -> dict[str, Any] | None:
-        """All that the accuracy depends on, as JSON gives it back; None when it cannot be told, or is of condensed images."""
+        """Everything that the accuracy depends on, as JSON gives it back; None when unknown, or for condensed images."""
         evaluation = self._config.evaluation
         networks = [_network(trial.student)]
         if trial.temperature is not None:
             assert evaluation.distillation is not None
             networks.append(_network(evaluation.distillation.teacher))
-        stored = trial.kind == "whole_data" and evaluation.whole_data is not None  # which costs no training
+        stored = trial.kind == "whole_data" and evaluation.whole_data is not None  # without training, so not worth keeping
         if trial.kind == "condensed" or stored or None in networks:
             return None
         key = {
@@ -110,14 +110,14 @@ class BaselineCache:
 
 
 def _network(section: NetworkSection) -> dict[str, Any] | None:
-    """What makes a network; None for code of the user's, which may change unseen."""
+    """Everything that determines a network; None for the user's own code, which may change unnoticed."""
     library = section.architecture.partition(":")[0]
     if library not in LIBRARIES and section.architecture not in registered():
         return None
     origin = section.weights
     if section.checkpoint is not None:
         file = Path(section.checkpoint).expanduser()
-        if not file.is_file():  # the trial says so better
+        if not file.is_file():  # the trial raises the clearer error
             return None
         origin = f"checkpoint {hashlib.sha256(file.read_bytes()).hexdigest()}"
     return {

@@ -1,8 +1,8 @@
-"""The course of an evaluation: which tasks run, what they share, and what is known already.
+"""An evaluation from start to end: the tasks that run, the work that they share, and the results that are reused.
 
-1. The trials are planned. 2. With several temperatures each is tried, on validation data, and one chosen. 3. The trials run on
-the split that is asked for. Real images are chosen once for each kind and seed, teachers trained once for each set of images
-and seed; what was found on real images in an earlier evaluation is not trained again.
+1. The trials are planned. 2. With several temperatures each is tried on validation data, and one is chosen. 3. The trials run
+on the configured split. Real images are chosen once for each kind and seed, teachers are trained once for each set of images
+and seed, and accuracies on real images that an earlier evaluation measured are reused.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def conduct(
     """Train and test all students of ``config.evaluation``; one that fails does not end the others.
 
     Args:
-        condensed: the images to judge; of several sets the first is the one that real images are held against.
+        condensed: the images to judge; of several sets the first is compared with real images.
         config: the data, the evaluation, the seed and the threads.
-        pool: the members that the first set's images were learned with; None when unknown.
-        executor: runs the tasks.
+        pool: members that the first set's images were learned with; None when unknown.
+        executor: executor of the tasks.
         progress: called with the number of trials done and of all.
-        earlier: the same evaluation, of which only what failed is done again.
+        earlier: an unfinished record of this evaluation; only what failed in it is repeated.
 
     Raises:
         InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.
@@ -74,7 +74,7 @@ def conduct(
         make_teacher(settings, info.shape, len(info.class_names), Key(0, "student"), first.normalisation)
     planned = plan(settings, formation=first.formation, sets=len(sets))
 
-    def made_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:
+    def evaluation_of(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> Evaluation:
         return summarise(
             settings,
             trials,
@@ -86,7 +86,7 @@ def conduct(
             gpu_format=student_format(config),
         )
 
-    known, chosen = ({}, {}) if earlier is None else earlier.taken_over(planned, made_of)
+    known, chosen = ({}, {}) if earlier is None else earlier.reusable(planned, evaluation_of)
     missing = [position for position in range(len(planned)) if position not in known]
     tried = candidates(settings, [planned[position] for position in missing if group(planned[position]) not in chosen])
     course = _Course(sets, config, info, executor, progress, len(tried) + len(missing))
@@ -100,11 +100,11 @@ def conduct(
             course.advance()
     left = [position for position in missing if position not in results]
     results |= zip(left, course.run([trials[position] for position in left], settings.split), strict=True)
-    return made_of(trials, [results[position] for position in range(len(trials))])
+    return evaluation_of(trials, [results[position] for position in range(len(trials))])
 
 
 class _Course:
-    """Tasks that have been started, by what they are for."""
+    """The tasks of an evaluation, with those that several trials share."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Course:
         progress(0, total)
 
     def run(self, trials: Sequence[Trial], split: Split) -> list[Outcome]:
-        """Accuracy of each trial on the split, or why there is none."""
+        """Accuracy of each trial on the split, or the failure."""
         results: dict[int, Outcome] = {}
         for position, trial in enumerate(trials):
             known = self._cache.get(trial, split)
@@ -184,10 +184,12 @@ def _dataset(config: str) -> ImageDataset:
 
 
 def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunConfig) -> np.ndarray:
+    """Rows of the training split for a baseline, int64 (N,)."""
     return chosen_rows(kind, seed_index, condensed, _dataset(config.data.model_dump_json()), config.seed)
 
 
 def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> State:
+    """The trained teacher of a trial; ``rows`` (N,) of a baseline."""
     dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
     return train_teacher(
         trial, condensed, dataset, config.evaluation, config.seed, threads, rows=rows, device=student_device(config)
@@ -203,6 +205,7 @@ def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:
 def _measure(
     trial: Trial, split: Split, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None, teacher: State | None
 ) -> float:
+    """The accuracy of a trial; ``rows`` (N,) of a baseline."""
     dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
     settings = config.evaluation.model_copy(update={"split": split})
     device = student_device(config)

@@ -1,4 +1,4 @@
-"""Where students are trained, and how a GPU multiplies there."""
+"""The device of students, and the number format in which a GPU multiplies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hmdc_ray.models.precision import GpuFormat, gpu_format, set_gpu_format
 def student_device(config: RunConfig) -> str:
     """``cuda`` where students ask for GPUs and this process has one, else ``cpu``.
 
-    On a GPU the process multiplies from then on as the pool's members do, by ``matching.precision``.
+    With ``cuda`` the process is set to multiply as the pool's members do, by ``matching.precision``.
     """
     if config.evaluation.num_gpus == 0 or not torch.cuda.is_available():
         return "cpu"
@@ -20,5 +20,5 @@ def student_device(config: RunConfig) -> str:
 
 
 def student_format(config: RunConfig) -> GpuFormat | None:
-    """How the GPUs of students multiply, for the record; None: they are trained on CPUs."""
+    """Number format in which the students' GPUs multiply, for the record; None: they are trained on CPUs."""
     return gpu_format(config.matching.precision) if config.evaluation.num_gpus > 0 else None

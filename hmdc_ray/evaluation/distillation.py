@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A trained network and how much it counts.
+    """A trained network and its weight in the student's loss.
 
     Attributes:
-        network: in evaluation mode.
-        alpha: part of the distillation term in the loss, 0 to 1.
-        temperature: tau, above 0, of both softmaxes.
+        network: the network, in evaluation mode.
+        alpha: weight of the distillation term in the loss, in [0, 1].
+        temperature: temperature tau of both softmaxes, above 0.
     """
 
     network: nn.Module
@@ -24,12 +24,12 @@ class Teacher:
     temperature: float
 
     def loss(self, images_BCHW: Tensor, logits_BK: Tensor, label_loss: Tensor) -> Tensor:
-        """The student's loss: alpha tau^2 KL(softmax(t / tau) || softmax(s / tau)) + (1 - alpha) CE.
+        """The student's loss, a scalar: alpha tau^2 KL(softmax(t / tau) || softmax(s / tau)) + (1 - alpha) CE.
 
         Args:
-            images_BCHW: what the student has seen, augmented and mixed.
-            logits_BK: the student's, s; the teacher's are t.
-            label_loss: the student's loss on labels, CE.
+            images_BCHW: the student's batch, augmented and mixed.
+            logits_BK: the student's logits s; those of the teacher are t.
+            label_loss: the student's loss on labels CE, a scalar.
         """
         with torch.no_grad():
             teacher_BK = self.network(images_BCHW)

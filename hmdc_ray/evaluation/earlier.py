@@ -1,4 +1,4 @@
-"""An evaluation that was written before, of which what failed is to be done again."""
+"""An evaluation written earlier, whose failed trials are to be repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hmdc_ray.evaluation.trial import Trial
 
 _SAME = ("protocol", "split", "epochs", "seeds", "run_seed", "recipe", "distillation", "data_fingerprint", "gpu_format")
 _SAME_OF_ROWS = ("architecture", "options", "weights", "learning_rate")
-"""What two evaluations must share to be one."""
+"""Fields in which the file and the evaluation asked for must agree."""
 
 _OUTCOMES = TypeAdapter(tuple[TrialOutcome, ...])
 
@@ -28,9 +28,9 @@ class Earlier:
     """An evaluation's file.
 
     Attributes:
-        path: where it is.
-        content: all of it, as JSON gives it.
-        trials: what became of every student.
+        path: path of the file.
+        content: content of the file, as JSON gives it.
+        trials: outcome of every student's training.
     """
 
     path: Path
@@ -39,10 +39,10 @@ class Earlier:
 
     @classmethod
     def read(cls, path: Path) -> Earlier:
-        """Read what :meth:`hmdc_ray.evaluation.report.Evaluation.write` wrote.
+        """Read a file of :meth:`hmdc_ray.evaluation.report.Evaluation.write`.
 
         Raises:
-            InputError: there is no such file, or it does not say what became of every student.
+            InputError: there is no such file, or it lacks the outcome of every student's training.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -61,19 +61,19 @@ class Earlier:
         """The trials without an accuracy."""
         return tuple(trial for trial in self.trials if trial.accuracy is None)
 
-    def taken_over(
-        self, planned: Sequence[Trial], made_of: Callable[[Sequence[Trial], Sequence[Outcome]], Evaluation]
+    def reusable(
+        self, planned: Sequence[Trial], evaluation_of: Callable[[Sequence[Trial], Sequence[Outcome]], Evaluation]
     ) -> tuple[dict[int, float], dict[Group, float]]:
-        """What need not be done again: accuracies by position among the trials planned, and temperatures.
+        """The results to reuse: accuracies by position among the planned trials, and temperatures by group.
 
         Args:
-            planned: the trials of the evaluation that is to be completed.
-            made_of: makes an evaluation of trials and their outcomes.
+            planned: trials of the evaluation to complete.
+            evaluation_of: function that makes an evaluation of trials and their outcomes.
 
         Raises:
-            InputError: the file is of another evaluation; names what differs.
+            InputError: the file is of another evaluation; names the difference.
         """
-        ours = json.loads(made_of(planned, [Failure("")] * len(planned)).to_json())
+        ours = json.loads(evaluation_of(planned, [Failure("")] * len(planned)).to_json())
         for name, theirs, wanted in self._compared(ours):
             if theirs != wanted:
                 raise InputError(
@@ -89,7 +89,7 @@ class Earlier:
         return known, chosen
 
     def _compared(self, ours: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-        """Name, value here, and value that is wanted."""
+        """Name, value in the file, and value in the evaluation to complete."""
         theirs = self.content
         pairs = [(name, theirs.get(name), ours[name]) for name in _SAME]
         for entry, fields in (("rows", _SAME_OF_ROWS), ("sets", ("fingerprint",))):

@@ -1,4 +1,4 @@
-"""Where the tasks of an evaluation run: here, in this process; as Ray tasks in :mod:`hmdc_ray.actors.evaluation`."""
+"""Execution of an evaluation's tasks: here in this process; :mod:`hmdc_ray.actors.evaluation` runs them as Ray tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 Handle = Any
-"""Stands for a value that exists or will exist somewhere."""
+"""Reference to a value that exists or will exist somewhere."""
 
 
 class Executor(Protocol):
@@ -17,18 +17,20 @@ class Executor(Protocol):
         """A handle on a value that many tasks take."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
-        """Have ``function(*arguments)`` run at some time; handles among the arguments give way to their values."""
+        """Schedule ``function(*arguments)``; handles among the arguments are replaced by their values."""
 
     def completed(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
-        """Position and value of every handle, as they come to exist; raises what the first task that fails raises;
-        see :func:`hmdc_ray.evaluation.outcome.attempt` for tasks that do not."""
+        """Position and value of every handle, as tasks end; raises the error of the first task that fails.
+
+        See :func:`hmdc_ray.evaluation.outcome.attempt` for tasks that return a failure instead.
+        """
 
 
 class InProcess:
-    """Runs each task in this process when its value is first asked for.
+    """Runs each task in this process when its value is first needed.
 
     Args:
-        check: called before every value that is asked for; may raise to stop.
+        check: called before every task; may raise to stop.
     """
 
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:

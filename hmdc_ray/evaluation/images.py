@@ -15,18 +15,18 @@ from hmdc_ray.data.schema import Split
 from hmdc_ray.evaluation.baselines import Baseline, baseline_rows
 
 Kind = Literal["condensed", "random", "kmeans", "random_count", "kmeans_count", "whole_data"]
-"""The images that a student is trained on: condensed; real, as many as are stored; real, as many as are decoded from those
-(``_count``); the whole training split."""
+"""The images that a student is trained on: condensed; real, as many as are stored; real, as many as are decoded from the
+stored ones (``_count``); the whole training split."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BASELINES: dict[Kind, Baseline] = {"random": "random", "kmeans": "kmeans", "random_count": "random", "kmeans_count": "kmeans"}
-"""How the real images of a kind are chosen."""
+"""The choice of real images of each kind."""
 
 TEST_BATCH = 512
 
 
 class WholeSplit:
-    """The training split as normalised images that are made batch by batch, so that it is never whole in memory."""
+    """The training split as normalised images (N, C, H, W) made batch by batch, so that it is never whole in memory."""
 
     def __init__(self, dataset: ImageDataset, condensed: CondensedSet, device: str) -> None:
         self._dataset = dataset
@@ -37,17 +37,17 @@ class WholeSplit:
         return len(self._dataset.labels("train"))
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """Images (len(rows), C, H, W) in ``rows`` of the split."""
+        """Images (B, C, H, W) of ``rows``, int64 (B,), of the split."""
         return self._condensed.normalise(self._dataset.pixels("train", rows.cpu().numpy()).to(self._device))
 
 
 def per_stored(kind: Kind, condensed: CondensedSet) -> int:
-    """Real images of a baseline for each stored one."""
+    """Number of a baseline's real images per stored one."""
     return condensed.formation**2 if kind in ("random_count", "kmeans_count") else 1
 
 
 def chosen_rows(kind: Kind, seed_index: int, condensed: CondensedSet, dataset: ImageDataset, run_seed: int) -> np.ndarray:
-    """Rows of the training split that a baseline trains on; see :func:`hmdc_ray.evaluation.baselines.baseline_rows`."""
+    """Rows of the training split for a baseline, int64 (N,); see :func:`hmdc_ray.evaluation.baselines.baseline_rows`."""
     count = per_stored(kind, condensed)
     return baseline_rows(BASELINES[kind], seed_index, condensed, dataset, run_seed, per_stored=count)
 
@@ -62,7 +62,7 @@ def training_images(
     rows: np.ndarray | None,
     device: str,
 ) -> tuple[Tensor | WholeSplit, Tensor]:
-    """Images and labels, int64 (N,), on the device; ``rows`` of a baseline where they are known already."""
+    """Images (N, C, H, W) and labels, int64 (N,), on the device; ``rows`` (N,) of a baseline if already chosen."""
     if kind == "condensed":
         images_NCHW, labels_N = condensed.decoded()
         return images_NCHW.to(device), labels_N.to(device)
@@ -75,7 +75,7 @@ def training_images(
 
 
 def split_batches(condensed: CondensedSet, dataset: ImageDataset, split: Split, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and labels of a split, batch by batch, on the device."""
+    """Images (B, C, H, W) and labels (B,) of a split, batch by batch, on the device."""
     labels = dataset.labels(split)
     for start in range(0, len(labels), TEST_BATCH):
         rows = np.arange(start, min(start + TEST_BATCH, len(labels)))

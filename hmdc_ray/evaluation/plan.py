@@ -1,4 +1,4 @@
-"""What an evaluation does, cut into trials that do not depend on each other: one student, one seed, one set of images."""
+"""An evaluation cut into trials that do not depend on each other: one student, one seed, one set of images."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def plan(config: EvaluationConfig, *, formation: int = 1, sets: int = 1) -> list
     """All trials: students x images x seeds, in this order, without temperatures yet.
 
     Args:
-        config: students, seeds and baselines.
-        formation: of the first condensed set.
+        config: configuration of students, seeds and baselines.
+        formation: formation factor of the first condensed set.
         sets: number of condensed sets.
     """
     images: list[tuple[Kind, int, bool]] = [("condensed", index, False) for index in range(sets)]
@@ -57,7 +57,7 @@ def plan(config: EvaluationConfig, *, formation: int = 1, sets: int = 1) -> list
         Trial(kind, student, seed_index, member_index, set_index, switched)
         for member_index, student in enumerate(config.students)
         for kind, set_index, switched in images
-        # Of networks that were trained already there is one.
+        # A network that was trained already exists once, whatever the number of seeds.
         for seed_index in range(1 if kind == "whole_data" and config.whole_data is not None else config.seeds)
     ]
 
@@ -77,16 +77,16 @@ def run_trial(
     """Train one fresh student and test it. The same arguments give the same result, on a CPU to the last bit.
 
     Args:
-        trial: what to do.
-        condensed: the images; their mean and std normalise real training and test images too.
-        dataset: real data: the training split for real images, the configured split for testing.
-        config: recipe and split.
+        trial: the trial.
+        condensed: condensed images; their mean and std normalise real training and test images too.
+        dataset: real data, of which the training split gives real images, and the configured split the test images.
+        config: configuration with recipe and split.
         run_seed: the run's seed.
-        threads: torch threads, at least 1; put back afterwards.
-        rows: what :func:`hmdc_ray.evaluation.images.chosen_rows` gives for the trial's kind and seed, where it is known
-            already. All students of a seed share it, and with k-means it costs a pass over the training split.
-        teacher: what :func:`train_teacher` gives for the trial, where it is known already.
-        device: where the student is trained, ``cpu`` or ``cuda``.
+        threads: number of torch threads, at least 1; restored afterwards.
+        rows: result of :func:`hmdc_ray.evaluation.images.chosen_rows` for the trial's kind and seed, int64 (N,), if already
+            computed. All students of a seed share it, and with k-means it costs a pass over the training split.
+        teacher: result of :func:`train_teacher` for the trial, if already computed.
+        device: device of the student, ``cpu`` or ``cuda``.
 
     Returns:
         Accuracy in [0, 1].
@@ -123,7 +123,7 @@ def train_teacher(
     rows: np.ndarray | None = None,
     device: str = "cpu",
 ) -> State:
-    """Train the teacher of a trial: on the same images, with the same recipe and a key of its own, from labels alone.
+    """Train the teacher of a trial from labels alone, on the same images and with the same recipe, with a key of its own.
 
     It does not depend on the trial's student and temperature. See :func:`run_trial` for arguments and errors.
     """

@@ -24,14 +24,14 @@ RECORD = "accuracies.json"
 
 
 def require_stored(folder: Path, fingerprint: str) -> None:
-    """Refuse a folder whose networks did not learn the training split of the data that is evaluated on.
+    """Refuse a folder whose networks were not trained on the training split of the data of this evaluation.
 
     Args:
-        folder: of ``hmdc pretrain``.
-        fingerprint: of the data, splits included.
+        folder: output folder of ``hmdc pretrain``.
+        fingerprint: fingerprint of the data, splits included.
 
     Raises:
-        InputError: the folder is no finished pre-training, or one of other data.
+        InputError: the folder holds no finished pre-training, or one on other data.
     """
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))["data_fingerprint"]
@@ -48,7 +48,7 @@ def require_stored(folder: Path, fingerprint: str) -> None:
 
 
 def stored_network(student: StudentConfig, folder: Path, info: DatasetInfo) -> Network:
-    """The student's network with the weights that ``NAME.safetensors`` in the folder of ``hmdc pretrain`` holds.
+    """The student's network with the weights of ``NAME.safetensors`` in an output folder of ``hmdc pretrain``.
 
     Raises:
         InputError: the file is missing, or is another network's.
@@ -63,15 +63,15 @@ def stored_network(student: StudentConfig, folder: Path, info: DatasetInfo) -> N
 def stored_accuracy(
     student: StudentConfig, folder: Path, dataset: ImageDataset, split: Split, *, threads: int, device: str
 ) -> float:
-    """Accuracy, in [0, 1], of the student's network in the folder, which is tested as it is.
+    """Accuracy in [0, 1] of the student's network in the folder, tested without further training.
 
     Args:
-        student: whose weights ``NAME.safetensors`` holds.
-        folder: of ``hmdc pretrain``.
-        dataset: normalised with its own mean and deviation; the network sees it as it learned it.
-        split: to test on.
-        threads: torch threads, at least 1; put back afterwards.
-        device: ``cpu`` or ``cuda``.
+        student: student that has its weights in ``NAME.safetensors``.
+        folder: output folder of ``hmdc pretrain``.
+        dataset: data, normalised with its own mean and std as in the network's training.
+        split: split to test on.
+        threads: number of torch threads, at least 1; restored afterwards.
+        device: device of the network, ``cpu`` or ``cuda``.
 
     Raises:
         InputError: the file is missing, or is another network's.
@@ -82,6 +82,7 @@ def stored_accuracy(
 
 
 def _batches(dataset: ImageDataset, split: Split, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Normalised images (B, C, H, W) and labels (B,) of a split, batch by batch."""
     labels_N = torch.tensor(dataset.labels(split))
     for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
         yield dataset.normalised(split, rows.numpy()).to(device), labels_N[rows].to(device)

@@ -13,33 +13,33 @@ from hmdc_ray.config import EvaluationConfig, Family, StudentConfig
 Variation = Literal["none", "crop_scale_rotate", "idc"]
 
 PRETRAINED_RATES: tuple[tuple[str, float], ...] = (("*resnet101*", 1e-4), ("*vit_base*", 1e-4), ("*", 1e-3))
-"""Learning rates of networks that do not start from scratch: the first pattern (as of file names) that an architecture fits
-counts. HMDC's (arXiv 2409.14538): 1e-3 for ResNet18, ResNet50, ViT tiny and small, 1e-4 for ResNet101 and ViT base."""
+"""Learning rates of networks that do not start from scratch, by the first file-name pattern that the architecture matches.
+HMDC's (arXiv 2409.14538): 1e-3 for ResNet18, ResNet50, ViT tiny and small, 1e-4 for ResNet101 and ViT base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one student is trained: SGD, the learning rate lowered at milestones, the last epoch counts.
+    """The training of one student by SGD: the learning rate falls at milestones, the weights after the last epoch count.
 
     Attributes:
-        epochs: E, at least 1.
-        extra_epoch: one epoch more is trained, as in DC's code.
+        epochs: number of epochs E, at least 1.
+        extra_epoch: whether one epoch more is trained, as in DC's code.
         batch: images in a batch; a smaller set is one batch. See :func:`hmdc_ray.data.cutting.batch_slices`.
         milestones: parts of E, as (numerator, denominator), after which the learning rate falls.
-        milestone_delay: epochs that pass after each part of E before it falls.
+        milestone_delay: epochs between each part of E and the fall.
         decay: factor on the learning rate at each milestone.
-        fresh_optimiser: a milestone starts a new optimiser, so that momentum is forgotten.
-        learning_rate: at the start, of a network from scratch.
-        pretrained_rates: of other networks, see :data:`PRETRAINED_RATES`.
-        momentum: of SGD.
-        weight_decay: of SGD, on every parameter.
-        variation: how each image of a batch is varied: not at all, by DC's ``crop_scale_rotate``
-            (:func:`hmdc_ray.evaluation.augmentation.crop_scale_rotate`), or in IDC's order (:mod:`hmdc_ray.data.augment`).
-        families: of ``idc`` that are in use.
-        one_warp: ``idc`` draws whether images are cropped, scaled or rotated once for a batch, not for each image.
-        cutmix: mix images and labels of every second batch (:mod:`hmdc_ray.data.cutmix`).
-        cutmix_tokens: also for networks that work on tokens (ViTs).
-        cutout_beside_cutmix: cut out also where CutMix is on; else ``cutout`` is left out of the families there.
+        fresh_optimiser: whether a milestone starts a new optimiser, which discards the momentum.
+        learning_rate: initial learning rate of a network from scratch.
+        pretrained_rates: initial learning rates of other networks, see :data:`PRETRAINED_RATES`.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD, on every parameter.
+        variation: augmentation of each image in a batch: ``none``, DC's ``crop_scale_rotate``
+            (:func:`hmdc_ray.evaluation.augmentation.crop_scale_rotate`), or ``idc`` (:mod:`hmdc_ray.data.augment`).
+        families: families of augmentation that ``idc`` uses.
+        one_warp: whether ``idc`` draws crop, scale or rotation once for a batch instead of for each image.
+        cutmix: whether images and labels of every second batch are mixed (:mod:`hmdc_ray.data.cutmix`).
+        cutmix_tokens: whether CutMix is used for networks that work on tokens (ViTs) too.
+        cutout_beside_cutmix: whether ``cutout`` is used where CutMix is on; else it is left out of the families there.
     """
 
     epochs: int
@@ -85,9 +85,9 @@ class Protocol:
     """The two recipes of a protocol.
 
     Attributes:
-        plain: without augmentation of the training images.
-        varied: with it.
-        varied_by_default: which of the two counts when nothing is said.
+        plain: recipe without augmentation of the training images.
+        varied: recipe with it.
+        varied_by_default: whether ``varied`` is used when the configuration leaves augmentation open.
     """
 
     plain: Recipe
@@ -137,16 +137,16 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "hmdc": Protocol(replace(_HMDC, variation="none", cutmix=False), _HMDC, varied_by_default=True),
     }
 )
-"""By name: DC's (Zhao et al., arXiv 2006.05929; varied as it is for MNIST), IDC's (Kim et al., ICML 2022), and HMDC's (Moon et
-al., arXiv 2409.14538), which has IDC's augmentation, but all of it drawn for each image, and neither CutMix for ViTs."""
+"""Protocols by name: DC's (Zhao et al., arXiv 2006.05929; varied as it is for MNIST), IDC's (Kim et al., ICML 2022), and HMDC's
+(Moon et al., arXiv 2409.14538), which has IDC's augmentation, but all of it drawn for each image, and no CutMix for ViTs."""
 
 
 def recipe(config: EvaluationConfig, *, switched: bool = False) -> Recipe:
     """The recipe that a configuration asks for, for networks from scratch.
 
     Args:
-        config: protocol, augmentation, epochs and families.
-        switched: with augmentation where the configuration has none, and without it where it has.
+        config: configuration with protocol, augmentation, epochs and families.
+        switched: whether augmentation is switched: on where the configuration has none, off where it has.
     """
     protocol = PROTOCOLS[config.protocol]
     varied = protocol.varied_by_default if config.augmentation is None else config.augmentation

@@ -1,4 +1,4 @@
-"""The result of an evaluation, as it is kept in ``evaluation.json``."""
+"""The result of an evaluation, as stored in ``evaluation.json``."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ class Row:
     """One student's accuracies, on the first condensed set and on real images.
 
     Attributes:
-        architecture: the student's name: that of its architecture unless the configuration gives another.
+        architecture: name of the student: that of its architecture unless the configuration gives another.
         in_pool: whether this very network, architecture and options, took part in the condensation; None when unknown.
-        condensed: on the condensed images; like every summary None where a student of one of the seeds failed.
-        random: on as many random real images as are stored; None where left out.
-        kmeans: on as many k-means real images as are stored; None where left out.
-        options: of the architecture.
-        weights: what the network started from: ``scratch``, ``pretrained``, or ``checkpoint:PATH``.
-        statistics: mean and std with which images came to it: ``own``, those that its weights were trained with where they say
-            so, or ``data``, the set's.
-        learning_rate: at the start; None when unknown.
-        random_count: on as many random real images as training images are decoded from the stored ones; the same as ``random``
-            with formation 1; None where left out.
-        kmeans_count: likewise for k-means.
-        whole_data: on the whole training split, learned from labels alone; None where left out.
-        condensed_switched: as ``condensed``, with augmentation where the recipe has none, without it where it has.
-        random_switched: as ``random``, likewise.
-        label_robust_score: DD-Ranking's, see :mod:`hmdc_ray.evaluation.scores`; None without ``random`` or ``whole_data``, and
-            for students that do not learn from labels alone.
-        augmentation_robust_score: DD-Ranking's; None where left out.
-        temperatures: by kind of images, that of the distillation; None without a teacher.
-        problem: why a summary is missing that was asked for, a line; empty where nothing failed.
+        condensed: accuracies on the condensed images; like every summary None where a student of one of the seeds failed.
+        random: accuracies on as many random real images as are stored; None where left out.
+        kmeans: accuracies on as many k-means real images as are stored; None where left out.
+        options: options of the architecture.
+        weights: origin of the first weights: ``scratch``, ``pretrained``, or ``checkpoint:PATH``.
+        statistics: mean and std of the student's input: ``own``, those that its weights were trained with where known, or
+            ``data``, the set's.
+        learning_rate: initial learning rate; None when unknown.
+        random_count: accuracies on as many random real images as training images are decoded from the stored ones; equal to
+            ``random`` with formation 1; None where left out.
+        kmeans_count: accuracies on as many k-means real images; otherwise as ``random_count``.
+        whole_data: accuracies on the whole training split, learned from labels alone; None where left out.
+        condensed_switched: accuracies on the condensed images with augmentation switched: on where the recipe has none, off
+            where it has.
+        random_switched: accuracies on random real images with augmentation switched in the same way.
+        label_robust_score: DD-Ranking's score, see :mod:`hmdc_ray.evaluation.scores`; None without ``random`` or
+            ``whole_data``, and for students that do not learn from labels alone.
+        augmentation_robust_score: DD-Ranking's score; None where left out.
+        temperatures: temperature of the distillation by kind of images; None without a teacher.
+        problem: one line on why a summary that was asked for is missing; empty where nothing failed.
     """
 
     architecture: str
@@ -73,15 +74,15 @@ class TrialOutcome:
     """One student that was trained, or was to be.
 
     Attributes:
-        student: its name.
-        images: that it was trained on.
-        set_index: position of the condensed set that these are or are held against.
-        switched: with augmentation where the recipe has none, without it where it has.
-        seed_index: from 0.
-        accuracy: None where it failed.
-        temperature: of the distillation; None without a teacher, or where it could not be chosen.
-        problem: why it failed, a line; else empty.
-        traceback: of an error in a program, such as a user's network; else empty.
+        student: name of the student.
+        images: kind of its training images.
+        set_index: position of the condensed set; 0 for real images.
+        switched: whether augmentation was switched: on where the recipe has none, off where it has.
+        seed_index: number of the seed, from 0.
+        accuracy: accuracy in [0, 1]; None where the training failed.
+        temperature: temperature of the distillation; None without a teacher, or where it could not be chosen.
+        problem: one line on why the training failed; else empty.
+        traceback: traceback of an error in a program, such as a user's network; else empty.
     """
 
     student: str
@@ -100,13 +101,13 @@ class JudgedSet:
     """One condensed set.
 
     Attributes:
-        name: that tells it from the others.
-        fingerprint: of its images and labels; see :func:`hmdc_ray.evaluation.sets.image_fingerprint`.
+        name: name of the set, different from the others'.
+        fingerprint: fingerprint of images and labels; see :func:`hmdc_ray.evaluation.sets.image_fingerprint`.
         ipc: stored images per class.
-        formation: training images in a stored one are formation squared.
-        data_fingerprint: of the data that it was learned from; None when unknown.
-        summaries: by name of the student, accuracies in the order of seeds; None where a student of one of the seeds failed.
-        temperatures: by name of the student, that of the distillation; None without a teacher.
+        formation: formation factor; a stored image decodes to formation squared training images.
+        data_fingerprint: fingerprint of the data that the set was learned from; None when unknown.
+        summaries: accuracies by name of the student; None where a student of one of the seeds failed.
+        temperatures: temperature of the distillation by name of the student; None without a teacher.
     """
 
     name: str
@@ -120,12 +121,12 @@ class JudgedSet:
 
 @dataclass(frozen=True, slots=True)
 class SetComparison:
-    """A condensed set against the first.
+    """The comparison of a condensed set with the first one.
 
     Attributes:
         first: name of the first set.
-        second: name of the other one.
-        architectures: one comparison for each student that has accuracies on both, the difference being second - first.
+        second: name of the other set.
+        architectures: one comparison, second - first, for each student that has accuracies on both sets.
     """
 
     first: str
@@ -144,27 +145,27 @@ class Evaluation:
     Attributes:
         rows: one per student, in the order of the configuration; they describe the first set.
         protocol: name of the training recipe.
-        split: of the data, on which accuracy was measured.
-        epochs: E of the recipe.
-        augmentation: whether training images were varied.
-        seeds: students per architecture and kind of images.
-        run_seed: from which all draws are derived.
-        ipc: stored images per class of the first set, and of the real images that are fair in storage.
-        formation: of the first set; training images in a condensed one are formation squared.
-        mean: per channel, that all images were normalised with; of the first set.
-        std: likewise.
-        data_source: the data tested on.
-        data_fingerprint: of the data tested on.
-        condensed_fingerprint: of the data that the first set's images were learned from; None when unknown.
-        version: of this package.
-        sets: every condensed set, the first one too.
-        comparison: every other set against the first; empty with one set or one seed, which tells nothing about spread.
-        recipe: the students' training in full; None when unknown. A student's own learning rate is in its row.
+        split: split of the data on which accuracy was measured.
+        epochs: number of epochs E of the recipe.
+        augmentation: whether training images were augmented.
+        seeds: number of students per architecture and kind of images.
+        run_seed: seed of all draws.
+        ipc: stored images per class of the first set, and real images per class of the baselines that are fair in storage.
+        formation: formation factor of the first set; a stored image decodes to formation squared training images.
+        mean: mean per channel of the first set, by which all images were normalised.
+        std: standard deviation per channel of the first set, by which all images were normalised.
+        data_source: source of the data tested on.
+        data_fingerprint: fingerprint of the data tested on.
+        condensed_fingerprint: fingerprint of the data that the first set was learned from; None when unknown.
+        version: version of this package.
+        sets: every condensed set, including the first.
+        comparison: comparisons of every other set with the first; empty with one set or one seed, which shows no spread.
+        recipe: recipe of the students' training; None when unknown. A student's own learning rate is in its row.
         distillation: teacher, alpha and temperatures to choose from; None without a teacher.
-        trials: every student that was trained, or failed.
+        trials: outcome of every student's training.
         gpu_format: format in which the students' GPUs multiplied float32, ``tf32`` or ``ieee``, by
             ``matching.precision``; None on CPUs.
-        schema_version: of this layout; keys may be added without a new one.
+        schema_version: version of this layout; keys may be added without a new one.
     """
 
     rows: tuple[Row, ...]
@@ -196,10 +197,10 @@ class Evaluation:
         return tuple(trial for trial in self.trials if trial.accuracy is None)
 
     def require_complete(self) -> None:
-        """For those who need every accuracy.
+        """Refuse an evaluation in which an accuracy is missing.
 
         Raises:
-            StudentError: a student failed; says why.
+            StudentError: a student failed; gives the reason.
         """
         for trial in self.failed:
             raise StudentError(trial.problem)
@@ -209,15 +210,15 @@ class Evaluation:
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write the file whole or not at all.
+        """Write the file atomically.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: the file cannot be written.
         """
         with atomic_path(path) as temporary:
             temporary.write_text(self.to_json(), encoding="utf-8")
 
 
 def measured_summaries(summaries: Mapping[str, Summary | None]) -> dict[str, Summary]:
-    """Those that there are."""
+    """The summaries that are not None."""
     return {name: summary for name, summary in summaries.items() if summary is not None}

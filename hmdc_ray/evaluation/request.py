@@ -1,4 +1,4 @@
-"""The configuration of an evaluation asked for by hand: the run's own where the images know it, changed by what is asked."""
+"""The configuration of ``hmdc evaluate``: the run's own where the images carry it, changed by the options."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def evaluation_config(
     """The configuration to judge ``condensed`` by.
 
     Args:
-        condensed: the images; their run's configuration, if they have one, gives data, students, seed and threads.
+        condensed: condensed images; the configuration that they carry, if any, gives data, students, seed and threads.
         data: source of real images; needed when the images do not name one.
         architectures: comma-separated names: students of the run's configuration, or architectures with default options.
-        assignments: further ``section.field=value``.
-        distill: students learn from a teacher too, by default a ConvNet.
-        temperatures: comma-separated softmax temperatures of that, which they imply.
+        assignments: further settings as ``section.field=value``.
+        distill: whether students learn from a teacher too, by default a ConvNet.
+        temperatures: comma-separated softmax temperatures of the distillation; they imply ``distill``.
 
     Raises:
-        InputError: no data is known, or a value is not usable.
+        InputError: no data is named, or a value is not usable.
     """
     if condensed.config is not None:
         config = parse_config(condensed.config, "the condensed set's configuration")
@@ -68,10 +68,10 @@ def evaluation_config(
 
 
 def set_names(paths: Sequence[Path]) -> list[str]:
-    """Names of several condensed sets by where they lie: the run's folder or the file's own name, the whole path if need be.
+    """Names of condensed sets by their paths: the run's folder or the file's own name, or whole paths where those repeat.
 
     Raises:
-        InputError: one is given twice.
+        InputError: a path is given twice.
     """
     for index, path in enumerate(paths):
         if path in paths[:index]:
@@ -92,7 +92,7 @@ def evaluation_file(paths: Sequence[Path]) -> Path:
 
 
 def repetition(config: RunConfig, images: Path) -> list[str]:
-    """The words of ``hmdc`` that train failed students of a run again, those to trust the run's own networks with them."""
+    """Arguments of ``hmdc`` that train a run's failed students again; they name, and so trust, its own networks."""
     words = ["evaluate", str(images), "--failed"]
     if any(map(_is_code, config.evaluation.students)):
         names = (each.architecture if _is_code(each) else each.name for each in config.evaluation.students)
@@ -125,7 +125,7 @@ def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
 
 
 def _require_trusted_teacher(config: RunConfig, assignments: Sequence[str]) -> None:
-    """Likewise for the teacher, which the user names with an assignment."""
+    """Refuse a teacher that the images' configuration would import, unless the user names it in an assignment."""
     distillation, field = config.evaluation.distillation, _TEACHER
     if distillation is None or not _is_code(distillation.teacher):
         return
@@ -138,6 +138,6 @@ def _require_trusted_teacher(config: RunConfig, assignments: Sequence[str]) -> N
 
 
 def _is_code(network: NetworkSection) -> bool:
-    """Whether the network is a module to import, and not one of a library's."""
+    """Whether the network is code to import, and not a library's."""
     prefix, colon, _ = network.architecture.partition(":")
     return bool(colon) and prefix not in LIBRARIES

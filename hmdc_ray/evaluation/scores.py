@@ -1,4 +1,4 @@
-"""Scores that tell what the images are worth apart from labels and augmentation (DD-Ranking, Li et al., arXiv 2505.13300).
+"""Scores of images apart from the effect of labels and augmentation (DD-Ranking, Li et al., arXiv 2505.13300).
 
 All accuracies are fractions in [0, 1], and so are the scores; 1 is best. A weight of 0.5 is DD-Ranking's.
 """
@@ -11,16 +11,16 @@ from hmdc_ray.errors import InputError
 
 
 def label_robust_score(real: float, condensed: float, random: float, weight: float = 0.5) -> float:
-    """How much of the whole data's accuracy is recovered, and how much is gained over random images, as one number.
+    """Recovery of the whole data's accuracy and gain over random images, as one number.
 
     With HLR = real - condensed (hard-label recovery, the smaller the better) and IOR = condensed - random (improvement over
     random): alpha = weight IOR - (1 - weight) HLR, in [-1, 1], brought to [0, 1] by (e^alpha - e^-1) / (e - e^-1).
 
     Args:
         real: accuracy with the whole data set.
-        condensed: with the condensed images, trained in the same way.
-        random: with as many random real images, likewise.
-        weight: of IOR.
+        condensed: accuracy with the condensed images, trained in the same way.
+        random: accuracy with as many random real images, trained in the same way.
+        weight: weight of IOR.
 
     Raises:
         InputError: a number is not a fraction in [0, 1].
@@ -39,10 +39,10 @@ def augmentation_robust_score(
 
     Args:
         condensed_augmented: accuracy with the condensed images, augmented.
-        random_augmented: with as many random real images, augmented.
-        condensed_plain: with the condensed images as they are.
-        random_plain: with the random real images as they are.
-        weight: of the improvement with augmentation, gamma.
+        random_augmented: accuracy with as many random real images, augmented.
+        condensed_plain: accuracy with the condensed images without augmentation.
+        random_plain: accuracy with the random real images without augmentation.
+        weight: weight gamma of the improvement with augmentation.
 
     Raises:
         InputError: a number is not a fraction in [0, 1].

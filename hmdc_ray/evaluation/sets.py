@@ -1,4 +1,4 @@
-"""The condensed sets of an evaluation: their names, what tells their images apart, and whether they fit the data."""
+"""The condensed sets of an evaluation: their names and fingerprints, and checks that they fit the data."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 
 Sets = CondensedSet | Sequence[CondensedSet] | Mapping[str, CondensedSet]
-"""One condensed set, or several, with or without names; the first is the one that the others are compared with."""
+"""One condensed set, or several, with or without names; the others are compared with the first."""
 
 
 def named_sets(condensed: Sets) -> dict[str, CondensedSet]:
     """The sets by name, in order.
 
-    A set without one is called after the run that made it, ``condensed`` where that is unknown; where names would repeat, the
-    sets are numbered from 1.
+    A set without a name gets that of its run, or ``condensed`` where that is unknown; where names would repeat, the sets are
+    numbered from 1.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no set.
     """
     if isinstance(condensed, Mapping):
         named = dict(condensed)
@@ -68,7 +68,7 @@ def check_fit(condensed: CondensedSet, info: DatasetInfo) -> None:
     """Refuse data that the condensed images cannot be tested on.
 
     Raises:
-        InputError: another number or order of classes, or another image shape.
+        InputError: number or order of classes, or the image shape, is different.
     """
     if len(condensed.class_names) != len(info.class_names):
         imported = "" if condensed.config is not None else ", or import them with --class-names of all its classes"
@@ -89,7 +89,7 @@ def check_fit(condensed: CondensedSet, info: DatasetInfo) -> None:
 
 
 def check_all_fit(sets: Mapping[str, CondensedSet], info: DatasetInfo) -> None:
-    """:func:`check_fit` for every set; of several, the error names the one.
+    """:func:`check_fit` for every set; of several sets, the error names the one.
 
     Raises:
         InputError: a set does not fit the data.

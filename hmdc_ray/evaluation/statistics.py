@@ -17,12 +17,12 @@ class Summary:
     """Several students' accuracies, fractions in [0, 1].
 
     Attributes:
-        mean: their mean.
+        mean: mean of the accuracies.
         std: sample standard deviation (n - 1); 0 for one value.
         low: lower end of the 95 % interval of the mean (Student's t), not cut at 0; the mean itself for one value,
             which tells nothing about its spread.
-        high: upper end, likewise.
-        values: the accuracies, in order of their seeds.
+        high: upper end of that interval, not cut at 1.
+        values: accuracies, in the order of their seeds.
     """
 
     mean: float

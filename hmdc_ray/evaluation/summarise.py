@@ -1,4 +1,4 @@
-"""From the outcomes of the trials to the result of an evaluation."""
+"""The result of an evaluation, made from the outcomes of its trials."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def summarise(
 
     Args:
         config: configuration that the trials were planned from.
-        trials: all of them, as planned.
-        results: accuracy of each trial, or why it failed, in the same order, whatever the order in which they ended.
+        trials: all trials, as planned.
+        results: accuracy or failure of each trial, in the order of ``trials``.
         condensed: the images that were judged.
-        info: description of the data that they were tested on.
+        info: description of the data that students were tested on.
         run_seed: seed that the trials ran with.
-        pool: the members that the first set's images were learned with; None when unknown.
+        pool: members that the first set's images were learned with; None when unknown.
         gpu_format: format in which the students' GPUs multiplied; None: they were trained on CPUs.
     """
     sets = named_sets(condensed)
@@ -93,7 +93,7 @@ def _trial_outcome(trial: Trial, result: Outcome) -> TrialOutcome:
 
 
 class _Measured:
-    """What the trials gave, by their place in the report."""
+    """The trials' outcomes by their place in the report."""
 
     def __init__(self, config: EvaluationConfig, trials: Sequence[Trial], results: Sequence[Outcome]) -> None:
         self._config = config
@@ -108,7 +108,7 @@ class _Measured:
                 values.setdefault(place, []).append(result)
             if trial.temperature is not None:
                 self._temperatures[place] = trial.temperature
-        # Of all seeds or none: students are compared seed by seed, and those that fail may be those that would do worst.
+        # All seeds or none: students are compared seed by seed, and those that fail may be those that would do worst.
         complete = {place: accuracies for place, accuracies in values.items() if place not in failures}
         self._summaries = {place: summarise_values(accuracies) for place, accuracies in complete.items()}
         self._failures = failures
@@ -202,6 +202,6 @@ def _comparison(sets: Sequence[JudgedSet]) -> tuple[SetComparison, ...]:
 
 
 def _values(judged: JudgedSet, beside: JudgedSet) -> dict[str, Sequence[float]]:
-    """Accuracies on a set, of the students that have some on the other too."""
+    """Accuracies on a set by student, of those students that have accuracies on the other set too."""
     measured = measured_summaries(beside.summaries)
     return {student: each.values for student, each in measured_summaries(judged.summaries).items() if student in measured}

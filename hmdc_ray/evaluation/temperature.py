@@ -1,4 +1,4 @@
-"""The temperature of a distillation: given, or of several the best on validation data, for each student and kind of images."""
+"""The temperature of a distillation: the given one, or the best on validation data for each student and kind of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Group = tuple[int, Kind, int]
 
 
 def candidates(config: EvaluationConfig, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials, once with each temperature, that a choice needs; none where there is nothing to choose."""
+    """The trials that a choice of temperature needs, once with each temperature; none where there is nothing to choose."""
     if config.distillation is None or len(config.distillation.temperatures) == 1:
         return []
     return [
@@ -30,10 +30,10 @@ def candidates(config: EvaluationConfig, trials: Sequence[Trial]) -> list[Trial]
 
 
 def require_validation(config: EvaluationConfig, info: DatasetInfo) -> None:
-    """Refuse a choice of temperatures without data for it.
+    """Refuse a choice of temperatures without validation data.
 
     Raises:
-        InputError: several temperatures, but no validation images.
+        InputError: there are several temperatures, but no validation images.
     """
     if config.distillation is not None and len(config.distillation.temperatures) > 1 and not info.sizes["validation"]:
         raise InputError(
@@ -60,15 +60,15 @@ def with_temperatures(
 ) -> list[Trial]:
     """The trials with their temperatures: the given one, or the one of the highest mean accuracy over seeds.
 
-    The choice is each student's own for each kind of images, so that no kind has the temperature that suits another. Of equal
+    The choice is made for each student and kind of images, so that no kind gets the temperature that suits another. Of equal
     means the temperature listed first counts. A trial whose temperature is undecided has none.
 
     Args:
-        config: that the trials were planned from.
-        trials: as planned.
-        tried: what :func:`candidates` gave.
-        outcomes: of those, on validation data.
-        chosen: earlier, for groups of which none was tried.
+        config: configuration that the trials were planned from.
+        trials: trials as planned.
+        tried: trials from :func:`candidates`.
+        outcomes: outcomes of the tried ones on validation data.
+        chosen: temperatures chosen earlier, by group, for groups of which none was tried.
     """
     if config.distillation is None:
         return list(trials)
@@ -91,7 +91,7 @@ def with_temperatures(
 
 
 def _best(sum_of: Mapping[float, float]) -> float:
-    """The temperature of the highest sum, which is that of the highest mean: all have as many seeds.
+    """The temperature of the highest sum, which is that of the highest mean, because all have as many seeds.
 
     Rounded, so that equal sums are equal whatever the order of their terms; max gives the first of these.
     """
@@ -99,7 +99,7 @@ def _best(sum_of: Mapping[float, float]) -> float:
 
 
 def is_distilled(trial: Trial) -> bool:
-    """The bound by the whole data is of labels alone."""
+    """Whether the trial learns from a teacher where there is one: the bound by the whole data learns from labels alone."""
     return trial.kind != "whole_data"
 
 

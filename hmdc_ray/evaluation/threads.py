@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Run a block with so many torch threads, at least 1; the count before is put back."""
+    """Run a block with ``threads`` torch threads, at least 1; the previous count is restored."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -21,7 +21,7 @@ from hmdc_ray.seeding import Key, forked
 
 
 class Images(Protocol):
-    """Normalised images that are taken by rows: a tensor (N, C, H, W), or what makes such batches when they are asked for."""
+    """Normalised images indexed by rows, int64 (B,): a tensor (N, C, H, W), or an object that makes such batches on demand."""
 
     def __len__(self) -> int: ...
 
@@ -34,13 +34,13 @@ def train_student(
     """Train a fresh network in place; the state after the last epoch is the result.
 
     Args:
-        network: on the device of the images; set to training mode, and left in it.
+        network: network on the device of the images; set to training mode, and left in it.
         images_NCHW: normalised images.
         labels_N: class indices, int64.
-        recipe: see :class:`Recipe`; its learning rate is the student's.
+        recipe: recipe of the training, with the student's own learning rate.
         key: identity of the student; order, augmentation and mixing are drawn from its streams ``student_order``,
-            ``student_augmentation`` and ``cutmix``, and what the network itself draws (dropout) from ``student``, step 1.
-        teacher: guides the student; without one it learns from labels alone (cross-entropy).
+            ``student_augmentation`` and ``cutmix``, and the network's own draws (dropout) from ``student``, step 1.
+        teacher: teacher of the student; without one it learns from labels alone (cross-entropy).
 
     Raises:
         FloatingPointError: the loss is not finite; names the epoch.
@@ -90,15 +90,15 @@ def _sgd(network: nn.Module, recipe: Recipe, learning_rate: float) -> SGD:
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The fraction of images that a network classifies right, in evaluation mode, in which it is left.
+    """The fraction of images that a network classifies correctly; it is set to evaluation mode, and left in it.
 
     Args:
-        network: on the device of the batches.
+        network: network on the device of the batches.
         batches: pairs of normalised images (B, C, H, W) and class indices (B,); at least one image in all. Taken one
             by one, so that a large test split is never whole in memory.
 
     Returns:
-        In [0, 1].
+        A fraction in [0, 1].
     """
     network.eval()
     correct = total = 0

@@ -1,4 +1,4 @@
-"""One trial of an evaluation, and the place where its student is made and trained."""
+"""One trial of an evaluation, and the making and training of its student."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Trial:
     """One student to train.
 
     Attributes:
-        kind: the images it is trained on.
-        student: its architecture.
-        seed_index: from 0 to seeds - 1. A student starts from the same weights whatever the images.
+        kind: kind of the training images.
+        student: configuration of the student.
+        seed_index: number of the seed, from 0 to seeds - 1. A student starts from the same weights whatever the images.
         member_index: position of the student in the configuration.
-        set_index: position of the condensed set; real images are held against the first one.
-        switched: train with augmentation where the configuration has none, and without where it has.
-        temperature: of the distillation from a teacher; None: the student learns from labels alone.
+        set_index: position of the condensed set; 0 for real images.
+        switched: whether augmentation is switched: on where the configuration has none, off where it has.
+        temperature: temperature of the distillation from a teacher; None: the student learns from labels alone.
     """
 
     kind: Kind
@@ -48,12 +48,12 @@ class Trial:
     temperature: float | None = None
 
     def described(self, run_seed: int, role: Role = "student") -> str:
-        """The trial in words that an error begins with."""
+        """The trial in words, for the start of an error message."""
         return f"{role} {self.student.name!r} on {self.kind} images, seed {self.seed_index} of run seed {run_seed}"
 
 
 def trial_recipe(trial: Trial, config: EvaluationConfig) -> Recipe:
-    """How the trial's student is trained; whether it mixes images is left to its network."""
+    """The recipe of the trial's student; CutMix may still be left out because of its network."""
     chosen = recipe(config, switched=trial.switched).for_student(trial.student)
     if trial.kind == "whole_data":
         assert config.whole_data_epochs is not None
@@ -62,10 +62,10 @@ def trial_recipe(trial: Trial, config: EvaluationConfig) -> Recipe:
 
 
 def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key: Key, space: Normalisation) -> Network:
-    """The fresh network of the teacher that the configuration asks for, for images that are normalised in this way.
+    """The untrained network of the configured teacher, for images with the normalisation ``space``.
 
     Raises:
-        InputError: it does not exist or does not admit the images.
+        InputError: the network does not exist or does not accept the images.
     """
     assert config.distillation is not None
     teacher = config.distillation.teacher
@@ -90,14 +90,14 @@ def _build(section: StudentConfig, shape: ImageShape, classes: int, key: Key, sp
 
 @dataclass(frozen=True)
 class StudentTrainer:
-    """What all students have in common.
+    """Makes and trains the students of one condensed set.
 
     Attributes:
-        condensed: the condensed set; its mean and std normalise real images too.
+        condensed: condensed set; its mean and std normalise real images too.
         dataset: the real data.
-        config: how students are trained.
+        config: configuration of the students' training.
         run_seed: the run's seed.
-        device: where they are trained, ``cpu`` or ``cuda``.
+        device: device of the students, ``cpu`` or ``cuda``.
     """
 
     condensed: CondensedSet
@@ -107,9 +107,9 @@ class StudentTrainer:
     device: str
 
     def key(self, student: StudentConfig, seed_index: int, role: Role = "student") -> Key:
-        """Identity of a student. The network, not its place in a list, makes it: beside others it gives the same numbers.
+        """Key of a student's draws, made from the network itself: its place in a list must not change its numbers.
 
-        A teacher has one of its own, so that no student of the same architecture is taught by its twin.
+        A teacher has a key of its own, so that no student of the same architecture is taught by its twin.
         """
         origin = "" if student.weights == "scratch" else f" {student.weights}"
         suffix = "" if role == "student" else f" {role}"
@@ -117,19 +117,19 @@ class StudentTrainer:
         return Key(self.run_seed, "student", member=number, iteration=seed_index)
 
     def student(self, student: StudentConfig, seed_index: int) -> Network:
-        """A student at its start, in its place.
+        """An untrained student, on the device.
 
         Raises:
-            InputError: it does not exist or does not admit the images.
+            InputError: the network does not exist or does not accept the images.
         """
         classes, key = len(self.condensed.class_names), self.key(student, seed_index)
         return _build(student, self.dataset.info.shape, classes, key, self.condensed.normalisation).to(self.device)
 
     def teacher(self, seed_index: int) -> Network:
-        """The teacher at its start, in its place.
+        """The untrained teacher, on the device.
 
         Raises:
-            InputError: see :func:`make_teacher`.
+            InputError: the network does not exist or does not accept the images.
         """
         assert self.config.distillation is not None
         key = self.key(self.config.distillation.teacher, seed_index, "teacher")
@@ -147,11 +147,11 @@ class StudentTrainer:
         """Train the network of the trial's student in place.
 
         Args:
-            network: at its start.
-            trial: what it is trained on and how.
-            rows: of the training split, for a baseline, where they are known already.
-            teacher: guides the student; None: it learns from labels alone.
-            role: the network's role; a teacher draws by a key of its own, and errors call it so.
+            network: untrained network, on the device.
+            trial: the trial, which gives images and recipe.
+            rows: rows of the training split for a baseline, int64 (N,), if already chosen.
+            teacher: teacher of the student; None: it learns from labels alone.
+            role: role of the network; a teacher draws with a key of its own, and errors name it as teacher.
 
         Raises:
             DivergedError: training diverged; names the student, the images and the seed.

@@ -1,4 +1,4 @@
-"""The batches of a training: the same ones for any number of workers, each of which takes its part.
+"""The batches of a training: the same for any number of workers, each of which takes its part.
 
 Shapes: B images in the global batch, b of them in a worker's part.
 """
@@ -25,8 +25,8 @@ class Group:
     """The workers that train together.
 
     Attributes:
-        worker: number of this one, from 0.
-        workers: how many there are, at least 1.
+        worker: number of this worker, from 0.
+        workers: number of workers, at least 1.
     """
 
     worker: int = 0
@@ -40,21 +40,21 @@ class Part:
     Attributes:
         mixed: normalised images (b, C, H, W) with their labels; b is at least 2 where the global batch has two images.
         weight: factor on the part's mean loss that makes the mean over workers the mean over the global batch:
-            workers b / B, and 0 for a worker that is left without images and computes two for company.
+            workers b / B; 0 for a worker without a share, which computes up to two images all the same.
     """
 
     mixed: Mixed
     weight: float
 
     def loss(self, logits_bK: Tensor) -> Tensor:
-        """Cross-entropy, weighted; its mean over the workers is the global batch's mean."""
+        """Weighted cross-entropy, a scalar; its mean over the workers is the global batch's mean."""
         mixed = self.mixed
         plain = mixed.own_part == 1.0
         return self.weight * (F.cross_entropy(logits_bK, mixed.labels) if plain else mixed.loss(logits_bK))
 
 
 def _own(images: int, group: Group) -> Tensor:
-    """A worker's places in a global batch, (b,). Of a small batch fewer workers take parts, so that none is a single image."""
+    """A worker's positions in a global batch, int64 (b,). Fewer workers share a small batch: no part is one image."""
     parts = np.array_split(np.arange(images), min(group.workers, max(1, images // 2)))
     return torch.from_numpy(parts[group.worker]) if group.worker < len(parts) else torch.empty(0, dtype=torch.int64)
 
@@ -63,13 +63,13 @@ class GlobalBatches:
     """Batches of the training split, in an order that is drawn anew for every epoch.
 
     Order, variation and mixing of a batch are drawn from the key, the epoch and the batch's number alone, so that a training
-    can go on anywhere, with any number of workers.
+    can be resumed anywhere, with any number of workers.
 
     Args:
-        dataset: its training split is used, normalised with its own mean and deviation.
-        recipe: size, variation and mixing of batches.
+        dataset: data whose training split is used, normalised with its own mean and std.
+        recipe: recipe that gives size, variation and mixing of batches.
         key: identity of the network.
-        device: where the images go.
+        device: device of the batches.
     """
 
     def __init__(self, dataset: ImageDataset, recipe: Recipe, key: Key, device: torch.device) -> None:
@@ -82,7 +82,7 @@ class GlobalBatches:
         self._order: tuple[int, Tensor] = -1, torch.empty(0)
 
     def __len__(self) -> int:
-        """Batches in an epoch; the last one may be smaller, or larger by one image."""
+        """Number of batches in an epoch; the last one may be smaller, or larger by one image."""
         return len(self._places)
 
     def part(self, epoch: int, batch: int, group: Group) -> Part:
@@ -95,7 +95,7 @@ class GlobalBatches:
         if self._recipe.variation == "none" and not self._recipe.cutmix:
             images, labels = self._load(rows_B[mine])
             return Part(Mixed(images, labels, labels, 1.0), weight)
-        # Both depend on the other images of a batch, so every worker makes the whole one.
+        # Variation and mixing depend on the other images of a batch, so every worker makes the whole batch.
         images_BCHW, labels_B = self._load(rows_B)
         draws = replace(self._key, stream="train_augmentation", step=epoch, batch=batch)
         vary = variation(self._recipe, draws.generator())
@@ -106,11 +106,13 @@ class GlobalBatches:
         return Part(Mixed(mixed.images[mine], mixed.labels[mine], mixed.pasted_labels[mine], mixed.own_part), weight)
 
     def _rows(self, epoch: int) -> Tensor:
+        """Rows of the training split in the order of an epoch, int64 (N,)."""
         if self._order[0] != epoch:
             generator = replace(self._key, stream="train_images", step=epoch).generator()
             self._order = epoch, torch.randperm(len(self._labels), generator=generator)
         return self._order[1]
 
     def _load(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images (b, C, H, W) and labels (b,) of rows (b,), on the device."""
         images = self._dataset.normalised("train", rows.numpy())
         return images.to(self._device), self._labels[rows].to(self._device)

@@ -1,4 +1,4 @@
-"""Trainings that an earlier version began: what their records leave unsaid, and what has been corrected since."""
+"""Trainings begun by an earlier version: fields that their records lack, and what has been corrected since."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.pretrain.plan import Plan
 
 REVISION = 2
-"""Of the recipes: raised by a correction after which a recipe leads to other weights. Records say of which they are."""
+"""Revision of the recipes, raised by each correction that leads to other weights; every record states its own."""
 
 
-def told_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str, Any]:
+def as_written_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str, Any]:
     """The identity of a record with all the fields of :meth:`Plan.identity`, as it would be written today.
 
     Args:
-        begun: the identity; fields that it lacks are those of which there was no choice when it was written.
-        plan: the training that goes on.
+        begun: identity in the record, which lacks the fields that offered no choice when it was written.
+        plan: the training to resume.
         info: description of its data, with the statistics in use.
     """
-    # Those that a configuration stated were always used, but a record with the data was not minded once.
+    # Statistics stated in a configuration were always used, but those recorded with the data were once ignored.
     unsaid: dict[str, Any] = {"data.statistics": OWN if plan.data.statistics is None else info.statistics or OWN}
     without_effect: dict[str, Any] = {}
     defaults = {field.name: str(field.default) for field in fields(Recipe) if field.default is not MISSING}
@@ -35,10 +35,10 @@ def told_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str
 
 
 def corrections(plan: Plan, info: DatasetInfo) -> dict[str, tuple[str, ...]]:
-    """What was once computed otherwise, as far as this training has to do with it: a sentence, and the fields that it changed.
+    """Corrections since then that concern this training: a sentence each, with the fields that it changed.
 
     Args:
-        plan: the training that goes on.
+        plan: the training to resume.
         info: description of its data.
     """
     recipe = plan.recipes[0]

@@ -1,4 +1,4 @@
-"""Starts Ray Train and waits for it."""
+"""Training by Ray Train: started, watched, and its result fetched."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ RunConfig = Any  # Ray Train's type stubs describe its first version, and not th
 Result = Any
 
 MAX_FAILURES = 3
-"""How often the workers are started again, from the last checkpoint, after one of them died."""
+"""How often the workers are restarted from the last checkpoint after one of them died."""
 
 
 def require_resources(workers: int, threads: int, num_gpus: float) -> dict[str, float]:
-    """What each worker takes.
+    """The resources of each worker.
 
     Raises:
-        InputError: the cluster has not enough, for which Ray Train would wait for ever.
+        InputError: the cluster has too few, for which Ray Train would wait forever.
     """
     each = {"CPU": float(min(threads, largest_node("CPU"))), **({"GPU": num_gpus} if num_gpus else {})}
     for resource, amount in each.items():
@@ -48,7 +48,7 @@ def require_resources(workers: int, threads: int, num_gpus: float) -> dict[str, 
 
 
 def run_config(name: str, storage: str) -> RunConfig:
-    """Where Ray Train keeps checkpoints (the last one), and how often it tries again.
+    """Ray Train's configuration: where it keeps the last checkpoint, and how often it restarts the workers.
 
     Raises:
         InputError: the storage cannot be written.
@@ -73,12 +73,12 @@ class Fit:
     """One training by Ray Train.
 
     Args:
-        plan: what to train.
-        workers: how many workers, at least 1.
-        each: what :func:`require_resources` gave.
-        run: see :func:`run_config`. A run of this name that the storage already holds is resumed.
-        stop: whether to stop.
-        epoch_done: is told of epochs: network, epochs done, epochs in all.
+        plan: plan of the training.
+        workers: number of workers, at least 1.
+        each: resources of each worker, from :func:`require_resources`.
+        run: Ray Train's configuration, from :func:`run_config`. A run of its name that the storage already holds is resumed.
+        stop: request to stop.
+        epoch_done: called with network, epochs done, and epochs in all.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Fit:
         self._networks = len(plan.networks)
         self._stop = stop
         self._epoch_done = epoch_done
-        self._told: tuple[str, int, int] | None = None
+        self._reported: tuple[str, int, int] | None = None
         self._outcome: Result | BaseException | None = None
         num_gpus = each.get("GPU", 0.0)
         self._board = remote(Board).options(num_cpus=0).remote()
@@ -115,9 +115,9 @@ class Fit:
         Raises:
             InputError: data or a network cannot be had on a node.
             RunError: a training diverges, or workers die again and again.
-            Interrupted: a signal came; what was done by then can be resumed.
+            Interrupted: a signal came; the training can be resumed.
         """
-        # Not in the main thread, where Ray Train takes SIGINT for itself and leaves the process.
+        # Not in the main thread, where Ray Train would handle SIGINT itself and end the process.
         thread = Thread(target=self._fit, name="ray-train", daemon=True)
         thread.start()
         while thread.is_alive():
@@ -146,8 +146,8 @@ class Fit:
             position = ray.get(self._board.look.remote(self._stop.signal_number is not None))
         except RayError as error:
             raise RunError(f"Ray ended while networks were trained ({error})") from error
-        if position is not None and position != self._told:
-            self._told = position
+        if position is not None and position != self._reported:
+            self._reported = position
             self._epoch_done(*position)
 
     def _result(self) -> Result:
@@ -163,7 +163,7 @@ class Fit:
 
 
 def _cause(error: Exception) -> Exception:
-    """What a user is told of a failure: an input error as such; of a programming error the whole traceback."""
+    """The error to raise for a failure: an input error as such; of a programming error the whole traceback."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     # Ray Train wraps what a worker's function raises, for which it has no public attribute; all else is the worker's death.
     raised = [getattr(failure, "_base_exc", None) for failure in failures.values()]

@@ -1,4 +1,4 @@
-"""The folder of a pre-training, and what in it tells whether a training can be resumed."""
+"""The folder of a pre-training, and its record, by which a training is resumed or refused."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from typing import Any
 from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.pretrain.earlier import REVISION, corrections, told_today
+from hmdc_ray.pretrain.earlier import REVISION, as_written_today, corrections
 from hmdc_ray.pretrain.plan import Plan
 from hmdc_ray.pretrain.report import ACCURACIES_FILE, LOSSES_FILE
 from hmdc_ray.run.folder import RunFolder
+from hmdc_ray.run.resume import require_same
 from hmdc_ray.system.files import write_atomically
 
 RECORD_FILE, STORAGE_FOLDER = "pretrain.json", "ray"
-
-_UNSAID = {"GPU format": "none, on CPUs"}
-"""How a person would write a value that an identity has as None."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Record:
         run: name of the run in the storage. No two trainings share one, because Ray Train silently resumes a run whose
             name the storage knows.
         storage: absolute path or address of the storage, where Ray Train keeps its checkpoints.
-        identity: see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
-        revision: see :data:`hmdc_ray.pretrain.earlier.REVISION`.
+        identity: what the training depends on, by name; see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
+        revision: revision of the recipes; see :data:`hmdc_ray.pretrain.earlier.REVISION`.
     """
 
     run: str
@@ -48,7 +46,7 @@ class Record:
 
 
 def storage_location(storage: str | None, folder: Path) -> str:
-    """An address as it is, a path made absolute; without either, a folder within the training's own."""
+    """The storage's address as it is, or its path made absolute; None: a folder within the training's own."""
     if storage is None:
         return str(folder / STORAGE_FOLDER)
     return storage if "://" in storage else str(Path(storage).expanduser().absolute())
@@ -58,7 +56,7 @@ def claim(path: Path, *, overwrite: bool, resume: bool) -> RunFolder:
     """Take a folder for a pre-training.
 
     Raises:
-        InputError: see :meth:`hmdc_ray.system.files.RunFolder.claim`; or the folder is another command's.
+        InputError: the folder is refused by :meth:`hmdc_ray.run.folder.RunFolder.claim`, or is another command's.
     """
     if (path / CONFIG_FILE).exists() and not (path / RECORD_FILE).exists():
         raise InputError(f"{path} holds a run of 'hmdc condense', and no pre-training: choose another --output")
@@ -69,8 +67,8 @@ def clear(folder: RunFolder, keep: str) -> None:
     """Remove what an earlier pre-training left in the folder; a storage elsewhere is left alone.
 
     Args:
-        folder: of the training.
-        keep: name of the run that begins, whose place in the storage exists already.
+        folder: the training's folder.
+        keep: name of the run that begins, whose folder in the storage exists already.
 
     Raises:
         InputError: a file cannot be removed.
@@ -91,7 +89,7 @@ def write_record(folder: Path, record: Record) -> None:
     """Write ``pretrain.json``.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1) + "\n")
 
@@ -100,9 +98,9 @@ def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetI
     """The record of the training that is resumed.
 
     Args:
-        folder: of the training.
-        storage: the storage that is asked for; None: that of the record.
-        plan: training that is asked for.
+        folder: the training's folder.
+        storage: path or address of the storage asked for; None: that of the record.
+        plan: the training asked for.
         info: description of the data.
 
     Raises:
@@ -117,16 +115,8 @@ def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetI
         raise InputError(f"--storage-path is {storage!r}, but the pre-training in {folder} was begun with {found.storage!r}")
     corrected = {} if found.revision == REVISION else corrections(plan, info)
     explained = {name for names in corrected.values() for name in names}
-    now, begun = plan.identity(info), told_today(found.identity, plan, info)
-    different = [name for name in now | begun if now.get(name) != begun.get(name) and name not in explained]
-    if different:
-        name = different[0]
-        more = f" (also {', '.join(different[1:])})" if different[1:] else ""
-        asked, before = (_UNSAID.get(name) if fields.get(name) is None else fields[name] for fields in (now, begun))
-        raise InputError(
-            f"{name} is {asked!r}, but the pre-training in {folder} was begun with {before!r}{more}: resume with the same "
-            "value, or start anew with --overwrite or another --output"
-        )
+    begun = as_written_today(found.identity, plan, info)
+    require_same(plan.identity(info), begun, f"the pre-training in {folder} was begun", ignored=explained)
     if corrected:
         raise InputError(
             f"the pre-training in {folder} was begun by another version of hmdc-ray and would not lead to the same weights: "

@@ -25,17 +25,17 @@ MeasuredSplit = Literal["validation", "test"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that a worker is told.
+    """All that a worker needs to know.
 
     Attributes:
-        data: where the images come from, by absolute paths.
-        networks: in the order of training, each with its own name.
-        recipes: how each is trained.
-        seed: from which all draws are derived.
-        split: on which accuracy is measured.
+        data: section ``data`` of the configuration, with absolute paths.
+        networks: networks in the order of training, each with its own name.
+        recipes: recipe of each network.
+        seed: seed of all draws.
+        split: split on which accuracy is measured.
         threads: torch threads of a worker, at least 1.
-        precision: number format of the workers' GPUs, as of the pool's; None: they train on CPUs.
-        checkpoint_seconds: the least time between two checkpoints, which are made at the ends of epochs.
+        precision: ``matching.precision``, which sets the number format of GPUs; None: the workers train on CPUs.
+        checkpoint_seconds: least seconds between two checkpoints, which are made at the ends of epochs.
     """
 
     data: DataConfig
@@ -48,7 +48,7 @@ class Plan:
     checkpoint_seconds: float
 
     def identity(self, info: DatasetInfo) -> dict[str, Any]:
-        """What a training that goes on must share with the one that was begun, as JSON gives it back.
+        """Values that a resumed training must share with the one that was begun, by name, as JSON gives them back.
 
         Args:
             info: description of the data, with the statistics in use.
@@ -77,16 +77,16 @@ def make_plan(
     (:data:`DEFAULT_EPOCHS` where there are none), the augmentation families of the matching where the evaluation names none.
 
     Args:
-        config: with absolute paths.
-        info: of the data.
+        config: the configuration, with absolute paths.
+        info: description of the data.
         architectures: comma-separated names: members of the pool, students, or architectures with default options. None: all
             members but those with random options, whose weights would fit no redrawn network, and all students of other names.
-        split: on which accuracy is measured.
-        checkpoint_seconds: see :class:`Plan`.
+        split: split on which accuracy is measured.
+        checkpoint_seconds: least seconds between two checkpoints.
 
     Raises:
-        InputError: an unknown network; one that does not admit the images, cannot be trained, or has random options; a name
-            given twice; the split has no images.
+        InputError: a network is unknown, does not accept the images, cannot be trained, or has random options; a name is given
+            twice; the split has no images.
     """
     networks = _chosen(config, architectures)
     settings = config.evaluation
@@ -129,7 +129,7 @@ def make_plan(
 
 
 def network_key(seed: int, network: StudentConfig) -> Key:
-    """Identity of a network's draws: made by the network, not by its place in a list, which must not change its numbers."""
+    """Key of a network's draws, made from the network itself: its place in a list must not change its numbers."""
     number = zlib.crc32(f"{network.architecture} {sorted(network.options.items())} {network.weights}".encode())
     return Key(seed, "network", member=number)
 
@@ -155,7 +155,7 @@ def _chosen(config: RunConfig, architectures: str | None) -> tuple[StudentConfig
 
 
 def _network(name: str, members: dict[str, MemberConfig], students: dict[str, StudentConfig]) -> StudentConfig:
-    """The member of this name, else the student, else the architecture. A student that is the same network lends its rate."""
+    """The member of this name, else the student, else the architecture. A student equal to the member lends its rate."""
     student = students.get(name)
     if name not in members:
         return student or StudentConfig(architecture=name)

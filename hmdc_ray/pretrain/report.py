@@ -1,4 +1,4 @@
-"""What a pre-training leaves in its folder, and shows at its end."""
+"""The results of a pre-training: its files, and the table that is shown at the end."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class TrainedNetwork:
     """One network that was trained.
 
     Attributes:
-        name: that of the pool's member or the student; its weights are in ``NAME.safetensors``.
-        architecture: what it is.
-        options: of the architecture.
-        start: what it started from: ``scratch``, ``pretrained``, or ``checkpoint:PATH``.
-        epochs: over the training split.
-        steps: batches, of all workers together.
+        name: name of the pool's member or the student; the weights are in ``NAME.safetensors``.
+        architecture: name of the architecture.
+        options: options of the architecture.
+        start: origin of the first weights: ``scratch``, ``pretrained``, or ``checkpoint:PATH``.
+        epochs: passes over the training split.
+        steps: number of global batches.
         loss: mean over the last epoch's steps.
-        accuracy: on the split, in [0, 1].
+        accuracy: accuracy on the split, in [0, 1].
     """
 
     name: str
@@ -48,14 +48,14 @@ class Pretrained:
     """All that ``accuracies.json`` holds, under the same names.
 
     Attributes:
-        networks: in the order of training.
-        split: of the data, on which accuracy was measured.
-        seed: from which all draws were derived.
-        workers: that trained together.
-        data_source: the data that was learned.
-        data_fingerprint: of it.
-        version: of this package.
-        schema_version: of this layout; keys may be added without a new one.
+        networks: trained networks, in the order of training.
+        split: split of the data on which accuracy was measured.
+        seed: seed of all draws.
+        workers: number of workers that trained together.
+        data_source: source of the data that was learned.
+        data_fingerprint: fingerprint of that data.
+        version: version of this package.
+        schema_version: version of this layout; keys may be added without a new one.
     """
 
     networks: tuple[TrainedNetwork, ...]
@@ -82,7 +82,7 @@ class Pretrained:
         write_atomically(folder / ACCURACIES_FILE, json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
 
     def table(self) -> Table:
-        """Accuracies in % for the terminal."""
+        """Table of accuracies in % for the terminal."""
         built = Table(title=f"Pre-trained networks, accuracy on the {self.split} split in %")
         built.add_column("network", no_wrap=True)
         built.add_column("architecture")

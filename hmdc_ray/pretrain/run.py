@@ -28,7 +28,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Progress(ReadingProgress, Protocol):
-    """Receives the course of a pre-training."""
+    """Receives the progress of a pre-training."""
 
     def epoch(self, name: str, done: int, total: int) -> None:
         """Epochs of a network done so far."""
@@ -52,21 +52,21 @@ def pretrain(
 
     The folder holds ``NAME.safetensors`` for each network (see :mod:`hmdc_ray.models.weights`), ``accuracies.json``,
     ``losses.jsonl``, ``config.yaml``, ``pretrain.json``, and, unless they are stored elsewhere, Ray Train's checkpoints. When a
-    worker dies, the workers are started again from the last checkpoint, and end with the weights of an undisturbed training.
+    worker dies, the workers are restarted from the last checkpoint, and end with the weights of an undisturbed training.
 
     Args:
-        config: data, seed, members, students with their recipe, and threads; ``evaluation.num_gpus`` is what a worker takes.
+        config: data, seed, members, students with their recipe, and threads; a worker takes ``evaluation.num_gpus`` GPUs.
         output: the folder.
-        progress: is told the course.
-        architectures: see :func:`hmdc_ray.pretrain.plan.make_plan`.
-        workers: how many train together, at least 1. Each step's batch is the same for any number.
-        split: that accuracy is measured on.
-        storage_path: where Ray Train keeps checkpoints: a folder, or an address that pyarrow has a file system for (s3://,
-            gs://), which all nodes must see; None: in ``output``.
-        resume: whether the training that the folder holds is resumed.
-        overwrite: replace it.
-        address: of a Ray cluster; a local one is started if there is none.
-        checkpoint_seconds: the least time between two checkpoints, which are made at the ends of epochs.
+        progress: receiver of the progress.
+        architectures: comma-separated names of networks, see :func:`hmdc_ray.pretrain.plan.make_plan`.
+        workers: number of workers that train together, at least 1. Each step's batch is the same for any number.
+        split: split on which accuracy is measured.
+        storage_path: folder, or address that pyarrow has a file system for (s3://, gs://), where Ray Train keeps checkpoints
+            and which all nodes must see; None: ``output``.
+        resume: whether to resume the training in the folder.
+        overwrite: whether to replace the training in the folder.
+        address: address of a Ray cluster; a local one is started if there is none.
+        checkpoint_seconds: least seconds between two checkpoints, which are made at the ends of epochs.
 
     Raises:
         InputError: configuration, data, folder, storage or cluster are not usable.
@@ -108,7 +108,7 @@ def _train(
     stop: StopRequest,
     progress: Progress,
 ) -> Position:
-    """Train on Ray in a claimed folder, and take the folder over when nothing stands against it any more."""
+    """Train on Ray in a claimed folder, which is cleared only after all checks have passed."""
     with ray_session(address, progress.stage, stop.raise_if_requested):
         each = require_resources(workers, plan.threads, config.evaluation.num_gpus)
         stop.raise_if_requested()

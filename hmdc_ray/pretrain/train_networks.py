@@ -1,4 +1,4 @@
-"""The course of a worker: network after network, with checkpoints from which any number of workers can go on."""
+"""The training in one worker: network after network, with checkpoints from which any number of workers can resume."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ POSITION_FILE, STATE_FILE = "position.json", "state.safetensors"
 
 @dataclass
 class Position:
-    """How far a course is; ``position.json`` in a checkpoint.
+    """How far the training is; ``position.json`` in a checkpoint.
 
     Attributes:
-        losses: by name of the network, mean loss of every step done.
-        accuracies: by name of the network, of those that are finished, in [0, 1].
+        losses: mean loss of every step done, by name of the network.
+        accuracies: accuracy in [0, 1] of every finished network, by name.
     """
 
     losses: dict[str, list[float]] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class Outside(Protocol):
     """What surrounds a worker: Ray Train, or a test."""
 
     def checkpoint(self, write: Callable[[Path], None]) -> None:
-        """Keep what ``write``, called by the first worker alone, puts into an empty folder; all workers call this together."""
+        """Keep the files that ``write`` puts into an empty folder; all workers call this together, the first one writes."""
 
     def epoch_done(self, name: str, epoch: int, epochs: int) -> bool:
-        """The first worker tells of an epoch; whether the course is to stop."""
+        """Report an epoch, which only the first worker does; returns whether to stop."""
 
 
 def weights_file(folder: Path, name: str) -> Path:
-    """Where a folder holds the weights of a network."""
+    """File of a network's weights in a folder."""
     return folder / f"{name}.safetensors"
 
 
@@ -60,11 +60,11 @@ class Course:
     """One worker's way through a plan.
 
     Args:
-        plan: what to train.
+        plan: plan of the training.
         group: this worker's place among the others.
-        device: where networks are trained.
-        outside: keeps checkpoints.
-        scratch: a folder for the weights of finished networks.
+        device: device of the networks.
+        outside: surroundings that keep checkpoints and receive progress.
+        scratch: folder for the weights of finished networks.
     """
 
     def __init__(self, plan: Plan, group: Group, device: torch.device, outside: Outside, scratch: Path) -> None:
@@ -99,7 +99,7 @@ class Course:
                     return
 
     def _finish(self, training: Training, name: str) -> bool:
-        """Train a network to its end, unless the course is to stop; False if it is."""
+        """Train a network to its end, or until asked to stop; returns False if so."""
         network, stop = training.parallel(), False
         self._position.losses[name] = training.losses
         while training.epoch < training.epochs and not stop:
@@ -115,7 +115,7 @@ class Course:
         return not stop
 
     def _agree(self, name: str, training: Training) -> tuple[bool, bool]:
-        """Whether a checkpoint is due, and whether to stop: what the first worker finds, for all."""
+        """Whether a checkpoint is due, and whether to stop; the first worker decides for all."""
         answer = torch.zeros(2, device=self._device)
         if self._group.worker == 0:
             answer[0] = monotonic() - self._saved >= self._plan.checkpoint_seconds

@@ -28,19 +28,19 @@ _NETWORK, _MOMENTUM = "network.", "momentum."
 
 
 class Training:
-    """A network with its optimiser, somewhere in its course; the last epoch counts.
+    """A network and its optimiser in training; the weights after the last epoch are the result.
 
-    The course is a function of the network, the recipe, the seed and the global batches. With several workers a step's sums
-    have another order, so that losses agree to rounding only; layers that see a part of the batch (BatchNorm) or draw for it
-    (dropout) make a difference.
+    The weights are a function of the network, the recipe, the seed and the global batches. With several workers a step's sums
+    have another order, so that losses agree up to rounding only; layers that see a part of the batch (BatchNorm) or draw for
+    it (dropout) make a larger difference.
 
     Args:
-        section: the network.
-        recipe: how it is trained; without CutMix if the network works on tokens and the recipe says so.
-        dataset: whose training split it learns.
-        seed: from which all draws are derived.
-        group: this worker's place; with more than one, torch's process group exists.
-        device: where the network is.
+        section: configuration of the network.
+        recipe: recipe of the training; CutMix is left out if the network works on tokens and the recipe says so.
+        dataset: data whose training split is learned.
+        seed: seed of all draws.
+        group: this worker's place; with more than one worker, torch's process group exists.
+        device: device of the network.
 
     Attributes:
         network: the network itself.
@@ -85,14 +85,14 @@ class Training:
         return self._recipe.trained_epochs
 
     def parallel(self) -> nn.Module:
-        """The network for forward passes: with several workers, one that averages gradients. To be made after a restart."""
+        """The network for forward passes: with several workers, one that averages gradients. Call again after a restart."""
         return self.network if self._group.workers == 1 else DistributedDataParallel(self.network)
 
     def train_epoch(self, network: nn.Module) -> None:
         """Train one epoch.
 
         Args:
-            network: what :meth:`parallel` gave.
+            network: network from :meth:`parallel`.
 
         Raises:
             RunError: the loss is not finite, in every worker alike.
@@ -118,6 +118,7 @@ class Training:
         self.epoch += 1
 
     def _step(self, network: nn.Module, epoch: int, batch: int) -> Tensor:
+        """Take one step; returns the weighted loss of this worker's part, a scalar."""
         part = self._batches.part(epoch, batch, self._group)
         draws = replace(self._key, stream="train_network", iteration=epoch, step=batch, batch=self._group.worker)
         with forked(draws):  # dropout
@@ -128,10 +129,11 @@ class Training:
         return loss.detach()
 
     def accuracy(self, split: MeasuredSplit) -> float:
-        """The fraction, in [0, 1], of the split's images that are classified right."""
+        """The fraction, in [0, 1], of the split's images that are classified correctly."""
         return accuracy(self.network, self._split(split))
 
     def _split(self, split: MeasuredSplit) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised images (B, C, H, W) and labels (B,) of a split, batch by batch."""
         labels_N = torch.tensor(self._dataset.labels(split))
         for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
             yield self._dataset.normalised(split, rows.numpy()).to(self._device), labels_N[rows].to(self._device)
@@ -147,7 +149,7 @@ class Training:
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
 
     def load(self, path: Path, losses: list[float]) -> None:
-        """Resume from what :meth:`save` wrote, with the losses up to there."""
+        """Resume from a file of :meth:`save`, with the losses of the steps done by then."""
         tensors = load_file(path, device=str(self._device))
         self.network.load_state_dict(
             {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name.startswith(_NETWORK)}

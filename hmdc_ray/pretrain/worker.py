@@ -22,19 +22,19 @@ from hmdc_ray.system.memory import keep_freed_memory
 
 
 class Board:
-    """Where the first worker writes how far it is, and the driver whether to stop; a plain class, an actor when in use."""
+    """Shared state of driver and first worker: the progress, and the request to stop. A plain class, made an actor."""
 
     def __init__(self) -> None:
         self._position: tuple[str, int, int] | None = None
         self._stop = False
 
     def epoch_done(self, name: str, epoch: int, epochs: int) -> bool:
-        """Take note of an epoch; returns whether to stop."""
+        """Record an epoch; returns whether to stop."""
         self._position = name, epoch, epochs
         return self._stop
 
     def look(self, stop: bool) -> tuple[str, int, int] | None:
-        """The last epoch that was told: network, epochs done, epochs in all. ``stop`` is handed to the workers."""
+        """The last epoch recorded: network, epochs done, epochs in all. ``stop`` is passed on to the workers."""
         self._stop = self._stop or stop
         return self._position
 
@@ -44,17 +44,17 @@ class Task(TypedDict):
 
     plan: Plan
     board: Any  # handle of a Board
-    folder: str  # the driver's working directory, where a network may lie
+    folder: str  # the driver's working directory, where the user's own networks may be
 
 
 def train(task: dict[str, Any]) -> RunError | None:
     """Train a plan's networks in this worker of a group, from the group's last checkpoint if there is one.
 
     Args:
-        task: see :class:`Task`.
+        task: configuration, a :class:`Task`.
 
     Returns:
-        Why the training cannot be finished, which every worker finds alike; Ray Train would start anew what is raised.
+        The error for which the training cannot be finished, the same in every worker; Ray Train would retry a raised one.
 
     Raises:
         InputError: data or a network cannot be had on this node.

@@ -1,4 +1,4 @@
-"""Paths of a configuration made to hold in any folder."""
+"""A configuration whose paths do not depend on the working directory."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ AnyNetwork = TypeVar("AnyNetwork", bound=NetworkSection)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The configuration with paths that hold in any folder: workers and later evaluations run in others."""
+    """The configuration with absolute paths: workers and later evaluations run in other folders. Paths from ``~`` stay."""
     paths = {"source": None if config.data.source == DIGITS else config.data.source, "cache": config.data.cache}
-    located = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}
-    evaluation: dict[str, object] = {"students": _weights_located(config.evaluation.students)}
+    absolute = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}
+    evaluation: dict[str, object] = {"students": _with_absolute_weights(config.evaluation.students)}
     whole = config.evaluation.whole_data
     if whole is not None and not whole.startswith("~"):
         evaluation["whole_data"] = str(Path(whole).absolute())
     distillation = config.evaluation.distillation
     if distillation is not None:
-        (teacher,) = _weights_located((distillation.teacher,))
+        (teacher,) = _with_absolute_weights((distillation.teacher,))
         evaluation["distillation"] = distillation.model_copy(update={"teacher": teacher})
     images = config.images
     if images.initial_set is not None and not images.initial_set.startswith("~"):
@@ -29,14 +29,14 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     return config.model_copy(
         update={
             "images": images,
-            "data": config.data.model_copy(update=located),
-            "pool": config.pool.model_copy(update={"members": _weights_located(config.pool.members)}),
+            "data": config.data.model_copy(update=absolute),
+            "pool": config.pool.model_copy(update={"members": _with_absolute_weights(config.pool.members)}),
             "evaluation": config.evaluation.model_copy(update=evaluation),
         }
     )
 
 
-def _weights_located(networks: tuple[AnyNetwork, ...]) -> tuple[AnyNetwork, ...]:
+def _with_absolute_weights(networks: tuple[AnyNetwork, ...]) -> tuple[AnyNetwork, ...]:
     return tuple(
         network.model_copy(update={"weights": f"checkpoint:{Path(network.checkpoint).absolute()}"})
         if network.checkpoint and not network.checkpoint.startswith("~")

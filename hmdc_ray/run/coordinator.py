@@ -11,13 +11,13 @@ One step at image version v, with mutual distillation (workers act at the same t
                                   '---------------------------------> balance_gradients: check v
     all classes balanced ------------------------------------------> apply: image step, v + 1
     training: features -> consensus -> step, batch by batch; of networks, then of aligners, also before the first step
-    log; at their periods picture and checkpoint
+    log; picture and checkpoint whenever they are due
 
 Without mutual distillation ``match`` is the only exchange; it gives the gradients then, and when the peers' part is detached.
 
 At every iteration's start and every few steps the pool takes a cut: the state of all after the same step. When a process is
-lost, the pool replaces it, everyone goes back to the last cut, and the steps since then are done again. Draws are keyed by
-step, so the images are those of a run that nothing disturbed.
+lost, the pool replaces it, everyone goes back to the last cut, and the steps since then are repeated. Draws are keyed by
+step, so the images are those of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ SERVER = "server"
 """Name of the server's state in a checkpoint."""
 
 AHEAD = 2
-"""How many chunks of classes, or batches of training, a process is given ahead of the one that it works on.
+"""How many chunks of classes, or training batches, a process is given ahead of the one that it works on.
 
-With less it would wait while others finish theirs. With all at once the driver's memory would grow with classes and members,
-and what fast members send would lie about until the slow ones send theirs.
+With fewer it would wait while others finish theirs. With all at once the driver's memory would grow with classes and members,
+and the messages of fast members would pile up until the slow ones send theirs.
 """
 
 
@@ -54,7 +54,7 @@ class Coordinator:
         pool: workers in the order of the pool, and the server.
         classes: number of classes.
         train_images: number of real training images.
-        tell: receives what happens: a kind of :mod:`hmdc_ray.run.events`, the steps done, and fields.
+        tell: receiver of events: called with a kind of :mod:`hmdc_ray.run.events`, the steps done, and the event's fields.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class Coordinator:
     def run(self, start: int, after_step: Callable[[StepRecord], None]) -> Snapshot:
         """Run all steps from image version ``start``, calling ``after_step`` after each; it may raise to stop.
 
-        After a fault ``after_step`` is called again for steps that are done again. A start in the middle of an iteration
+        After a fault ``after_step`` is called again for the steps that are repeated. A start in the middle of an iteration
         restores the members from the checkpoint of that version.
 
         Returns:
             The images after the last step.
 
         Raises:
-            RunError: the pool cannot go on.
+            RunError: the pool cannot continue.
         """
         version, reached, faults = start, start, 0
         snapshot: Reference | None = None
@@ -170,11 +170,11 @@ class Coordinator:
             self._leave(new)
 
     def _go_back(self, start: int, reached: int) -> tuple[int, Reference]:
-        """Go to the last cut, or to where the run starts; returns the version and the images."""
+        """Restore the last cut, or the start of the run; returns the image version and a reference to the images."""
         left = self.health.absent
         if self._cut is None:
             self._cut = self._first_cut(start)
-        self._cut = replace(self._cut, health=self._cut.health.without(*left))  # who has left since then does not come back
+        self._cut = replace(self._cut, health=self._cut.health.without(*left))  # members that left since then do not return
         snapshot = self._restore(self._cut)
         if self._broken_since is not None:
             seconds = round(time.perf_counter() - self._broken_since, 3)
@@ -184,7 +184,7 @@ class Coordinator:
         return self._cut.version, snapshot
 
     def _first_cut(self, start: int) -> Cut:
-        """From the checkpoint of a version; for 0 the server as it starts."""
+        """The cut of a version's checkpoint; of version 0, the server as it starts."""
         if start == 0:
             cut = Cut(0, self.pool.server.state(), {}, Health())
         else:
@@ -198,8 +198,8 @@ class Coordinator:
         return cut
 
     def _restore(self, cut: Cut) -> Reference:
-        """Take everyone to a cut. Members that take part only because others have left are fresh, but for the real images that
-        the others use."""
+        """Restore server and members to a cut. Members that take part only because others have left start fresh, with the real
+        images that the others use."""
         self.health = cut.health
         plan = self.plan(cut.version)
         if plan.step:
@@ -213,12 +213,12 @@ class Coordinator:
             selection = self.pool.workers[staying[0]].selection(plan)
             calls += [self.pool.workers[member].select(plan, selection) for member in fresh]
         self.pool.get(calls)
-        if plan.step and not same:  # aligners are fresh, or agree with one that has left
+        if plan.step and not same:  # aligners are fresh, or were trained with a member that has left
             self._get(self._align(plan))
         return self.pool.server.snapshot()
 
     def _leave(self, names: Sequence[str]) -> None:
-        """Members that take part in no plan from now on."""
+        """Exclude members from all plans from now on."""
         self.health = self.health.without(*names)
         if len(self.health.absent) == len(self.names):
             raise DeadEndError(
@@ -227,7 +227,7 @@ class Coordinator:
             )
 
     def _watch(self, plan: StepPlan, record: StepRecord) -> None:
-        """Count gradients that are not finite; a member that keeps having them starts afresh, then leaves."""
+        """Count steps with gradients that are not finite; a member that keeps having them is reset first, then leaves."""
         limit, done = self.config.pool.bad_steps, plan.version + 1
         for member in plan.members:
             name = self.names[member]
@@ -254,7 +254,7 @@ class Coordinator:
             self._get(self._align(self.plan(plan.version + 1)))
 
     def _go_on_without(self, plan: StepPlan, name: str) -> None:
-        """Let a member leave after a step: the others keep their state, and the balance starts anew."""
+        """Exclude a member after a step: the others keep their state, and the balance starts anew."""
         states = self._member_states(plan.version + 1)
         cut = Cut(plan.version + 1, self.pool.server.state(), states, self.health)
         self.pool.keep(cut.references)
@@ -297,7 +297,7 @@ class Coordinator:
         workers = self._drawn(plan)
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
-            # Waited for: a member that could not get it would continue with other images, and nothing would fail.
+            # Wait, because a member that did not receive it would continue with other images, and nothing would fail.
             self.pool.get([worker.select(plan, selection) for worker in workers])
         balances: list[Reference] = []
         records: list[Part] = []
@@ -331,7 +331,7 @@ class Coordinator:
         return [part for steps in batches for part in self._named(plan, steps)]
 
     def _align(self, plan: StepPlan) -> list[Part]:
-        """Train the aligners for a step, whatever networks are trained on; nothing without mutual distillation."""
+        """Train the aligners for a step, independently of the networks' training; nothing without mutual distillation."""
         if not self._distils(plan):
             return []
         workers = self._drawn(plan)
@@ -344,27 +344,27 @@ class Coordinator:
         return [part for steps in batches for part in self._named(plan, steps)]
 
     def _probe(self, plan: StepPlan) -> list[Part]:
-        """Let the first member drawn look for the classes in the consensus."""
+        """Let the first member drawn measure how well the consensus separates the classes."""
         workers = self._drawn(plan)
         consensus = self._whose_turn(plan, 0).consensus(plan, *[worker.probe_features(plan) for worker in workers])
         return [Part(self.names[plan.members[0]], workers[0].probe(plan, consensus), 1)]
 
     def _is_last(self, plan: StepPlan) -> bool:
-        """Whether a step is its iteration's last, after which networks and aligners are replaced."""
+        """Whether a step is its iteration's last, after which networks and aligners are redrawn."""
         return plan.step + 1 == self.config.schedule.steps
 
     def _whose_turn(self, plan: StepPlan, batch: int) -> ChunkHandle:
-        """The process of the server that forms the consensus of a training batch: they take turns as for chunks of classes."""
+        """The server shard that forms the consensus of a training batch: shards take turns as for chunks of classes."""
         return self.pool.shard_for(plan.chunks[batch % len(plan.chunks)])
 
     def _keep_pace(self, ahead: int, rounds: Sequence[Sequence[Reference]]) -> None:
-        """Wait for the results of a round of calls before there are more than ``ahead`` rounds after it. Of replicas, which do
-        the same in training, the first one's count."""
+        """Wait for the results of a round of calls before more than ``ahead`` rounds follow it. Of replicas, which all train
+        alike, only the first one's results are waited for."""
         if len(rounds) > ahead:
             self.pool.get(rounds[-1 - ahead])
 
     def _get(self, parts: Sequence[Part]) -> None:
-        """Wait for calls whose records nobody asks for."""
+        """Wait for calls whose records nobody needs."""
         self.pool.get([part.reference for part in parts])
 
     def _drawn(self, plan: StepPlan) -> list[WorkerHandle]:

@@ -1,4 +1,4 @@
-"""What happened to a run: a record a line in ``events.jsonl`` of its folder, for people, ``hmdc status`` and MLflow's tags."""
+"""The events of a run, one record per line in ``events.jsonl`` of its folder: for people, ``hmdc status`` and MLflow's tags."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hmdc_ray.system.files import LineLog, read_json_lines
 EVENTS_FILE = "events.jsonl"
 
 Kind = Literal[
-    "started",  # or went on, with from_step
+    "started",  # or resumed, at a step above 0
     "member_drawn",
     "cut",
-    "fault",  # a process or node is gone, or does not answer; with what and where
+    "fault",  # a process or node is gone or does not answer; with the error
     "recovered",  # with seconds lost
-    "left_out",  # a target, because its gradient was not finite; or a member that had no resources
-    "reset",  # a member was put back to fresh weights
+    "left_out",  # a target whose gradient was not finite, or a member without resources
+    "reset",  # a member was given fresh weights
     "quarantined",
     "checkpoint",
     "checkpoint_failed",
@@ -30,7 +30,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TROUBLE: tuple[Kind, ...] = ("fault", "recovered", "left_out", "reset", "quarantined", "checkpoint_failed")
-"""Kinds that a run without trouble does not have."""
+"""Kinds that only a run with trouble has."""
 
 _TAG_LENGTH = 500
 _OWN = ("kind", "time", "step")
@@ -41,10 +41,10 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: what.
-        time: when, ISO 8601, UTC.
+        kind: kind of event.
+        time: time of the event, ISO 8601, UTC.
         step: image steps done by then.
-        fields: whatever else is known, as plain values.
+        fields: further values by name, plain ones.
     """
 
     kind: Kind
@@ -59,17 +59,17 @@ class Event:
 
 
 class EventLog:
-    """Appends to the events of a run, also of a resumed one. A full disk delays events, and never stops a run.
+    """Appends to the events of a run, also of a resumed one. A full disk delays events; it never stops the run.
 
     Args:
-        folder: of the run; this process is the only one that writes there.
+        folder: the run's folder, to which only this process writes.
     """
 
     def __init__(self, folder: Path) -> None:
         self._lines = LineLog(folder / EVENTS_FILE)
 
     def add(self, kind: Kind, step: int, **fields: Any) -> Event:
-        """Record what happened now, after ``step`` image steps; ``fields`` are plain values under names of their own."""
+        """Record an event at this moment, after ``step`` image steps; ``fields`` are plain values under other names."""
         assert kind in KINDS and not set(fields) & set(_OWN), (kind, fields)
         event = Event(kind, datetime.now(UTC).isoformat(timespec="milliseconds"), step, fields)
         self._lines.add({"kind": event.kind, "time": event.time, "step": event.step, **fields})
@@ -77,7 +77,7 @@ class EventLog:
 
 
 def read_events(folder: Path) -> list[Event]:
-    """The events of a run, in order; a last line that is torn is left out, and there are none without a file.
+    """The events of a run, in order; none without a file. A last line that was cut off is ignored.
 
     Raises:
         InputError: the file cannot be read, or a line is no event.
@@ -106,7 +106,7 @@ def seconds_lost(events: Iterable[Event]) -> list[float]:
 
 
 def tags(events: Iterable[Event]) -> dict[str, str]:
-    """Tags for MLflow: ``events.KIND`` with how often each kind came, the last fault, and the seconds lost."""
+    """Tags for MLflow: ``events.KIND`` with the count of each kind, the last fault, and the seconds lost."""
     events = list(events)
     counts = Counter(event.kind for event in events)
     found = {f"events.{kind}": str(counts[kind]) for kind in KINDS if counts[kind]}

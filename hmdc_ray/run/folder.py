@@ -1,4 +1,4 @@
-"""The folder of a run: claimed by one process, cleared of what a run before has written and of nothing else."""
+"""The folder of a run: claimed by one process, and cleared of an earlier run's files and nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RUN_FILES = (  # what a run writes in its folder; the configuration, which marks
 class RunFolder:
     """A run's folder, claimed by this process.
 
-    The claim is a lock on the file ``.lock``, held until :meth:`release` or the end of the process: a process that is
+    The claim is a lock on the file ``.lock``, kept until :meth:`release` or the end of the process: a process that is
     killed leaves the folder free.
 
     Attributes:
@@ -43,11 +43,11 @@ class RunFolder:
 
     @classmethod
     def claim(cls, path: Path, overwrite: bool = False, resume: bool = False) -> RunFolder:
-        """Take a folder for a run; makes it when there is none. What an earlier run wrote stays until :meth:`clear`.
+        """Claim a folder for a run, and create it where there is none. An earlier run's files stay until :meth:`clear`.
 
         Args:
             path: the folder.
-            overwrite: the run that it holds may be replaced.
+            overwrite: whether the run that it holds may be replaced.
             resume: whether the run that it holds is resumed.
 
         Raises:
@@ -69,10 +69,10 @@ class RunFolder:
 
     @staticmethod
     def check(path: Path, overwrite: bool, resume: bool) -> None:
-        """Refuse a folder that :meth:`claim` would refuse, as far as it can be known without making anything.
+        """Refuse a folder that :meth:`claim` would refuse, as far as that can be known without creating anything.
 
         Raises:
-            InputError: as there.
+            InputError: the error of :meth:`claim`.
         """
         if overwrite and resume:
             raise InputError("--overwrite and --resume contradict each other: use one of them")

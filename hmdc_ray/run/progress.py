@@ -1,4 +1,4 @@
-"""What a run tells the person who waits for it; the terminal's form is in :mod:`hmdc_ray.cli.terminal`."""
+"""The progress of a run, as reported to the person who waits for it; :mod:`hmdc_ray.cli.terminal` shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hmdc_ray.system.signals import StopRequest
 
 
 class ReadingProgress(Protocol):
-    """Receives the begin of every part of a command, and how far the data is read."""
+    """Receives the start of every part of a command, and how much of the data has been read."""
 
     def stage(self, text: str) -> None:
         """A new part begins, such as starting actors."""
@@ -23,20 +23,20 @@ class ReadingProgress(Protocol):
         """Source images decoded so far."""
 
     def data(self, info: DatasetInfo) -> None:
-        """What the source was taken for."""
+        """The data is read; ``info`` describes what was found."""
 
     def note(self, text: str) -> None:
-        """Something was chosen or taken for granted that the user may want to know: a line."""
+        """One line on something chosen or taken for granted that the user may want to know."""
 
 
 class Progress(ReadingProgress, Protocol):
-    """Receives the course of a run, in this order."""
+    """Receives the progress of a run; the methods are called in this order."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
-        """An image step is done; ``left_out`` counts per target the classes in which it was not usable."""
+        """An image step is done; ``left_out`` counts for each target the classes in which its gradient was not usable."""
 
     def trouble(self, text: str) -> None:
-        """Something went wrong, and the run goes on: a line."""
+        """One line on something that went wrong; the run continues."""
 
     def trial(self, done: int, total: int) -> None:
         """Students trained so far."""
@@ -46,7 +46,7 @@ class Progress(ReadingProgress, Protocol):
 
 
 class Silent:
-    """Tells nothing."""
+    """Reports nothing."""
 
     def stage(self, text: str) -> None:
         """Do nothing."""
@@ -76,16 +76,16 @@ class Silent:
 def load_dataset_info(
     config: RunConfig, progress: ReadingProgress, stop: StopRequest, *, normalises: bool = True
 ) -> DatasetInfo:
-    """Decode the data if no run before has, and say what it is.
+    """Decode the data unless an earlier run has, and report its description.
 
     Args:
-        config: whose data is read.
-        progress: is told of every part.
-        stop: asked between images, and while another process decodes them.
-        normalises: whether the command goes by the data's statistics, on which there may be a line.
+        config: configuration that names the data.
+        progress: receiver of the progress.
+        stop: request to stop, looked at between images, and while another process decodes them.
+        normalises: whether the command uses the data's own mean and std; only then is a note on them reported.
 
     Raises:
-        InputError: see :func:`hmdc_ray.data.dataset.open_dataset`.
+        InputError: the data cannot be read, see :func:`hmdc_ray.data.dataset.open_dataset`.
         Interrupted: the process was asked to stop.
     """
 

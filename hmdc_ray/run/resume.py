@@ -1,9 +1,11 @@
-"""Whether a run can go on from what its folder holds, decided before anything is started."""
+"""Checks, before anything is started, that a run can be resumed from what its folder holds."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +18,18 @@ from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, Manifest
 from hmdc_ray.server.identity import CORRECTIONS, identity
 from hmdc_ray.system.files import read_json_lines, write_atomically
 
-_UNSAID = {"config.data.statistics": OWN}
-"""How a person writes a value that an identity has as None."""
+_UNSAID = {"config.data.statistics": OWN, "GPU format": "none, on CPUs"}
+"""How a person writes a value that a record has as None."""
 
 
 def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
-    """The image version to go on from: that of the newest whole checkpoint; cuts the metrics back to it. 0 when none was saved.
+    """The image version to resume from, which is the newest valid checkpoint's, or 0 without one; cuts the metrics back to it.
 
-    Checkpoints that were torn or altered are passed over with a warning, and left as they are.
+    Checkpoints that were cut off or altered are skipped with a warning, and left as they are.
 
     Raises:
         InputError: the configuration or the data differ from the checkpoint's in something that changes the images; there are
-            checkpoints and none is whole; the newest whole one is not of such a run.
+            checkpoints, but no valid one; the newest valid one holds no images of this run's shape.
     """
     checkpoints = CheckpointFolder.of_run(path, config.schedule)
     latest = checkpoints.latest()
@@ -45,7 +47,7 @@ def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
 
 
 def require_unused(path: Path, config: RunConfig) -> None:
-    """Refuse to begin a run where the checkpoints of another one are kept, outside of its folder.
+    """Refuse to begin a run whose checkpoint storage outside its folder holds checkpoints of another run.
 
     Raises:
         InputError: there are checkpoints.
@@ -58,20 +60,44 @@ def require_unused(path: Path, config: RunConfig) -> None:
         )
 
 
-def _require_same(latest: Manifest, current_identity: dict[str, object], path: Path) -> None:
-    saved, current = (_flat(entry) for entry in (latest.identity, current_identity))
-    different = sorted(name for name in saved | current if saved.get(name) != current.get(name))
-    corrected = [name for name in different if name.startswith(f"{CORRECTIONS}.")]
-    # A field that the saved one lacks is as new as the correction.
-    differing = [name for name in different if name not in corrected and not (corrected and name not in saved)]
-    if differing:
-        name = differing[0]
-        now, before = (_UNSAID.get(name) if flat.get(name) is None else flat[name] for flat in (current, saved))
-        more = f" (also {', '.join(differing[1:])})" if differing[1:] else ""
+def require_same(
+    asked: Mapping[str, Any],
+    begun: Mapping[str, Any],
+    record: str,
+    *,
+    ignored: Collection[str] = (),
+    otherwise: str = "start anew with --overwrite or another --output",
+) -> None:
+    """Refuse to resume what was begun with other values.
+
+    Args:
+        asked: values by name that the command was given.
+        begun: values by name in the record.
+        record: subject and verb for the message, such as "the search in runs/a was started".
+        ignored: names whose values may differ.
+        otherwise: advice for those who want the new values.
+
+    Raises:
+        InputError: a value differs; names the first and its two values, and the others.
+    """
+    different = [name for name in {**asked, **begun} if name not in ignored and asked.get(name) != begun.get(name)]
+    if different:
+        first, *others = different
+        now, before = (_UNSAID.get(first) if values.get(first) is None else values[first] for values in (asked, begun))
+        more = f" (also {', '.join(others)})" if others else ""
         raise InputError(
-            f"{name.removeprefix('config.')} is {now!r}, but the checkpoint in {path} was made with "
-            f"{before!r}{more}: resume with the same value, or start anew with --overwrite or another --output"
+            f"{first.removeprefix('config.')} is {now!r}, but {record} with {before!r}{more}: resume with the same value, "
+            f"or {otherwise}"
         )
+
+
+def _require_same(latest: Manifest, current_identity: dict[str, object], path: Path) -> None:
+    saved, current = (dict(sorted(_flat(entry).items())) for entry in (latest.identity, current_identity))
+    names = sorted(name for name in {**saved, **current} if name.startswith(f"{CORRECTIONS}."))
+    corrected = [name for name in names if saved.get(name) != current.get(name)]
+    # A field that the saved one lacks is as new as the correction.
+    ignored = {*corrected, *(current.keys() - saved.keys() if corrected else ())}
+    require_same(current, saved, f"the checkpoint in {path} was made", ignored=ignored)
     if corrected:
         sentence = current.get(corrected[0]) or saved[corrected[0]]
         raise InputError(
@@ -81,7 +107,7 @@ def _require_same(latest: Manifest, current_identity: dict[str, object], path: P
 
 
 def _require_images(checkpoints: CheckpointFolder, latest: Manifest, config: RunConfig, info: DatasetInfo) -> None:
-    """Checkpoints from elsewhere may hold anything, with the right checksum."""
+    """Refuse a checkpoint without usable images: one from elsewhere may hold anything, with the right checksum."""
     server = checkpoints.load(latest.version).get(SERVER)
     shape = (len(info.class_names), config.images.ipc, info.shape.channels, info.shape.height, info.shape.width)
     arrays = server.arrays if server is not None and server.values.get("version") == latest.version else {}

@@ -27,22 +27,22 @@ class RunStatus:
     """Where a run stands.
 
     Attributes:
-        folder: of the run.
-        name: of the run.
-        state: ``running`` while a process holds the folder; ``finished`` once it was evaluated; else ``stopped``.
-        process: number of the process that holds the folder; None when none does.
+        folder: the run's folder.
+        name: the run's name.
+        state: ``running`` while a process has the folder locked; ``finished`` once it was evaluated; else ``stopped``.
+        process: number of the process that has the folder locked; None when none has.
         step: image steps done.
         total: image steps of the complete run.
-        iteration: of the last step, from 0; None before the first.
-        iterations: of the complete run.
+        iteration: iteration of the last step, from 0; None before the first.
+        iterations: iterations of the complete run.
         last_step_age: seconds since the last step; None before the first.
         checkpoint: image version of the newest checkpoint; None without one.
-        checkpoint_age: seconds since it was saved.
-        trouble: how often each kind of trouble came; see :data:`hmdc_ray.run.events.TROUBLE`.
-        last_trouble: the last of them.
-        seconds_lost: by recoveries, in all.
-        unsent: records that MLflow has not got.
-        notes: what could not be read, such as a damaged checkpoint; a line each.
+        checkpoint_age: seconds since that checkpoint was saved.
+        trouble: number of events by kind of trouble; see :data:`hmdc_ray.run.events.TROUBLE`.
+        last_trouble: last of these events.
+        seconds_lost: seconds that recoveries took, in all.
+        unsent: number of records that MLflow has not received.
+        notes: one line for each thing that could not be read, such as a damaged checkpoint.
     """
 
     folder: Path
@@ -132,7 +132,7 @@ def _position(folder: Path, notes: list[str]) -> tuple[int, int | None, float | 
 
 
 def _newest_checkpoint(folder: Path, config: RunConfig, notes: list[str]) -> tuple[int | None, float | None]:
-    """The newest one with a whole manifest; its tensors are not read, which may take long."""
+    """Version and age of the newest checkpoint with a valid manifest; its tensors, which may be large, are not read."""
     try:
         checkpoints = CheckpointFolder.of_run(folder, config.schedule)
         versions = checkpoints.versions()
@@ -157,7 +157,7 @@ def _events(folder: Path, notes: list[str]) -> list[Event]:
 
 
 def _unsent(journal: Path, notes: list[str]) -> int:
-    """Records of the tracking journal (see :mod:`hmdc_ray.tracking.journal`) that have no receipt."""
+    """Number of records of the tracking journal (see :mod:`hmdc_ray.tracking.journal`) without a receipt."""
     try:
         records = journal / "records.jsonl"
         count = records.read_bytes().count(b"\n") if records.is_file() else 0

@@ -21,7 +21,7 @@ from hmdc_ray.server.initial_set import read_initial_set
 
 
 def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
-    """Build every network of the pool and of the evaluation, on the data's shape; equal ones once.
+    """Build every network of the pool and of the evaluation for the data's shape; equal ones once.
 
     A member with random options is built with each value of each option, the others at their first value.
 
@@ -29,11 +29,11 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
         The networks of the pool's members, in order, random options at their first values.
 
     Raises:
-        InputError: a network does not exist or does not admit the images, or its weights cannot be had; it cannot be trained
-            as it will be, or is another one in training mode; a member has no second derivative, or declares no taps but
-            mutual distillation needs them; the formation factor does not divide the image; fewer than two classes, or fewer
-            than replicas or shards; a class with fewer images than the synthetic ones start from, or a condensed set that
-            they cannot start from.
+        InputError: a network does not exist, does not accept the images, or its weights cannot be had; it cannot be trained
+            as configured, or is another one in training mode; a member has no second derivative, or declares no taps but
+            mutual distillation needs them; the formation factor does not divide the image size; there are fewer than two
+            classes, or fewer than replicas or shards; a class has fewer images than the synthetic ones start from, or the
+            condensed set to start from does not fit.
     """
     for member in config.pool.members:
         if member.replicas > len(info.class_names):
@@ -62,14 +62,14 @@ def validate_students(config: RunConfig, info: DatasetInfo) -> None:
     """Build every network of the evaluation once, the teacher included, and try a step of its training.
 
     Raises:
-        InputError: a network does not exist or does not admit the images, its weights cannot be had, it cannot be trained,
+        InputError: a network does not exist, does not accept the images, or cannot be trained, its weights cannot be had,
             or the split has no images.
     """
     _check_students(config, info, _Networks(info))
 
 
 class _Networks:
-    """Builds networks for a data set, and tries them; equal ones once: large ones take seconds."""
+    """Builds networks for a data set and tries them; equal ones only once, because large ones take seconds."""
 
     def __init__(self, info: DatasetInfo) -> None:
         self._info = info
@@ -132,7 +132,7 @@ def _check_member(config: RunConfig, member: MemberConfig, networks: _Networks, 
 
 
 def _smallest_batch(config: RunConfig, info: DatasetInfo) -> int:
-    """Images in the smallest training batch of a member, as far as it makes a difference: 1, or 2 for more; 0 without any."""
+    """Images in a member's smallest training batch, where more than 2 count as 2; 0 without training."""
     schedule, images = config.schedule, config.images
     if schedule.training == "none" or schedule.steps == 1:
         return 0

@@ -19,9 +19,9 @@ def searcher(settings: SearchSettings, seed: int, concurrent: int) -> Searcher |
     """What proposes the configurations of a search.
 
     Args:
-        settings: of the search.
-        seed: of its draws.
-        concurrent: trials at a time.
+        settings: settings of the search.
+        seed: seed of its draws.
+        concurrent: number of trials at a time.
     """
     seed %= 2**32  # as much as NumPy's old generators take
     if settings.search == "random":
@@ -43,8 +43,8 @@ def searcher(settings: SearchSettings, seed: int, concurrent: int) -> Searcher |
 def scheduler(settings: SearchSettings) -> TrialScheduler:
     """What stops trials at their rungs (ASHA, Li et al., MLSys 2020, arXiv 1810.05934).
 
-    HyperBand is taken in its asynchronous form: ASHA with one bracket per rung, which starts to stop trials there. The
-    synchronous one would have to hold as many trials as a bracket has, where only some can run at a time.
+    HyperBand is the asynchronous form: ASHA with one bracket per rung, which starts to stop trials there. The synchronous form
+    would have to keep a whole bracket of trials waiting where only some can run at a time.
     """
     if settings.scheduler == "none":
         return FIFOScheduler()

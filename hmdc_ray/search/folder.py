@@ -1,4 +1,4 @@
-"""A search's folder: claimed for one process, with the record of what it is a search for."""
+"""A search's folder: claimed for one process, with the record of its base configuration and settings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE, dump_config, flatten, load_config
 from hmdc_ray.errors import InputError
 from hmdc_ray.run.folder import RunFolder
+from hmdc_ray.run.resume import require_same
 from hmdc_ray.search.settings import SearchSettings
 from hmdc_ray.system.files import write_atomically
 
@@ -26,8 +27,8 @@ class SearchFolder:
 
     Attributes:
         path: the folder, which exists.
-        config: the base of the search.
-        record: the search's settings, as plain values.
+        config: base configuration of the search.
+        record: settings of the search, as plain values.
     """
 
     path: Path
@@ -35,9 +36,9 @@ class SearchFolder:
     record: Mapping[str, Any]
 
     def remember(self, run_id: str) -> None:
-        """Write down what it is a search for, and under which MLflow id, so that it can be resumed.
+        """Record base configuration, settings and MLflow id, so that the search can be resumed.
 
-        Until here all may fail, and the folder stays free for another search.
+        A failure before this point leaves the folder free for another search.
 
         Raises:
             InputError: the folder cannot be written.
@@ -47,7 +48,7 @@ class SearchFolder:
         write_atomically(self.path / SETTINGS_FILE, json.dumps(dict(self.record), indent=1) + "\n")
 
     def tracking_run(self) -> str | None:
-        """MLflow's id of the search; None where it is not known or was not tracked."""
+        """MLflow id of the search; None where it is unknown or was not tracked."""
         file = self.path / TRACKING_FILE
         return json.loads(file.read_text())["run_id"] or None if file.exists() else None
 
@@ -59,12 +60,12 @@ def claimed(
     """Claim a folder for a search, or to resume the one that it holds.
 
     Raises:
-        InputError: it is in use, holds something else, or on resuming another search; or it cannot be made.
+        InputError: the folder is in use, holds something else or, on resuming, another search; or it cannot be made.
     """
-    held = (path / SETTINGS_FILE).exists()
-    if held and not resume:
+    holds_search = (path / SETTINGS_FILE).exists()
+    if holds_search and not resume:
         raise InputError(f"{path} already holds a search: use --resume to continue it, or another --output")
-    if resume and not held:
+    if resume and not holds_search:
         raise InputError(
             f"{path} holds no search (no {SETTINGS_FILE}), nothing to resume: leave out --resume, or name its folder"
         )
@@ -82,13 +83,8 @@ def _require_same(folder: SearchFolder) -> None:
     """Refuse to resume a search with another base or other settings."""
     stored = json.loads((folder.path / SETTINGS_FILE).read_text())
     before, now = (
-        flatten(config) | {f"--{name.replace('_', '-')}": value for name, value in record.items()}
+        dict(sorted((flatten(config) | {f"--{name.replace('_', '-')}": value for name, value in record.items()}).items()))
         for config, record in ((load_config(folder.path), stored), (folder.config, folder.record))
     )
-    different = sorted(name for name in before | now if before.get(name) != now.get(name))
-    if different:
-        name = different[0]
-        raise InputError(
-            f"{name} is {now.get(name)!r}, but the search in {folder.path} was started with {before.get(name)!r}: "
-            "resume with the same value, or start another search with another --output"
-        )
+    otherwise = "start another search with another --output"
+    require_same(now, before, f"the search in {folder.path} was started", otherwise=otherwise)

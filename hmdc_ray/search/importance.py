@@ -10,7 +10,7 @@ from hmdc_ray.search.records import TrialRecord
 from hmdc_ray.search.settings import FIDELITIES
 
 FEWEST = 4
-"""Trials without which nothing is said."""
+"""Smallest number of trials from which an importance is computed."""
 
 
 def comparable_fidelity(trials: Sequence[TrialRecord]) -> int | None:
@@ -29,11 +29,11 @@ def parameter_importance(trials: Sequence[TrialRecord], domains: Mapping[str, Do
     """Importance of every parameter by PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255), largest first.
 
     Args:
-        trials: of the search; their accuracies at :func:`comparable_fidelity` count.
-        domains: of the space.
+        trials: trials of the search, compared by their accuracies at :func:`comparable_fidelity`.
+        domains: Ray Tune domains of the space by dotted path.
 
     Returns:
-        By path, at least 0, with sum 1; empty where too few trials are comparable.
+        Importances by path, at least 0, with sum 1; empty where too few trials are comparable.
     """
     import optuna
     from ray.tune.search.optuna import OptunaSearch

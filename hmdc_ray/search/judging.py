@@ -17,15 +17,15 @@ from hmdc_ray.search.without_test_split import WithoutTest
 
 
 def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, device: str) -> Evaluation:
-    """Accuracies of students on validation data: the same numbers as those of a run that ends with an evaluation on it.
+    """Evaluate on validation data; the accuracies are those that a run with ``evaluation.split=validation`` ends with.
 
-    Real images are not trained on: they are the same for every trial.
+    No student is trained on real images: they are the same for every trial.
 
     Args:
         condensed: the images, which carry the configuration that they were learned with.
-        config: the students and their recipe; ``evaluation.split`` must be validation.
+        config: the students and their recipe, with ``evaluation.split`` validation.
         dataset: the real data.
-        device: where students are trained, ``cpu`` or ``cuda``.
+        device: device of the students, ``cpu`` or ``cuda``.
 
     Raises:
         DivergedError: a student's training diverged.
@@ -62,21 +62,21 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
 
 
 def accuracies(evaluation: Evaluation) -> dict[str, float]:
-    """Mean accuracy by student.
+    """Mean accuracy by student, in [0, 1].
 
     Raises:
-        StudentError: one failed.
+        StudentError: a student failed.
     """
     evaluation.require_complete()
     return {row.architecture: row.condensed.mean for row in evaluation.rows if row.condensed is not None}
 
 
 def mean_accuracy(evaluation: Evaluation) -> float:
-    """Mean over the students of their mean accuracy, as the last line of an evaluation's table has it."""
+    """Mean over the students of their mean accuracies, as in the last line of an evaluation's table."""
     means = list(accuracies(evaluation).values())
     return sum(means) / len(means)
 
 
 def worst(evaluation: Evaluation) -> tuple[str, float]:
-    """Name and mean accuracy of the student that the images serve worst."""
+    """Name and mean accuracy of the student with the lowest accuracy."""
     return min(accuracies(evaluation).items(), key=lambda pair: pair[1])

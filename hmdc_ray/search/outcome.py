@@ -1,4 +1,4 @@
-"""What Ray Tune knows of a finished search, as records."""
+"""Records of a finished search, made from Ray Tune's results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PROBABILITY = ".probability"
 
 
 def trial_record(result: Result, space: SearchSpace) -> TrialRecord:
-    """The record of a trial, as Ray Tune has it.
+    """The record of a trial.
 
     Args:
-        result: of the trial.
-        space: of the search.
+        result: Ray Tune's result of the trial.
+        space: space of the search.
     """
     name = Path(result.path).name
     rungs = rung_records(result.metrics or {})
@@ -48,7 +48,7 @@ def trial_record(result: Result, space: SearchSpace) -> TrialRecord:
 
 
 def _probabilities(space: SearchSpace, sample: Mapping[str, Any]) -> dict[str, float]:
-    """Of every member of the base's pool; empty where the space does not move them."""
+    """Probability of every member of the base's pool; empty where the space does not change them."""
     if not any(path.endswith(PROBABILITY) for path in space.domains):
         return {}
     try:
@@ -60,7 +60,7 @@ def _probabilities(space: SearchSpace, sample: Mapping[str, Any]) -> dict[str, f
 
 
 def axes_of(domains: Mapping[str, Domain]) -> list[Axis]:
-    """How each parameter of a space is drawn."""
+    """The axis of each parameter of a space, in order."""
     axes = []
     for path, domain in domains.items():
         if isinstance(domain, Categorical):
@@ -71,10 +71,10 @@ def axes_of(domains: Mapping[str, Domain]) -> list[Axis]:
 
 
 def images_of(results: Sequence[Result], trial: TrialRecord) -> CondensedSet:
-    """The images that a finished trial has learned.
+    """The images that a finished trial learned.
 
     Raises:
-        RunError: its checkpoint is gone.
+        RunError: the trial's checkpoint is gone.
     """
     checkpoint = next(result for result in results if Path(result.path).name == trial.name).checkpoint
     if checkpoint is None:

@@ -1,4 +1,4 @@
-"""What is known of the trials of a search, as plain values: ``trials.json``, the table and the pictures are made of it."""
+"""Records of a search's trials as plain values, from which ``trials.json``, the table and the figures are made."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Axis:
     """How a parameter is drawn.
 
     Attributes:
-        path: of the parameter.
+        path: dotted path of the parameter.
         scale: ``linear``, ``log``, or ``choice``.
-        choices: of a choice, else empty.
+        choices: values of a choice; else empty.
     """
 
     path: str
@@ -30,18 +30,18 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class RungRecord:
-    """What a trial was worth at a rung. Accuracies are fractions in [0, 1], on validation data.
+    """The result of a trial at a rung. Accuracies are fractions in [0, 1], on validation data.
 
     Attributes:
         version: image steps done.
         iterations: iterations done.
-        fidelity: of the rung, as the scheduler counts it.
-        accuracy: mean over the students: what the search maximises.
-        worst: mean accuracy of the student that the images serve worst.
-        worst_architecture: its name; empty where ``problem`` is not.
+        fidelity: fidelity of the rung, one of :data:`hmdc_ray.search.settings.FIDELITIES`.
+        accuracy: mean over the students, which the search maximises.
+        worst: mean accuracy of the student with the lowest one.
+        worst_architecture: name of that student; empty where there is a ``problem``.
         accuracies: mean accuracy by student.
-        seconds: of all image steps so far: the cost.
-        problem: why the configuration is of no use, such as a training that diverged; empty when there is none.
+        seconds: seconds of all image steps so far, the cost.
+        problem: reason why the configuration is useless, such as a training that diverged; empty when there is none.
     """
 
     version: int
@@ -60,14 +60,14 @@ class TrialRecord:
     """One trial.
 
     Attributes:
-        number: from 1, in the order in which trials were made.
-        name: of the trial's folder.
+        number: number of the trial, from 1, in the order of creation.
+        name: name of the trial's folder.
         state: ``finished`` when it reached the last rung, ``stopped`` by the scheduler before, ``failed`` when it has a problem
-            or its processes died too often, ``unfinished`` when the search was.
-        sample: the draw by dotted path.
-        probabilities: by member of the base's pool, 0 where a member is left out; what a draw's coordinates stand for.
-        rungs: ascending.
-        problem: of a failed one, else empty.
+            or its processes died too often, ``unfinished`` when the search ended before it.
+        sample: drawn values by dotted path.
+        probabilities: probability by member of the base's pool, 0 where a member is left out; empty where they are not drawn.
+        rungs: results at the rungs, ascending.
+        problem: problem of a failed trial; else empty.
     """
 
     number: int
@@ -84,7 +84,7 @@ class TrialRecord:
         return self.rungs[-1]
 
     def at(self, fidelity: int) -> RungRecord | None:
-        """The rung of a fidelity, if it was reached without a problem."""
+        """The result at a fidelity's rung, if it was reached without a problem."""
         return next((rung for rung in self.rungs if rung.fidelity == fidelity and not rung.problem), None)
 
 
@@ -95,7 +95,7 @@ def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def front(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Finished trials of which no other has both a higher accuracy and fewer seconds (Pareto front), by rising seconds."""
+    """Finished trials that no other beats in both accuracy and seconds (Pareto front), by rising seconds."""
     found: list[TrialRecord] = []
     finished = [trial for trial in trials if trial.state == "finished"]
     for trial in sorted(finished, key=lambda trial: (trial.last.seconds, -trial.last.accuracy)):
@@ -111,14 +111,14 @@ def write_trials(
     settings: Mapping[str, Any],
     importance: Mapping[str, float],
 ) -> None:
-    """Write ``trials.json``, whole or not at all.
+    """Write ``trials.json`` atomically.
 
     Args:
         path: the file.
-        trials: all of them, in order.
-        best: see :func:`best_of`.
-        settings: of the search, as plain values.
-        importance: by path, of the parameters; empty when unknown.
+        trials: all trials, in order.
+        best: trial given by :func:`best_of`.
+        settings: settings of the search, as plain values.
+        importance: importance of the parameters by path; empty when unknown.
 
     Raises:
         InputError: the file cannot be written.

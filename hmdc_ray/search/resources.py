@@ -1,4 +1,4 @@
-"""What trials need of a cluster, checked before a search starts: a placement group that never fits would wait for ever."""
+"""What trials need of a cluster, checked before a search starts: a placement group that never fits would wait forever."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> 
     """How many trials run at a time, and the CPU share of each of their parts.
 
     Args:
-        config: the base of the search, whose pool sizes the trials.
-        trials: of the search.
-        concurrent: as asked for; None: as many as fit and have a CPU for every thread of the members that are drawn.
+        config: base configuration of the search, whose pool determines what a trial needs.
+        trials: number of trials of the search.
+        concurrent: number asked for; None: as many as fit and have a CPU for every thread of the members that are drawn.
 
     Raises:
-        InputError: so many, or a single one, need more than the cluster has; says what is missing.
+        InputError: so many trials, or a single one, need more than the cluster has; says what is missing.
     """
     nodes = node_resources()
 
@@ -51,7 +51,7 @@ def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> 
 
 
 def fits(needed: Sequence[Resources], copies: int, nodes: Sequence[Resources]) -> bool:
-    """Whether so many copies of the bundles fit onto the nodes, the largest bundles placed first."""
+    """Whether ``copies`` of the bundles fit onto the nodes, the largest bundles placed first."""
     free = [dict(node) for node in nodes]
     for bundle in sorted([*needed] * copies, key=lambda bundle: (bundle.get("GPU", 0), bundle.get("CPU", 0)), reverse=True):
         node = next((node for node in free if all(node.get(name, 0) + TOLERANCE >= bundle[name] for name in bundle)), None)
@@ -66,10 +66,10 @@ def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, no
     """Refuse trials that the nodes' totals cannot hold.
 
     Args:
-        config: whose bundles they are, for their names.
+        config: configuration of the trials, for the names of the bundles.
         needed: bundles of one trial, see :func:`hmdc_ray.actors.placement.bundles`.
-        copies: trials at a time.
-        nodes: what each node has.
+        copies: number of trials at a time.
+        nodes: resources of each node.
 
     Raises:
         InputError: says which part needs what, and what there is.
@@ -95,15 +95,15 @@ def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, no
 
 
 def wait_for_room(config: RunConfig, share: float, check: Callable[[], None]) -> None:
-    """Wait until a trial's bundles are free, as they may not be on a cluster that others use too.
+    """Wait until a trial's bundles are free, which they may not be on a cluster that others use too.
 
     Args:
-        config: a trial's.
-        share: see :func:`hmdc_ray.actors.placement.bundles`.
+        config: configuration of a trial.
+        share: logical CPUs of each part that asks for none, see :func:`hmdc_ray.actors.placement.bundles`.
         check: called several times a second; may raise to stop waiting.
 
     Raises:
-        InputError: they are not within ``cluster.start_timeout``; says what is free.
+        InputError: the bundles are not free within ``cluster.start_timeout``; says what is.
     """
     needed, timeout, options = bundles(config, share), config.cluster.start_timeout, bundle_options(config)
     group = placement_group(needed, **options)

@@ -1,4 +1,4 @@
-"""A run that is held at its rungs to be judged, with its actors kept alive in between."""
+"""A run that pauses at its rungs to be judged, with its actors kept alive in between."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
-from hmdc_ray.run.condense import Run
+from hmdc_ray.run.execution import Run
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import Silent
 from hmdc_ray.run.resume import resumable_version
@@ -27,7 +27,7 @@ Judge = Callable[[int, CondensedSet], Mapping[str, float]]
 """Called with the image version and the images of a rung; gives the metrics to be tracked."""
 
 Report = Callable[[], None]
-"""Called when all that a rung gave is saved and tracked. It need not return: a trial may end there."""
+"""Called when all results of a rung are saved and tracked. It need not return: a trial may end there."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,21 +46,21 @@ def run_in_rungs(
 ) -> None:
     """Learn condensed images as :func:`hmdc_ray.run.condense.condense` does, to the same bits, and pause at every rung.
 
-    Goes on from the folder's last checkpoint where there is one, first judging a rung that lies at that very checkpoint.
+    Resumes from the folder's last checkpoint where there is one, first judging a rung that lies at that very checkpoint.
 
     Args:
         config: the run.
-        info: of its data.
+        info: description of its data.
         folder: the run's folder.
         versions: image versions of the rungs that are not judged yet.
-        judge: see :data:`Judge`.
-        report: see :data:`Report`.
-        group: the placement group of the run's actors.
-        parent: MLflow's id of the search.
-        runs: trials that run at a time, and share the memory of nodes.
+        judge: function that measures a rung's images, see :data:`Judge`.
+        report: function called after each rung, see :data:`Report`.
+        group: placement group of the run's actors.
+        parent: MLflow id of the search; None when nothing is tracked.
+        runs: number of trials at a time, which share the memory of nodes.
 
     Raises:
-        InputError: the folder or its checkpoint are not usable, or the members did not start in time.
+        InputError: the folder or its checkpoint is not usable, or the members did not start in time.
         RunError: a process died, or did not answer.
     """
     resumes = (folder / "config.yaml").exists()
@@ -73,7 +73,7 @@ def run_in_rungs(
 
 
 class _Troubles(Silent):
-    """Tells troubles alone, such as a shortage of memory, to the trial's log."""
+    """Writes troubles alone, such as a shortage of memory, to the trial's log."""
 
     def trouble(self, text: str) -> None:
         """See :class:`hmdc_ray.run.progress.Progress`."""
@@ -128,7 +128,7 @@ class _RungRun(Run):
         self.tracking.metrics(version, self._judge(version, condensed))
         if version == self.total:
             self.tracking.artifacts(path for path in sorted(self.path.iterdir()) if not path.name.startswith("."))
-        # Closed before the report, after which a scheduler may end this process without a word.
+        # Finished before the report, after which a scheduler may end this process without notice.
         self.tracking.finish("FINISHED")
         self._report()
         if version < self.total:
@@ -139,6 +139,6 @@ class _RungRun(Run):
     def _open_tracking(self) -> Tracking:
         try:
             return super()._open_tracking()
-        except InputError as error:  # the search has found the server when it began: it is away, or busy
+        except InputError as error:  # the server was there when the search began: now it is down, or busy
             _logger.warning("steps of this trial are not tracked (%s)", error)
             return NoTracker()

@@ -1,4 +1,4 @@
-"""The course of a search: check, start, run trials with Ray Tune, choose, judge the best once on test data."""
+"""A search from start to end: check, start, run trials with Ray Tune, choose, evaluate the best once on test data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.figures.image_grid import image_grid
 from hmdc_ray.run.absolute_paths import with_absolute_paths
-from hmdc_ray.run.condense import evaluate
+from hmdc_ray.run.evaluate import evaluate
 from hmdc_ray.run.validate import validate
 from hmdc_ray.search.algorithms import scheduler, searcher
 from hmdc_ray.search.folder import SETTINGS_FILE, SearchFolder, claimed
@@ -49,12 +49,12 @@ TRIALS_FOLDER = "trials"
 TUNE_FOLDER = "tune"
 
 MAX_FAILURES = 3
-"""How often a trial whose processes fail is tried again."""
+"""How often a trial is retried after its processes failed."""
 
 _ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # of which nothing is left when Tune is told to say nothing
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are this package's
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # what a killed search has forgotten it does again
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's older output, which can be silenced entirely
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # this package handles signals itself
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # a killed search repeats what was not saved
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials have metrics of their own
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
@@ -65,13 +65,13 @@ class SearchSummary:
     """What a search left behind.
 
     Attributes:
-        folder: of the search.
-        trials: all of them, in order.
-        best: the best that reached the last rung.
-        config: of the best: what ``best.yaml`` holds.
-        evaluation: of the best on test data.
-        figures: the pictures.
-        tracking: how to look at the search in MLflow; empty when it was not tracked.
+        folder: the search's folder.
+        trials: all trials, in order.
+        best: best trial that reached the last rung.
+        config: configuration of the best trial, which ``best.yaml`` holds.
+        evaluation: evaluation of the best trial's images on test data.
+        figures: files of the figures.
+        tracking: instructions to open the search in MLflow; empty when it was not tracked.
     """
 
     folder: Path
@@ -96,15 +96,15 @@ def search(
     """Try configurations, each a run with actors of its own, and keep the one of the highest accuracy on validation data.
 
     Args:
-        config: the base that draws change; its seed is that of all trials and of the search.
-        settings: what to search and how.
+        config: base configuration that draws change; its seed is that of all trials and of the search.
+        settings: the space, the number of trials and the algorithms.
         output: the search's folder, the same on every node.
         resume: whether to resume the search in the folder; finished trials are not repeated. What Ray Tune has stored there
             is unpickled: resume only searches of your own.
-        storage_path: where Ray Tune keeps trials and checkpoints: a folder that all nodes share, or a URI such as
-            ``s3://bucket/path``; None: in ``output``.
-        address: of a Ray cluster; a local one is started if there is none.
-        progress: is told the course.
+        storage_path: folder that all nodes share, or URI such as ``s3://bucket/path``, where Ray Tune keeps trials and
+            checkpoints; None: ``output``.
+        address: address of a Ray cluster; a local one is started if there is none.
+        progress: receiver of the search's progress.
 
     Raises:
         InputError: configuration, space, data, folder, storage, cluster or tracking server are not usable.
@@ -118,8 +118,8 @@ def search(
     space = open_space(settings.space, config)
     with stop_on_signals() as stop:
         info = _check_base(config)
-        told = [*notes(info), *mnist_notes(config.evaluation, info.normalisation)]
-        for line in (f"data {summary(info)}", *(f"note {note}" for note in told)):
+        remarks = [*notes(info), *mnist_notes(config.evaluation, info.normalisation)]
+        for line in (f"data {summary(info)}", *(f"note {note}" for note in remarks)):
             progress.stage(line)
         if storage_path is not None:
             require_writable(storage_path, output.absolute(), "--storage-path", stop.raise_if_requested)
@@ -162,7 +162,7 @@ class _Course:
         self._stop = stop
 
     def run(self, resume: bool) -> SearchSummary:
-        """Run the trials that are left, choose the best, and close the tracking run with how it ended."""
+        """Run the remaining trials, choose the best, and close the tracking run with the search's outcome."""
         os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
         tracking = self._open_tracking(resume)
         try:
@@ -209,7 +209,7 @@ class _Course:
         return SearchSummary(self._folder, tuple(trials), best, chosen, evaluation, figures, tracking.location)
 
     def _chosen(self, best: TrialRecord) -> RunConfig:
-        """The configuration of the best trial, to be run by itself: it is judged on validation data as in the search."""
+        """The configuration of the best trial as a run of its own, evaluated on validation data as in the search."""
         config = with_absolute_paths(self._space.apply(best.sample))
         return config.model_copy(update={"name": f"{self._config.name}-best"})
 
@@ -231,7 +231,7 @@ class _Course:
 
     def _task(self, tracking: Tracking) -> TrialTask:
         address = Address.chosen(self._config.tracking.uri, self._folder)
-        # Trials lie in another folder, where the default would be another database. A password stays in the environment.
+        # Trials have folders of their own, where the default would be another database. A password stays in the environment.
         uri = address.uri if address.uri == address.shown else self._config.tracking.uri
         shared = self._config.tracking.model_copy(update={"uri": uri})
         return TrialTask(
@@ -272,7 +272,7 @@ class _Course:
             )
 
     def _has_state(self) -> bool:
-        """Whether Ray Tune has stored anything: not if the search was killed as it started."""
+        """Whether Ray Tune has stored any state: it has none if the search was killed as it started."""
         local = Path(self._storage_path) / TUNE_FOLDER
         if local.is_dir():
             return any(local.glob("experiment_state-*.json"))
@@ -293,12 +293,12 @@ class _Course:
 
 
 def _resources(base: RunConfig, space: str, share: float) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
-    """The placement group of a trial by its draw: each is sized by its own pool."""
+    """A function from a draw to the placement group of its trial, whose size depends on the drawn pool."""
 
     def of(sample: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         try:
             config = open_space(space, base).apply(sample)
-        except InputError:  # the trial itself tells of it
+        except InputError:  # the trial itself reports it
             config = base
         return tune.PlacementGroupFactory(bundles(config, share), **bundle_options(config))
 
@@ -318,10 +318,10 @@ def _track(tracking: Tracking, trials: list[TrialRecord]) -> None:
 
 
 def _check_base(config: RunConfig) -> DatasetInfo:
-    """Refuse a base that no trial could be run or judged with; returns what its data are.
+    """Refuse a base that no trial could be run or judged with; returns the description of its data.
 
     Raises:
-        InputError: names the field.
+        InputError: the base is not usable; names the field.
     """
     if not config.evaluation.students:
         raise InputError("evaluation.students is empty: a search needs at least one student to judge trials by")
@@ -333,7 +333,7 @@ def _check_base(config: RunConfig) -> DatasetInfo:
 
 @contextmanager
 def _storage_errors(storage_path: str) -> Iterator[None]:
-    """Turn what Arrow's file systems raise into one line.
+    """Turn errors of Arrow's file systems into one-line messages.
 
     Raises:
         InputError: the storage cannot be read or written.

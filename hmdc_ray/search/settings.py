@@ -12,26 +12,26 @@ Scheduler = Literal["asha", "hyperband", "none"]
 Algorithm = Literal["optuna", "random"]
 
 ETA = 3
-"""Of the trials at a rung about one in so many goes on, and the next rung lies at so many times the iterations."""
+"""About one in ETA trials continues after a rung, and the next rung lies at ETA times the iterations."""
 
 FIDELITIES = (1, ETA, ETA * ETA)
-"""Of the rungs, as the scheduler counts them; the last is a whole run."""
+"""Fidelities of the rungs, in the scheduler's unit of time; the last is a whole run."""
 
 WHOLE = FIDELITIES[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSettings:
-    """A search but for the base configuration.
+    """All settings of a search except the base configuration.
 
     Attributes:
         space: name of a space or import path, see :mod:`tune_spaces`.
-        trials: configurations to try, at least 1.
-        scheduler: what stops bad trials early: ``asha`` from the first rung on, ``hyperband`` some trials from a later one on,
-            or ``none``.
-        search: what proposes configurations: ``optuna`` (TPE) or ``random``.
-        concurrent: trials at a time, at least 1; None: as many as the cluster has room and CPUs for.
-        multi_objective: search for accuracy against seconds, and not for accuracy alone; for Optuna without a scheduler.
+        trials: number of configurations to try, at least 1.
+        scheduler: algorithm that stops bad trials early: ``asha`` from the first rung on, ``hyperband`` some trials from
+            later rungs on, or ``none``.
+        search: algorithm that proposes configurations: ``optuna`` (TPE) or ``random``.
+        concurrent: number of trials at a time, at least 1; None: as many as the cluster has room and CPUs for.
+        multi_objective: whether to optimise accuracy and seconds instead of accuracy alone; needs Optuna and no scheduler.
     """
 
     space: str
@@ -45,7 +45,7 @@ class SearchSettings:
         """Refuse settings that do not exist or contradict each other.
 
         Raises:
-            InputError: names the option and its value.
+            InputError: a setting is refused; names the option and its value.
         """
         for option, value, known in (
             ("--scheduler", self.scheduler, get_args(Scheduler)),
@@ -71,11 +71,11 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """Where a trial is judged.
+    """A point of a trial at which it is judged.
 
     Attributes:
-        version: image version, which is the number of image steps before it.
-        fidelity: one of :data:`FIDELITIES`.
+        version: image version, the number of image steps before it.
+        fidelity: fidelity of the rung, one of :data:`FIDELITIES`.
     """
 
     version: int
@@ -88,5 +88,5 @@ def rungs(schedule: ScheduleConfig) -> tuple[Rung, ...]:
     for fidelity in FIDELITIES:
         iterations = max(1, round(schedule.iterations * fidelity / WHOLE))
         version = iterations * schedule.steps
-        found[version] = Rung(version, fidelity)  # of two rungs at one place the higher one counts
+        found[version] = Rung(version, fidelity)  # of two rungs at the same step the higher one counts
     return tuple(found.values())

@@ -22,7 +22,7 @@ from hmdc_ray.errors import InputError, closest
 SCALARS = ("integer", "number", "string", "boolean")
 
 TRIED_DRAWS = 3
-"""Draws of a space that are made into configurations before a search starts."""
+"""How many draws of a space are tried before a search starts."""
 
 
 def known_spaces() -> tuple[str, ...]:
@@ -36,8 +36,8 @@ class SearchSpace:
     """A space for one base configuration.
 
     Attributes:
-        name: of the space, as the user wrote it.
-        base: the configuration that draws change.
+        name: name or import path of the space, as the user wrote it.
+        base: configuration that draws change.
         module: the space's module.
         domains: Ray Tune domains by dotted path.
     """
@@ -48,7 +48,7 @@ class SearchSpace:
     domains: Mapping[str, Domain]
 
     def apply(self, sample: Mapping[str, Any]) -> RunConfig:
-        """The configuration of a draw; it is judged on validation data, whatever base and space say.
+        """The configuration of a draw, with evaluation on validation data whatever base and space say.
 
         Raises:
             InputError: the space gives no valid configuration.
@@ -70,8 +70,8 @@ def open_space(name: str, base: RunConfig) -> SearchSpace:
     """Import a space and check it: its paths exist, and its draws are valid.
 
     Args:
-        name: of a module of :mod:`tune_spaces`, or the import path of another.
-        base: the configuration that draws change.
+        name: name of a module in :mod:`tune_spaces`, or the import path of another.
+        base: configuration that draws change.
 
     Raises:
         InputError: there is no such space, it has no domains, a path is not a field, or a draw is not valid.
@@ -92,7 +92,7 @@ def open_space(name: str, base: RunConfig) -> SearchSpace:
 
 def _module(name: str) -> ModuleType:
     known = known_spaces()
-    import_from(str(Path.cwd()))  # where a space of the user's may lie
+    import_from(str(Path.cwd()))  # the user's own spaces may be there
     path = f"tune_spaces.{name}" if name in known else name
     try:
         module = importlib.import_module(path)
@@ -111,7 +111,7 @@ def _is_space(module: ModuleType) -> bool:
 
 
 def _require_known(space: str, path: object, base: RunConfig) -> None:
-    """Refuse a path that leads to no field of the configuration; a member or student goes by its name or its place."""
+    """Refuse a path that leads to no field of the configuration; members and students go by name or position."""
     container: Any = base.model_dump(mode="json")
     keys: list[str | int] = []
     words = str(path).split(".")

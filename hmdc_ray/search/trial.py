@@ -43,12 +43,12 @@ class TrialTask:
     """What all trials of a search have in common.
 
     Attributes:
-        base: the configuration that draws change.
+        base: configuration that draws change.
         space: name of the space.
-        folder: where trials have their folders, the same on every node.
-        code_folder: where modules of the user's may lie.
-        parent: MLflow's id of the search; None when nothing is tracked.
-        concurrent: trials at a time.
+        folder: folder of the trials' folders, the same on every node.
+        code_folder: folder in which modules of the user may be.
+        parent: MLflow id of the search; None when nothing is tracked.
+        concurrent: number of trials at a time.
     """
 
     base: RunConfig
@@ -78,7 +78,7 @@ class _Trial:
         self._records = _read_records(folder)
 
     def run(self) -> None:
-        """Resume from where the folder is. What it holds already is reported, not done again."""
+        """Run what the folder does not hold yet. Rungs that it holds are reported, not repeated."""
         try:
             config = with_absolute_paths(open_space(self._task.space, self._task.base).apply(self._sample))
             dataset = open_dataset(config.data)
@@ -133,7 +133,7 @@ class _Trial:
         }
 
     def _report(self) -> None:
-        # Written down only now that it is tracked: a rung is judged again when its process dies before, and so tracked again.
+        # Recorded only after it is tracked: if the process dies before, the rung is judged again, and so tracked again.
         self._add(self._judged)
         self._send(self._judged)
 
@@ -154,7 +154,7 @@ class _Trial:
         tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(str(self._folder)))
 
     def _give_up(self, problem: str) -> None:
-        """End a trial whose configuration is of no use, as the worst there can be: to try it again would be in vain."""
+        """End a trial whose configuration is useless, with the worst result there is: a retry would end the same way."""
         _logger.warning("a configuration is of no use: %s", problem)
         self._folder.mkdir(parents=True, exist_ok=True)
         last = self._records[-1] if self._records else None
@@ -164,7 +164,7 @@ class _Trial:
 
 
 def _take_over(folder: Path) -> int:
-    """Bring the folder to what Tune's checkpoint holds where it has less; returns the number of rungs that Tune knows."""
+    """Replace the folder by Tune's checkpoint where that holds more rungs; returns the number of rungs that Tune knows."""
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
         return 0

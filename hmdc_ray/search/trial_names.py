@@ -1,4 +1,4 @@
-"""Numbers of trials, which hold over a resumption, and the folders that are named by them."""
+"""Numbers of trials, which stay the same when a search is resumed, and the folder names made of them."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def folder_name(trial: Trial) -> str:
 
 
 def number_of(name: str) -> int:
-    """The number that :func:`folder_name` has put into a folder's name."""
+    """The trial's number in a folder name made by :func:`folder_name`."""
     return int(name.partition("-")[0])

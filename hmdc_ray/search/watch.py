@@ -1,4 +1,4 @@
-"""What the driver does while trials run: tells of rungs, looks whether it is to stop, and gives up when no trial can start."""
+"""The driver while trials run: reports rungs, checks for a request to stop, and gives up when no trial can start."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from hmdc_ray.search.trial_names import trial_number
 
 
 class SearchProgress(Protocol):
-    """Receives the course of a search."""
+    """Receives the progress of a search."""
 
     def stage(self, text: str) -> None:
         """A new part of the search begins."""
 
     def rung(self, number: int, trials: int, record: RungRecord) -> None:
-        """A trial, counted from 1 of so many, has been judged."""
+        """A trial, ``number`` from 1 to ``trials``, has been judged at a rung."""
 
     def stopped(self, number: int, trials: int) -> None:
         """The scheduler ends a trial before its last rung."""
 
     def failure(self, number: int, trials: int, reason: str, retried: bool) -> None:
-        """A trial's processes have failed; it is tried again, or not."""
+        """A trial's processes have failed; ``retried`` says whether it is tried again."""
 
 
 @dataclass
 class Listener:
-    """What a search's watch needs and Ray must not store.
+    """What a search's :class:`Watch` needs and Ray must not store.
 
     Attributes:
-        progress: is told the course.
+        progress: receiver of the search's progress.
         check: called several times a second; may raise to stop.
         trials: number of trials of the search.
         start_timeout: seconds that trials may wait while none runs.
-        waiting_since: when the first trial was found waiting while none ran; None while one runs.
+        waiting_since: monotonic time in seconds since which trials wait and none runs; None while one runs.
     """
 
     progress: SearchProgress
@@ -59,7 +59,7 @@ _LISTENER: ContextVar[Listener] = ContextVar("listener")
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Let watches of this thread tell the listener in the block."""
+    """Within the block, let watches of this thread report to the listener."""
     token = _LISTENER.set(listener)
     try:
         yield
@@ -68,7 +68,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 class Watch(Callback):
-    """Ray Tune's view of the search. It holds nothing, for Ray Tune stores it with the search and brings it back."""
+    """Ray Tune's callback of a search. It has no state, because Ray Tune stores it with the search and restores it."""
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Stop when asked to, or when trials have waited for their resources too long."""
@@ -86,23 +86,23 @@ class Watch(Callback):
             )
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
-        """Tell of a rung."""
+        """Report a rung."""
         listener = _LISTENER.get()
         listener.progress.rung(trial_number(trial), listener.trials, rung_records(result)[-1])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tell of a trial that ends before its last rung."""
+        """Report a trial that ends before its last rung."""
         listener = _LISTENER.get()
         records = rung_records(trial.last_result or {})
         if records and records[-1].fidelity < WHOLE:
             listener.progress.stopped(trial_number(trial), listener.trials)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tell of a failure after which the trial is tried again."""
+        """Report a failure after which the trial is tried again."""
         self._tell_of_failure(trial, retried=True)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Tell of the last failure."""
+        """Report the last failure."""
         self._tell_of_failure(trial, retried=False)
 
     def _tell_of_failure(self, trial: Trial, retried: bool) -> None:
@@ -111,7 +111,7 @@ class Watch(Callback):
 
 
 def rung_records(result: Mapping[str, Any]) -> tuple[RungRecord, ...]:
-    """The rungs that a trial's report holds; none where it has not reported yet."""
+    """The rungs in a trial's last report; none where it has not reported yet."""
     return tuple(RungRecord(**record) for record in json.loads(result.get("rungs", "[]")))
 
 

@@ -10,7 +10,7 @@ from hmdc_ray.data.schema import Labels, Split
 
 
 class WithoutTest(ImageDataset):
-    """A data set whose test split cannot be read, so that nothing can be chosen on it.
+    """A data set whose test split cannot be read, so that nothing can be chosen by it.
 
     Args:
         dataset: the whole data set.
@@ -24,7 +24,7 @@ class WithoutTest(ImageDataset):
         """See :meth:`ImageDataset.labels`.
 
         Raises:
-            PermissionError: for the test split.
+            PermissionError: the split is the test split.
         """
         return self._dataset.labels(_allowed(split))
 
@@ -32,7 +32,7 @@ class WithoutTest(ImageDataset):
         """See :meth:`ImageDataset.class_rows`.
 
         Raises:
-            PermissionError: for the test split.
+            PermissionError: the split is the test split.
         """
         return self._dataset.class_rows(_allowed(split), label)
 
@@ -40,7 +40,7 @@ class WithoutTest(ImageDataset):
         """See :meth:`ImageDataset.pixels`.
 
         Raises:
-            PermissionError: for the test split.
+            PermissionError: the split is the test split.
         """
         return self._dataset.pixels(_allowed(split), rows)
 
@@ -48,7 +48,7 @@ class WithoutTest(ImageDataset):
         """See :meth:`ImageDataset.normalised`.
 
         Raises:
-            PermissionError: for the test split.
+            PermissionError: the split is the test split.
         """
         return self._dataset.normalised(_allowed(split), rows, dtype)
 

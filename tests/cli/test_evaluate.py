@@ -23,7 +23,7 @@ from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
-from hmdc_ray.run import condense as run
+from hmdc_ray.run import evaluate as run
 from hmdc_ray.run.progress import Silent
 
 Hmdc = Callable[..., Any]

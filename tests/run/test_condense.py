@@ -20,8 +20,8 @@ from whole_runs import STEPS, CommandLine, pixels, tiny, tree, without_ray, writ
 from hmdc_ray import condense, evaluate, load_condensed
 from hmdc_ray.config.io import flatten, load_config
 from hmdc_ray.errors import InputError
-from hmdc_ray.run.condense import RunSummary
 from hmdc_ray.run.events import read_events
+from hmdc_ray.run.execution import RunSummary
 from hmdc_ray.run.progress import Silent
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.system.files import read_json_lines

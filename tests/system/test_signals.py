@@ -152,7 +152,7 @@ def test_a_run_stopped_while_it_is_judged_goes_on_there(
     with pytest.raises(Interrupted):
         condense(config, tmp_path / "run", progress=SignalAt("evaluating"))
     assert not (tmp_path / "run" / "evaluation.json").exists()
-    monkeypatch.setattr("hmdc_ray.run.condense.launch", None)  # the images are done: no pool is needed
+    monkeypatch.setattr("hmdc_ray.run.execution.launch", None)  # the images are done: no pool is needed
     summary = condense(config, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "evaluation.json").exists()
     assert summary.condensed.images.numpy().tobytes() == reference

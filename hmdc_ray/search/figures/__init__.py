@@ -1,1 +1,1 @@
-"""Pictures of a search: its trials in the coordinates of the space, and what mattered."""
+"""Figures of a search: its trials by their parameters, and the importance of these."""

@@ -14,8 +14,8 @@ def importances(importance: Mapping[str, float], fidelity_note: str) -> Figure:
     """Draw one bar per parameter, the most important on top.
 
     Args:
-        importance: by path, in parts that sum to 1; at least one.
-        fidelity_note: which accuracies it was measured on, for the title.
+        importance: importances by path, at least one, with sum 1.
+        fidelity_note: words for the title about the accuracies behind them.
     """
     ordered = sorted(importance.items(), key=lambda item: item[1])
     figure = new_figure(6.4, 0.26 * len(ordered) + 1.3)

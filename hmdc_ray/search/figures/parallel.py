@@ -25,9 +25,9 @@ def parallel_coordinates(trials: Sequence[TrialRecord], axes: Sequence[Axis], be
     The darker a line, the lower its accuracy; the best trial's is wide.
 
     Args:
-        trials: of the search.
+        trials: trials of the search.
         axes: its parameters, at least one.
-        best: of the trials.
+        best: best of the trials.
     """
     drawn = sorted(judged(trials), key=lambda trial: trial.last.accuracy)
     columns = [[number(axis, trial.sample[axis.path]) for trial in drawn] for axis in axes]

@@ -1,4 +1,4 @@
-"""What the figures of a search share: its parameters as numbers, and their names."""
+"""Helpers of a search's figures: parameters as numbers, and their names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hmdc_ray.figures.canvas import FAINT, TEXT, shortened
 from hmdc_ray.search.records import Axis, TrialRecord
 
 COORDINATE = ".probability"
-"""Ends the path of a parameter that is a coordinate of the simplex, not the probability itself."""
+"""Ending of the path of a parameter that is a coordinate of the simplex, not the probability itself."""
 
 
 def label(path: str) -> str:
@@ -24,7 +24,7 @@ def label(path: str) -> str:
 
 
 def number(axis: Axis, value: object) -> float:
-    """Where a value lies on its axis: its logarithm, the place of its choice, or itself."""
+    """The position of a value on its axis: its logarithm, the number of its choice, or the value itself."""
     if axis.scale == "choice":
         return float(axis.choices.index(value))
     assert isinstance(value, int | float), (axis, value)
@@ -42,7 +42,7 @@ def judged(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def plain(axes: Axes) -> None:
-    """Faint horizontal lines, and no frame above and on the right."""
+    """Draw faint horizontal lines, and no frame above and on the right."""
     axes.grid(axis="y", color=FAINT, linewidth=0.7, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=TEXT, labelsize=8)

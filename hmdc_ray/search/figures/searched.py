@@ -33,12 +33,12 @@ def search_figures(
     simplex for three members whose probabilities were searched.
 
     Args:
-        folder: for the files.
-        trials: of the search.
+        folder: folder for the files.
+        trials: trials of the search.
         axes: its parameters.
-        best: of the trials.
-        importance: by path; empty when unknown.
-        importance_note: which accuracies it was measured on.
+        best: best of the trials.
+        importance: importances by path; empty when unknown.
+        importance_note: words for the title about the accuracies behind them.
 
     Returns:
         The files written.

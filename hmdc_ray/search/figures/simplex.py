@@ -23,8 +23,8 @@ def simplex(trials: Sequence[TrialRecord], best: TrialRecord) -> Figure:
     """Draw each trial at its probabilities, shaded by its accuracy; a corner is a pool of one member alone.
 
     Args:
-        trials: of a search whose base has three members.
-        best: gets a star.
+        trials: trials of a search whose base has three members.
+        best: trial that is marked by a star.
     """
     drawn = sorted(judged(trials), key=lambda trial: trial.last.accuracy)
     figure = new_figure(5.4, 4.8)

@@ -21,9 +21,9 @@ def slices(trials: Sequence[TrialRecord], axes: Sequence[Axis], best: TrialRecor
     """Draw one small panel per parameter: each trial's accuracy at its last rung against the parameter's value.
 
     Args:
-        trials: of the search.
+        trials: trials of the search.
         axes: its parameters, at least one.
-        best: gets a star.
+        best: trial that is marked by a star.
     """
     drawn = judged(trials)
     columns = min(COLUMNS, len(axes))
