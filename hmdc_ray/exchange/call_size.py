@@ -112,7 +112,7 @@ class CallSize:
             )
         more = "a larger num_gpus or GPU" if worker.gpu else "fewer workers on its node"
         return (
-            f"{takes} {gigabytes(self.limit)} of its part of what was free: it may run out of memory; {smaller}, or {more} "
+            f"{takes} {gigabytes(self.limit)} of its share of the free memory: it may run out of memory; {smaller}, or {more} "
             "would help"
         )
 

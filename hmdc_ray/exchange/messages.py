@@ -229,7 +229,7 @@ def join(parts: Sequence[Any]) -> Any:
             return tuple(label for part in parts for label in part)
         case None:
             return None
-    raise TypeError(f"no way to join {type(first).__name__}")
+    raise TypeError(f"cannot join {type(first).__name__}")
 
 
 def _concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

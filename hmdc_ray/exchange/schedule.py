@@ -90,7 +90,7 @@ def balance_notes(config: RunConfig) -> tuple[str, ...]:
     if first == 0:
         return ()
     until = "is never drawn, so" if first is None else f"is drawn in iteration {first} for the first time, and until then"
-    return (f"the main member {name!r} {until} nothing is balanced against it; pool.warmup=1 lets it begin",)
+    return (f"the main member {name!r} {until} nothing is balanced against it; pool.warmup=1 draws it first",)
 
 
 def plan_step(

@@ -117,7 +117,7 @@ class Alignment:
     # Parts
 
     def _observe(self, plan: StepPlan, images_BCHW: Tensor) -> list[Tensor]:
-        """Feature of each tap for a batch, without a graph and in evaluation mode."""
+        """Feature of each tap for a batch, as the aligner takes them; without a graph, in evaluation mode."""
         member = self.member
         # A fresh network takes its BatchNorm statistics here; others have them from their training. A member that joins
         # or is renewed within an iteration does its first pass without them: a restored one must not take them twice.

@@ -237,7 +237,7 @@ class Member:
         return self.agreement.loss(self.position, features_BLTD, self.tensor(consensus_BLTD))
 
     def descend(self, optimiser: torch.optim.Optimizer, parameters: Sequence[Parameter], loss: Tensor) -> None:
-        """One step of an optimiser along a loss; other parameters get no gradient."""
+        """One step of an optimiser on a scalar loss; other parameters get no gradient."""
         # Not backward(): a network's training on L_MD must not accumulate into the aligner's parameters.
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -246,7 +246,7 @@ class Member:
         optimiser.zero_grad()
 
     def tensor(self, array: Array) -> Tensor:
-        """An array of a message, in this member's number format and on its device."""
+        """An array of a message, of any shape, in this member's number format and on its device."""
         # A copy: what comes out of the object store is read-only, and not aligned as torch's own memory is.
         return torch.tensor(array, dtype=self.batches.dtype, device=self.device)
 

@@ -112,7 +112,7 @@ class GradientBalance:
         self._chunk = _Chunk(step, torch.tensor(labels), torch.full((len(labels),), torch.nan, dtype=torch.float64))
 
     def weigh(self, sizes: GradientSizes, loss_weight: float, admitted_K: Tensor | None = None) -> Tensor:
-        """Take the next target into the balance.
+        """Weigh the next target by its history, which is updated.
 
         Until all are known, weights are relative to the first target that enters in a class.
 

@@ -126,7 +126,7 @@ class CheckpointFolder:
                 self._tensors(manifest)
             except InputError as error:
                 refusal = refusal or str(error)
-                _log.warning("%s; the checkpoint before is used", error)
+                _log.warning("%s; the checkpoint before it is used", error)
             else:
                 return manifest
         if versions:
@@ -214,7 +214,7 @@ class CheckpointFolder:
                 if int(name.partition(".")[0]) < oldest:
                     self.storage.remove(name)
         except InputError as error:
-            _log.warning("an old checkpoint stays: %s", error)
+            _log.warning("an old checkpoint could not be removed: %s", error)
 
     def _numbered(self) -> list[str]:
         names = self.storage.names()

@@ -105,8 +105,8 @@ def require_apart(images: ImagesConfig, folder: Path) -> None:
     place, own = Path(images.initial_set).expanduser().resolve(), folder.resolve()
     if place in (own, own / FILE_NAME):
         raise InputError(
-            f"images.initialise is {images.initialise!r}, the set in the run's own folder {folder}, whose place this run's "
-            "images take: choose another --output"
+            f"images.initialise is {images.initialise!r}, the set in the run's own folder {folder}, which this run's "
+            "images would overwrite: choose another --output"
         )
 
 
@@ -118,7 +118,7 @@ def _class_order(condensed: CondensedSet, info: DatasetInfo) -> list[int]:
     if sorted(ours) == sorted(theirs) and len(set(ours)) == len(ours):
         return [theirs.index(name) for name in ours]
     without = [name for name in ours if name not in theirs] or [name for name in theirs if name not in ours]
-    reason = f"class {without[0]!r} is in one of them only" if without else "class names are given twice"
+    reason = f"class {without[0]!r} is in one of them only" if without else "a class name is given twice"
     raise InputError(
         f"the set has {len(theirs)} classes, data {info.source!r} has {len(ours)}, and {reason}: must be the same names, "
         "in any order"

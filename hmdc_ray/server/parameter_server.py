@@ -342,4 +342,4 @@ def _check_labels(found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         RuntimeError: the classes differ; the message holds both.
     """
     if found != expected:
-        raise RuntimeError(f"a message is of classes {found}, but those of the chunk are {expected}")
+        raise RuntimeError(f"a message has classes {found}, but the chunk has {expected}")

@@ -18,7 +18,7 @@ from hmdc_ray.system.files import TEMPORARY_PREFIX, require_regular, write_atomi
 ANSWER_SECONDS = 30.0
 """Longest time, in seconds, that a storage may take to write a small file and to remove it."""
 
-_REMEDY = "give a folder, or an address of a bucket that is there, that can be written"
+_REMEDY = "give a folder, or the address of an existing bucket, that can be written"
 
 ARROW_ERRORS = (OSError, pa.ArrowException)
 """What Arrow's file systems raise."""
