@@ -126,7 +126,7 @@ class GradientBalance:
         """
         chunk = self._chunk
         assert chunk is not None, "no chunk is open"
-        # Copies: the message with the sizes, which may lie in shared memory, is not needed afterwards.
+        # Copies: the message with the sizes, perhaps in shared memory, is not needed afterwards.
         magnitudes_K, sums_K, norms_K = (torch.tensor(size_K) for size_K in (sizes.magnitudes_K, sizes.sums_K, sizes.norms_K))
         usable_K = magnitudes_K.isfinite() & (magnitudes_K > 0)
         if admitted_K is not None:

@@ -52,7 +52,7 @@ class SyntheticImages:
             Positions of the skipped classes.
         """
         images_KICHW = zeros_on_disk(self.images_KICHW)
-        held = []
+        skipped = []
         for label, momentum_ICHW in enumerate(direction_KICHW):  # class by class, which the processor's cache may hold
             before_ICHW, after_ICHW = self.images_KICHW[label], images_KICHW[label]
             if self.config.normalise == "max":
@@ -65,10 +65,10 @@ class SyntheticImages:
             if not all_finite(after_ICHW):  # which they are not where the momentum is not
                 momentum_ICHW.copy_(self.momentum_KICHW[label])
                 after_ICHW.copy_(before_ICHW)
-                held.append(label)
+                skipped.append(label)
             elif self.config.clip:  # in normalised space: to pixels and back would move those in range
                 torch.maximum(after_ICHW, self.lowest_C11, out=after_ICHW)
                 torch.minimum(after_ICHW, self.highest_C11, out=after_ICHW)
         self.images_KICHW, self.momentum_KICHW = images_KICHW, direction_KICHW
         self.version += 1
-        return tuple(held)
+        return tuple(skipped)

@@ -253,9 +253,9 @@ class ParameterServer:
         if missing:
             raise RuntimeError(f"step {plan.version} has no gradient for {missing} of {len(self._direction_KICHW)} classes")
         direction_KICHW, self._direction_KICHW = self._direction_KICHW, zeros_on_disk(self._direction_KICHW)
-        held = self.images.apply(direction_KICHW)
+        skipped = self.images.apply(direction_KICHW)
         self._collected.clear()
-        return self.snapshot(), tuple(self.first + row for row in held)
+        return self.snapshot(), tuple(self.first + row for row in skipped)
 
     @staticmethod
     def joined(*parts: Any) -> Any:
