@@ -1,4 +1,4 @@
-"""Errors that are told in one line; every other exception is a programming error and keeps its traceback."""
+"""Errors that are reported in one line; every other exception is a programming error and keeps its traceback."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on through no fault of its input: a process died, or did not answer.
+    """A run that cannot continue, through no fault of its input: a process died, or did not answer.
 
     The message is one line that says what happened and what to do. Command-line programs print it and exit with code 1.
     """
 
 
 class LostProcessError(RunError):
-    """A process of the pool is gone, does not answer, or took a result with it; what it held can be restored from a cut."""
+    """A process of the pool died, does not answer, or took a result with it; its state can be restored from a cut."""
 
 
 class DivergedError(RunError):
-    """A training whose loss does not stay finite: with these images, this network and this learning rate."""
+    """A training whose loss became infinite or NaN with these images, this network and this learning rate."""
 
 
 class StudentError(RunError):
@@ -37,23 +37,23 @@ class StudentError(RunError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; its kind where it says nothing."""
+    """First line of an error's message; the name of its class if the message is empty."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def listed(names: Iterable[object], most: int = 10) -> str:
-    """Names for a message: the first ones, shortened where they are long, and how many there are beside."""
+    """Names for a message: the first ``most``, each cut to 60 characters, and the number of the rest."""
     texts = [str(name) for name in names]
     shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in texts[:most]]
     return ", ".join(shown) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 class DeadEndError(RunError):
-    """A run that would end in the same way from its last checkpoint, whatever may be changed there: it must start anew."""
+    """A run that would fail in the same way from its last checkpoint, whatever may be changed: it must start anew."""
 
 
 def mark_resumable(error: BaseException) -> None:
-    """Note on an error that ends a run, which is raised further, that the run's folder holds something to resume from."""
+    """Mark an error that ends a run, and is raised again: the run's folder has a checkpoint to resume from."""
     if not isinstance(error, DeadEndError):
         error.__dict__["resumable"] = True
 
@@ -64,11 +64,11 @@ def is_resumable(error: BaseException) -> bool:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name: the closest known one, or the whole list when nothing is close.
+    """A hint for a misspelt name: the closest known one, or the whole list if none is close.
 
     Args:
-        name: what the user wrote.
-        known: the names that exist.
+        name: the name as the user wrote it.
+        known: names that exist.
 
     Returns:
         ``did you mean 'x'?`` or ``known: a, b, c``.

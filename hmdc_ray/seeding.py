@@ -1,4 +1,4 @@
-"""Random draws from keys: the same key gives the same draw, whatever was drawn before, elsewhere or by whom.
+"""Random draws from keys: the same key gives the same draw, in any process and whatever was drawn before.
 
 No code in this package touches torch's, NumPy's or Python's global generators. What accepts no generator
 (constructors of layers, dropout) runs inside :func:`forked`.
@@ -44,16 +44,16 @@ Stream = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a draw is for; fields that do not apply stay 0.
+    """Identity of a draw; fields that do not apply stay 0.
 
     Attributes:
         seed: the run's seed.
-        stream: the purpose, so that two purposes never share a draw.
+        stream: purpose of the draw; two purposes never share one.
         member: index of the pool member (or of the student in an evaluation).
-        iteration: iteration, from 0.
-        step: step within the iteration, from 0.
-        label: class index, from 0.
-        batch: batch (or epoch) within the step, from 0.
+        iteration: number of the iteration, from 0.
+        step: number of the step within the iteration, from 0.
+        label: index of the class, from 0.
+        batch: number of the batch (or epoch) within the step, from 0.
     """
 
     seed: int
@@ -80,7 +80,7 @@ class Key:
 
 @contextmanager
 def forked(key: Key) -> Iterator[None]:
-    """Run code that draws from torch's global generators; seeds them from ``key`` and puts them back afterwards."""
+    """Run code that draws from torch's global generators: seeds them from ``key``, then restores their states."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(key.number())

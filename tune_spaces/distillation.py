@@ -1,7 +1,6 @@
-"""How students learn from a teacher when the images are judged: alpha, and the temperature tau.
+"""Knowledge distillation in the evaluation: alpha, and the temperature tau.
 
-The images are those of the base in every trial; what is searched is how to use them. Like everything in a search, it is chosen
-on validation data.
+Every trial has the images of the base; only their use is searched. As in all searches, validation data choose the best.
 """
 
 from __future__ import annotations

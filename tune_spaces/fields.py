@@ -17,23 +17,23 @@ Sample = Mapping[str, Any]
 
 
 def member_path(base: RunConfig, index: int, field: str = "") -> str:
-    """Path of a member's field, or of the member itself: by its name, or by its place where the name would not do."""
+    """Path of a member's field, or of the member itself: by its name, or by its position if the name cannot be in a path."""
     name = base.pool.members[index].name
     key = str(index) if "." in name or name.isdecimal() else name
     return ".".join(filter(None, ("pool.members", key, field)))
 
 
 def replace(base: RunConfig, values: Sample) -> RunConfig:
-    """The configuration with the values put where their paths say; all are checked together.
+    """The configuration with the values at their paths; all are checked together.
 
     Raises:
-        InputError: no such field, or a value that does not fit.
+        InputError: a field does not exist, or a value does not fit.
     """
     return apply_overrides(base, [f"{path}={flow(value)}" for path, value in values.items()])
 
 
 def near(value: float, factor: float, largest: float) -> tuple[float, float]:
-    """Ends of a logarithmic range around a value: from a ``factor``-th of it to ``factor`` times it, at most ``largest``."""
+    """Ends of a range around a value: the value divided by ``factor``, and times it, at most ``largest``."""
     return value / factor, min(value * factor, largest)
 
 
@@ -41,8 +41,8 @@ def together(*parts: ModuleType) -> tuple[Callable[[RunConfig], Space], Callable
     """``space`` and ``apply`` of several spaces at once.
 
     Args:
-        parts: in the order in which they are applied. One by which members leave the pool comes last, so that the fields of
-            all can be set before.
+        parts: spaces in the order in which they are applied. A space that removes members comes last, so that the
+            fields of all members can be set before.
     """
 
     def space(base: RunConfig) -> Space:

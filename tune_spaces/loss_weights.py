@@ -1,4 +1,4 @@
-"""How much each target counts: lambda of every member and of mutual distillation, and the Gradient Balance Module's form."""
+"""Weights of the targets: lambda of every member and of mutual distillation; form of the Gradient Balance Module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hmdc_ray.config import RunConfig
 from tune_spaces.fields import Sample, Space, member_path, replace
 
 RANGE = (0.1, 10.0)
-"""Of the weights, on a logarithmic scale around 1."""
+"""Range of the weights, on a logarithmic scale around 1."""
 
 
 def space(base: RunConfig) -> Space:

@@ -1,4 +1,4 @@
-"""How images and members are optimised: learning rates, the distance between gradients, the scaling of the update."""
+"""Optimisation of images and members: learning rates, the distance between gradients, the scaling of the update."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ IMAGE_FACTOR = 10.0
 """Learning rates of images are searched from a tenth of the base's to ten times it: the best moves with the metric."""
 
 MEMBER_FACTOR = 5.0
+"""The same factor for members' learning rates."""
+
 LARGEST_IMAGE_RATE = 1e4
 LARGEST_MEMBER_RATE = 100.0
 

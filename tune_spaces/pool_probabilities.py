@@ -1,9 +1,9 @@
-"""How often each member takes part: a point on the simplex; also which members are in the pool, ``active`` and ``warmup``.
+"""Probabilities of the members, a point on the simplex; also which members are in the pool, ``active`` and ``warmup``.
 
-What the base configuration fixes is kept: ``pool.active`` moves only where the base draws all members, which leaves
-probabilities without effect, and the warm-up only where the base names a main member. The main member is always in the pool,
-and so are as many others as are drawn. A draw's probability of a member is a coordinate of the simplex, see
-:mod:`tune_spaces.simplex`; the last member has none of its own and takes the rest.
+What the base configuration fixes is kept: ``pool.active`` is searched only if the base draws all members, which leaves
+probabilities without effect, and ``pool.warmup`` only if the base names a main member. The main member is always in the
+pool, and so are at least as many members as are drawn. A member's probability in a sample is a coordinate of the
+simplex, see :mod:`tune_spaces.simplex`; the last member has no coordinate and takes the rest.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tune_spaces.fields import Sample, Space, member_path
 from tune_spaces.simplex import dirichlet
 
 MARGIN = 1e-3
-"""Coordinates keep this distance from 0 and 1, so that every member of the pool can be drawn."""
+"""Least distance of coordinates from 0 and 1, so that every member of the pool can be drawn."""
 
 
 def space(base: RunConfig) -> Space:
-    """A coordinate of the simplex for all members but the last; in or out for all but the main one; ``active``, ``warmup``."""
+    """A coordinate of the simplex for all members but the last, in or out for all but the main one, active, warmup."""
     pool = base.pool
     count = len(pool.members)
     domains: Space = {member_path(base, index, "probability"): tune.uniform(MARGIN, 1 - MARGIN) for index in range(count - 1)}
@@ -54,7 +54,7 @@ def apply(base: RunConfig, sample: Sample) -> RunConfig:
 
 
 def _kept(base: RunConfig, sample: Sample, probabilities: tuple[float, ...]) -> list[int]:
-    """Places of the members that stay: those that are in, and of the others the likeliest where more must be drawn."""
+    """Positions of the members that stay: those that are in, and the likeliest others if more are to be drawn."""
     pool = base.pool
     places = range(len(pool.members))
     kept = {index for index in places if sample.get(member_path(base, index), "in") == "in"}

@@ -1,4 +1,4 @@
-"""The joint space on a fifth of the iterations and of the evaluation's seeds: to try a search, not to find the best."""
+"""The joint space with a fifth of the iterations and of the evaluation's seeds: to test that a search works."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def space(base: RunConfig) -> Space:
 
 
 def apply(base: RunConfig, sample: Sample) -> RunConfig:
-    """The small run with what the joint space makes of the draw."""
+    """The small run with the draw of the joint space applied."""
     return joint.apply(_small(base), sample)

@@ -1,4 +1,4 @@
-"""How many classes go into one call between actors: as many as workers have memory for, from one class that each measured."""
+"""How many classes go into one call between actors: as many as fit in memory, from one class that was measured."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from hmdc_ray.config import RunConfig
 GB = 10**9
 
 NODE_PART = 0.5
-"""Of the memory that is free on a node when a run starts, the part that its workers and the server may take."""
+"""Fraction of a node's free memory at the start of a run that its workers and the server may take."""
 
 GPU_PART = 0.8
-"""Of the memory that is free on a GPU when a run starts, the part that the workers there may take; the rest is for the
-workspaces of kernels that a larger batch may choose."""
+"""Fraction of a GPU's free memory at the start of a run that its workers may take; the rest is for the workspaces of
+kernels that a larger batch may choose."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that the work of a member takes beside its network.
+    """Memory that the work of a member takes beside its network, in bytes.
 
     Attributes:
         kept: bytes of one class between the exchanges of a step.
-        matching: most while one class is matched by itself, what is kept included.
-        other: most of what does not depend on the number of classes in a call: training, choosing real images.
+        matching: peak while one class is matched by itself, ``kept`` included.
+        other: peak of work that does not depend on the number of classes in a call: training, choosing real images.
         message: bytes of the features that the member sends for a class.
     """
 
@@ -35,11 +35,11 @@ class Footprint:
     message: int
 
     def peak(self, classes: int) -> int:
-        """Most with so many classes in a call."""
+        """Peak bytes with this many classes in a call."""
         return max(self.matching + (classes - 1) * self.kept, self.other)
 
     def most_classes(self, available: float) -> int:
-        """The largest number of classes in a call whose peak is at most ``available`` bytes; 0 if one class is too many."""
+        """Largest number of classes in a call whose peak is at most ``available`` bytes; 0 if one class is too many."""
         if available < self.peak(1):
             return 0
         return 1 + int((available - self.matching) // max(1, self.kept))
@@ -51,11 +51,11 @@ class WorkerMemory:
 
     Attributes:
         name: name of the member.
-        node: id of the node where it runs; empty in one process.
-        gpu: the part of a GPU whose memory is meant, up to 1; 0: the node's memory is.
-        own: bytes that the worker has taken already.
-        free: bytes that are free there beside that.
-        footprint: memory that its work will take.
+        node: id of the worker's node; empty if the run is in one process.
+        gpu: fraction of a GPU, up to 1, if ``own`` and ``free`` are its memory; 0 if they are the node's.
+        own: bytes that the worker uses already.
+        free: bytes that are free beside those.
+        footprint: memory that the worker's tasks will take.
     """
 
     name: str
@@ -71,11 +71,11 @@ class CallSize:
     """The number of classes in a call, and why.
 
     Attributes:
-        classes: most classes in a call.
-        total: classes of the data.
-        worker: the one that admits fewest.
-        limit: bytes that this one may take.
-        default: True where the limit follows from what was free, and not from ``cluster.memory_per_worker``.
+        classes: largest number of classes in a call.
+        total: number of classes of the data.
+        worker: the worker that admits the fewest classes.
+        limit: bytes that this worker may take.
+        default: True if the limit follows from the free memory, False if from ``cluster.memory_per_worker``.
     """
 
     classes: int
@@ -86,7 +86,7 @@ class CallSize:
 
     @property
     def peak(self) -> int:
-        """Bytes that the worker takes."""
+        """Peak bytes of the worker."""
         return self.worker.own + self.worker.footprint.peak(self.classes)
 
     @property
@@ -95,12 +95,12 @@ class CallSize:
         return self.peak <= self.limit
 
     def describe(self) -> str:
-        """In one line, for people."""
+        """The number of classes and the limit in one line, for people."""
         line = f"classes per call: {self.classes} of {self.total}"
         return f"{line}, chosen so that each worker stays under {gigabytes(self.limit)}" if self.fits else line
 
     def shortage(self) -> str:
-        """Why one class does not fit, and what would help, in one line; empty if it does."""
+        """One line on why one class does not fit, and what would help; empty if it fits."""
         if self.fits:
             return ""
         worker = self.worker
@@ -112,7 +112,7 @@ class CallSize:
             )
         more = "a larger num_gpus or GPU" if worker.gpu else "fewer workers on its node"
         return (
-            f"{takes} {gigabytes(self.limit)} of its part of what was free: it may run out of memory; {smaller}, or {more} "
+            f"{takes} {gigabytes(self.limit)} of its share of the free memory: it may run out of memory; {smaller}, or {more} "
             "would help"
         )
 
@@ -122,9 +122,9 @@ def call_size(config: RunConfig, workers: Sequence[WorkerMemory], classes: int, 
 
     Args:
         config: the run.
-        workers: all of them, replicas too.
+        workers: memory of all workers, replicas included.
         classes: number of classes of the data.
-        runs: number of runs that share the nodes, each with such workers, this one among them.
+        runs: number of runs that share the nodes, each with the same workers, this one included.
     """
     given = config.cluster.memory_per_worker
     limits = _default_limits(workers, runs) if given is None else [given * GB] * len(workers)
@@ -136,12 +136,12 @@ def call_size(config: RunConfig, workers: Sequence[WorkerMemory], classes: int, 
 
 
 def with_call_size(config: RunConfig, size: CallSize) -> RunConfig:
-    """The run with its classes in a call as chosen."""
+    """The run's configuration with ``matching.classes_per_call`` as chosen."""
     return config.model_copy(update={"matching": config.matching.model_copy(update={"classes_per_call": size.classes})})
 
 
 def _default_limits(workers: Sequence[WorkerMemory], runs: int) -> list[float]:
-    """Bytes that each worker may take where nothing is configured. Of a GPU every run has its own part anyway."""
+    """Bytes that each worker may take if nothing is configured. Runs share nodes; of a GPU each has its own part."""
     on_cpus = [worker for worker in workers if not worker.gpu]
     count = Counter(worker.node for worker in on_cpus)
     own, free = Counter[str](), dict[str, int]()
@@ -157,5 +157,5 @@ def _default_limits(workers: Sequence[WorkerMemory], runs: int) -> list[float]:
 
 
 def gigabytes(count: float) -> str:
-    """For people, to three digits: ``2.13 GB``."""
+    """A number of bytes for people, to three digits: ``2.13 GB``."""
     return f"{count / GB:.3g} GB" if count < 1000 * GB else f"{count / GB:,.0f} GB"

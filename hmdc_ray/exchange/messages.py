@@ -1,8 +1,9 @@
 """Everything that crosses a process boundary, as frozen records of NumPy arrays.
 
+Every message names the image version that it was computed on; another version is refused, with both numbers.
+
 Shapes: K classes of a chunk, I stored images per class, C x H x W an image; B images of a batch, L layers, T tokens, D
-channels of aligned features. Every message names the image version that it was computed on; versions that differ are
-refused with both numbers.
+channels of aligned features.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ def check_version(what: str, found: int, expected: int) -> None:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The synthetic images of one version: images_KICHW, normalised, all classes; a shard's before they are joined: its own."""
+    """The synthetic images of one version.
+
+    Attributes:
+        version: image version.
+        images_KICHW: normalised images of all classes; of a shard's own classes before shards are joined.
+    """
 
     version: int
     images_KICHW: Array
@@ -43,7 +49,12 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Selection:
-    """Real images chosen for matching: rows of the training split, one array per class."""
+    """Real images chosen for matching.
+
+    Attributes:
+        version: image version.
+        rows: rows of the training split, one array (B,) per class; empty for a new random draw in every step.
+    """
 
     version: int
     rows: tuple[Rows, ...]
@@ -51,12 +62,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Features:
-    """Aligned features (B, L, T, D) of one member, or their consensus; one array per batch of the chunk.
+    """Aligned features of one member, or their consensus.
 
     Attributes:
         version: image version.
-        batches: for a chunk of classes: real batch and synthetic batch of each class in turn; for training: one batch.
-        finite: of a member's features, whether those of a batch are all finite, as it has found; none in a consensus.
+        batches: one array (B, L, T, D) per batch: the real and the synthetic batch of each class of a chunk in turn, or
+            one batch of a training.
+        finite: one flag per batch, True where all the member's features are finite; empty in a consensus.
     """
 
     version: int
@@ -87,11 +99,11 @@ class Gradients:
         version: image version.
         labels: the classes.
         classification_KICHW: gradient of the member's own target.
-        sizes: of that gradient.
-        distillation_KICHW: its part of the pool's distillation target, through its own graph and, unless that is detached,
-            through the consensus; None without mutual distillation.
+        sizes: sizes of the classification gradient.
+        distillation_KICHW: the member's part of the gradient of the pool's distillation target, through its own graph
+            and, unless detached, through the consensus; None without mutual distillation.
         classification_losses: value of the member's own target in each class.
-        distillation_losses: value of its part of the distillation target in each class.
+        distillation_losses: value of the member's term of the distillation target in each class; empty without it.
     """
 
     version: int
@@ -105,7 +117,13 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Cotangents:
-    """Gradients with respect to the consensus of each class' synthetic batch, (B, L, T, D) each; or their consensus' share."""
+    """Gradients of one member's term of L_F with respect to the consensus, or each member's share of all members' sum.
+
+    Attributes:
+        version: image version.
+        labels: the classes.
+        batches: cotangent of each class' synthetic batch, (B, L, T, D).
+    """
 
     version: int
     labels: tuple[int, ...]
@@ -117,8 +135,8 @@ class MemberRecord:
     """Numbers of one call to a member.
 
     Attributes:
-        losses: name to mean loss over the classes or batches of the call.
-        seconds: phase to seconds of work.
+        losses: mean loss over the classes or batches of the call, by name.
+        seconds: seconds of work, by phase.
     """
 
     losses: dict[str, float] = field(default_factory=dict)
@@ -132,11 +150,11 @@ class BalanceRecord:
     Attributes:
         labels: the classes.
         magnitudes_KT: largest absolute entry of each target's gradient.
-        weights_KT: weights relative to the reference target.
-        shares_KT: part of each target in the update, in [0, 1].
+        weights_KT: weight of each target relative to the reference target's.
+        shares_KT: share of each target in the update, in [0, 1].
         norms_KT: Euclidean norm of each target's gradient.
-        entered_KT: False where a target was left out, because its gradient was zero, not finite, or below the history's floor,
-            or its loss jumped.
+        entered_KT: False where a target was left out, because its gradient was zero, not finite, or below the history's
+            floor, or its loss jumped.
     """
 
     labels: tuple[int, ...]
@@ -154,11 +172,11 @@ class MemberDescription:
     Attributes:
         name: the member's name.
         parameters: number of network parameters.
-        device: torch device.
-        gpu_ids: GPUs that Ray assigned.
-        node: the Ray node's id; empty in one process.
+        device: torch device of the network.
+        gpu_ids: ids of the GPUs that Ray assigned.
+        node: id of the Ray node; empty in one process.
         pid: process id.
-        threads: torch threads.
+        threads: number of torch threads.
         data: fingerprint of the data as the process reads it.
         taps: taps of the network of the first iteration.
     """
@@ -176,20 +194,25 @@ class MemberDescription:
 
 @dataclass(frozen=True)
 class State:
-    """Named arrays from which a member or the server is restored; JSON-like values go into ``values``."""
+    """What a member or the server is restored from.
+
+    Attributes:
+        arrays: tensors by name, of any shape.
+        values: integers by name.
+    """
 
     arrays: dict[str, NDArray[np.generic]]
     values: dict[str, int] = field(default_factory=dict)
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """What the shards of a server gave, each for its classes, as one server gives it; nothing, where they gave nothing.
+    """Join the results of a server's shards, each for its own classes, to that of a whole server.
 
     Args:
-        parts: snapshots, states or tuples of labels, in the order of the classes.
+        parts: one result per shard, in the order of the classes: snapshots, states, tuples of labels, or None.
 
     Raises:
-        RuntimeError: they belong to different image versions.
+        RuntimeError: the parts belong to different image versions.
     """
     first = parts[0]
     match first:
@@ -206,11 +229,11 @@ def join(parts: Sequence[Any]) -> Any:
             return tuple(label for part in parts for label in part)
         case None:
             return None
-    raise TypeError(f"no way to join {type(first).__name__}")
+    raise TypeError(f"cannot join {type(first).__name__}")
 
 
 def _concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Arrays one after the other, which together may be large."""
+    """Arrays joined along the first axis, on disk because together they may be large."""
     first = arrays[0]
     return np.concatenate(arrays, out=on_disk((sum(map(len, arrays)), *first.shape[1:]), first.dtype))
 
@@ -221,8 +244,8 @@ class MemberTaps:
 
     Attributes:
         name: the member's name.
-        taps: the network's.
-        options: those of its options that were drawn for this iteration.
+        taps: taps of the network.
+        options: options of the network that were drawn for this iteration.
     """
 
     name: str

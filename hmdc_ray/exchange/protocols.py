@@ -1,4 +1,4 @@
-"""What the coordinator asks of a pool: the calls to its workers and its parameter server, with or without Ray behind them."""
+"""Protocols of a pool: the coordinator's calls to its workers and its parameter server, with or without Ray."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WorkerHandle(Protocol):
 
 
 class ChunkHandle(Protocol):
-    """The calls to the parameter server that are of one chunk of classes, or of one batch of training."""
+    """The calls to the parameter server about one chunk of classes, or one batch of training."""
 
     def consensus(self, plan: StepPlan, *features: Reference) -> Reference: ...
     def share(self, plan: StepPlan, *cotangents: Reference) -> Reference: ...
@@ -72,9 +72,9 @@ class Pool(Protocol):
         ...
 
     def keep(self, references: Sequence[Reference]) -> None:
-        """Wait for results, and see to it that they outlive the processes that made them; raises as ``get``."""
+        """Wait for results, and make sure that they outlive the processes that made them; raises as ``get`` does."""
         ...
 
     def heal(self) -> Healed:
-        """Replace the processes that are lost by ones without state."""
+        """Replace lost processes by new ones without state."""
         ...

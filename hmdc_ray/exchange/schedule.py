@@ -16,15 +16,15 @@ from hmdc_ray.seeding import Key
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What happens in one step; also the name of the step in every call.
+    """What happens in one step; it also identifies the step in every call.
 
     Attributes:
-        iteration: from 0; each starts with fresh networks.
-        step: within the iteration, from 0.
+        iteration: number of the iteration, from 0; each starts with fresh networks.
+        step: number of the step within the iteration, from 0.
         version: image version that the step works on, which is the number of steps before it.
         members: positions in the pool of the members that take part, ascending.
-        chunks: classes of each call, in the order of the calls; as many as the replicas of a member, at least.
-        chooser: member whose turn it is to choose real images by k-means; None when none are chosen in this step.
+        chunks: classes of each call, in the order of the calls; at least as many chunks as a member has replicas.
+        chooser: position of the member that chooses real images by k-means in this step; None if none are chosen.
         trains: whether members are trained after the image step; the last step of an iteration trains nothing, because
             the networks are replaced.
         training_batches: number of batches on which members are trained after the image step; 0 if they are not.
@@ -52,15 +52,15 @@ def total_steps(schedule: ScheduleConfig) -> int:
 def draw_members(pool: PoolConfig, seed: int, iteration: int, absent: Collection[int] = ()) -> tuple[int, ...]:
     """Positions of the members that take part in an iteration, ascending (model pool, Zhou et al., arXiv 2402.13007).
 
-    During the warm-up the main member alone; then ``pool.drawn`` of them one after the other without replacement, each time
-    in proportion to the probabilities of those left. The probability of absent members goes to the others in proportion to
-    theirs; the first member present takes the place of an absent main member.
+    During the warm-up only the main member takes part; then ``pool.drawn`` members are drawn one after the other
+    without replacement, each in proportion to the probabilities of those left. The probability of absent members goes
+    to the others in proportion to theirs; the first member present takes the place of an absent main member.
 
     Args:
         pool: the members and their probabilities.
         seed: the run's seed.
-        iteration: from 0.
-        absent: positions of members that have left the pool; one member at least is present.
+        iteration: number of the iteration, from 0.
+        absent: positions of members that have left the pool; at least one member is present.
     """
     present = [member for member in range(len(pool.members)) if member not in absent]
     if iteration < pool.warmup:
@@ -78,9 +78,9 @@ def draw_members(pool: PoolConfig, seed: int, iteration: int, absent: Collection
 
 
 def balance_notes(config: RunConfig) -> tuple[str, ...]:
-    """What a user may not expect of the balance: a line, or none.
+    """Notes on the balance that may surprise a user: one line, or none.
 
-    With ``balance.scope: run`` the main member's history gives the scale, which it has once it was drawn.
+    With ``balance.scope: run`` the main member's history gives the scale, which exists only once that member was drawn.
     """
     if config.balance.scope == "iteration":
         return ()
@@ -90,7 +90,7 @@ def balance_notes(config: RunConfig) -> tuple[str, ...]:
     if first == 0:
         return ()
     until = "is never drawn, so" if first is None else f"is drawn in iteration {first} for the first time, and until then"
-    return (f"the main member {name!r} {until} nothing is balanced against it; pool.warmup=1 lets it begin",)
+    return (f"the main member {name!r} {until} nothing is balanced against it; pool.warmup=1 draws it first",)
 
 
 def plan_step(
@@ -109,16 +109,16 @@ def plan_step(
     """The plan of the step that turns image version ``version`` into the next.
 
     Args:
-        schedule: how long, and what members are trained on.
+        schedule: lengths of the run and of the members' training.
         matching: chunks of classes and choice of real images.
-        pool: the members, and how they are drawn.
+        pool: the members and their probabilities.
         seed: the run's seed.
         classes: number of classes.
         train_images: number of real training images.
-        version: steps before this one.
-        synthetic_images: decoded images of all classes; one of each if not given.
+        version: number of steps before this one.
+        synthetic_images: number of decoded images of all classes; None: one per class.
         absent: positions of members that have left the pool.
-        shards: of the parameter server; a chunk belongs to one of them, and neighbouring chunks to different ones.
+        shards: number of shards of the parameter server; each chunk belongs to one, the next chunk to another.
     """
     iteration, step = divmod(version, schedule.steps)
     drawn = draw_members(pool, seed, iteration, absent)
@@ -142,7 +142,7 @@ def plan_step(
         trains=trains,
         training_batches=batches[schedule.training] if trains else 0,
         aligner_batches=len(batch_slices(min(matching.aligner_images, train_images), schedule.batch)) if distils else 0,
-        probes=distils and (version + 1) % matching.probe_every == 0,  # not in the first step, which it would hold up
+        probes=distils and (version + 1) % matching.probe_every == 0,  # not in the first step, which it would delay
     )
 
 
@@ -152,9 +152,9 @@ def class_parts(classes: int, shards: int) -> list[tuple[int, ...]]:
 
 
 def _chunks(classes: int, calls: int, replicas: int, shards: int) -> tuple[tuple[int, ...], ...]:
-    """At least so many chunks of neighbouring classes, each within one shard, the shards in turn.
+    """At least ``calls`` chunks of neighbouring classes, each within one shard, the shards in turn.
 
-    Where the classes suffice, every replica and every shard gets as many as the others.
+    If there are enough classes, every replica and every shard gets the same number of chunks.
     """
     parts = class_parts(classes, shards)
     rounds = replicas // math.gcd(replicas, len(parts))

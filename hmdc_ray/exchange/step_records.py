@@ -1,4 +1,4 @@
-"""What a step did, as plain numbers."""
+"""Records of what a step did, as plain numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DISTILLATION = "distillation"
 """Name of the pool's shared target in records."""
 
 AGREEMENT = "agreement/"
-"""How names begin of what is the whole pool's, to which each member gives a part; other losses are a member's own."""
+"""Prefix of the names of the whole pool's losses, of which each member reports a part; others are a member's own."""
 
 _TARGET_METRICS = {
     "gbm/weight": "weights_KT",
@@ -34,8 +34,8 @@ class BadGradient:
     """A target whose gradient was not finite.
 
     Attributes:
-        labels: the classes.
-        largest_norm: of its gradients that were finite; None if none was.
+        labels: classes in which the gradient was not finite.
+        largest_norm: largest norm of the target's finite gradients; None if none was finite.
     """
 
     labels: list[int]
@@ -48,12 +48,13 @@ class StepRecord:
 
     Attributes:
         plan: the step.
-        metrics: by name ``area/what``; losses, seconds, and per target the GBM weight relative to the main member, the share
-            in the update, and the gradient's largest entry and norm, each the mean over the classes in which it entered.
-        left_out: per target the number of classes in which it was left out, if any.
+        metrics: numbers by name ``area/what``: losses, seconds, and per target the GBM weight relative to the main
+            member, the share in the update, and the gradient's largest entry and norm, each the mean over the classes
+            in which it entered.
+        left_out: number of classes in which a target was left out, by target; no entry for 0.
         bad: targets whose gradient was not finite in some class.
         held: classes whose images were kept, because the update would not have been finite.
-        members: the members drawn, each with those of its options that were drawn for the iteration.
+        members: options drawn for the iteration, by name of the members drawn.
         snapshot: reference to the new images.
     """
 
@@ -67,13 +68,19 @@ class StepRecord:
 
     @property
     def position(self) -> dict[str, Any]:
-        """Where in the run it was: the step counted from 1, the iteration from 0, and the members drawn."""
+        """Place of the step in the run: the step counted from 1, the iteration from 0, and the members drawn."""
         return {"step": self.plan.version + 1, "iteration": self.plan.iteration, "members": self.members}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A member's record of one call; in means it counts as often as the call had classes."""
+    """A member's record of one call.
+
+    Attributes:
+        name: name of the member.
+        reference: reference to the record.
+        weight: weight of the record in means, the number of classes in the call.
+    """
 
     name: str
     reference: Reference
@@ -86,9 +93,9 @@ def summarise(
     """Gather the records of a step's calls.
 
     Args:
-        targets: names, in the order of the balance's columns.
-        balances: one for each chunk of classes.
-        records: of the members' calls.
+        targets: names of the targets, in the order of the balance's columns.
+        balances: record of the balance of each chunk of classes.
+        records: records of the members' calls.
 
     Returns:
         Metrics, numbers of classes left out, and bad gradients; see :class:`StepRecord`.
@@ -96,19 +103,20 @@ def summarise(
     metrics = _losses_and_seconds(records)
     left_out: dict[str, int] = {}
     bad: dict[str, BadGradient] = {}
-    balances = sorted(balances, key=lambda balance: balance.labels)  # how classes were shared out leaves no trace
-    labels = np.concatenate([balance.labels for balance in balances])
+    balances = sorted(balances, key=lambda balance: balance.labels)  # the same order however classes were shared out
+    labels_K = np.concatenate([balance.labels for balance in balances])
     for column, target in enumerate(targets):
-        entered = np.concatenate([balance.entered_KT[:, column] for balance in balances])
+        entered_K = np.concatenate([balance.entered_KT[:, column] for balance in balances])
         for name, field in _TARGET_METRICS.items():
-            values = np.concatenate([getattr(balance, field)[:, column] for balance in balances])
-            metrics[f"{name}_{target}"] = float(np.mean(values[entered])) if entered.any() else 0.0
-        if not entered.all():
-            left_out[target] = int((~entered).sum())
-        norms = np.concatenate([balance.norms_KT[:, column] for balance in balances])
-        finite = np.isfinite(norms)
-        if not finite.all():
-            bad[target] = BadGradient(labels[~finite].tolist(), float(norms[finite].max()) if finite.any() else None)
+            values_K = np.concatenate([getattr(balance, field)[:, column] for balance in balances])
+            metrics[f"{name}_{target}"] = float(np.mean(values_K[entered_K])) if entered_K.any() else 0.0
+        if not entered_K.all():
+            left_out[target] = int((~entered_K).sum())
+        norms_K = np.concatenate([balance.norms_KT[:, column] for balance in balances])
+        finite_K = np.isfinite(norms_K)
+        if not finite_K.all():
+            largest = float(norms_K[finite_K].max()) if finite_K.any() else None
+            bad[target] = BadGradient(labels_K[~finite_K].tolist(), largest)
     return metrics, left_out, bad
 
 

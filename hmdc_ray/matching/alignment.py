@@ -1,7 +1,9 @@
 """Training of a member's aligner on real images while the networks are fixed, and a probe of what the consensus knows.
 
-A batch takes one exchange: ``features``, then ``step`` with the consensus. Without it aligners would keep random weights, and
-mutual distillation would compare random projections. B images of a batch, L layers, T tokens, D channels.
+A batch takes one exchange: ``features``, then ``step`` with the consensus. Without this training aligners would keep
+random weights, and mutual distillation would compare random projections.
+
+Shapes: B images of a batch, C x H x W an image; L layers, T tokens, D channels of aligned features.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ PROBE_NUMBERS = 2**24
 """Most numbers of a consensus in one probe, which bounds its memory."""
 
 PROBE_IMAGES = 1000
-"""Most images that a probe is fitted to, and that it is tried on."""
+"""Most images that a probe is fitted to, and most that it is tested on."""
 
 PROBE_BATCH = 64
 """Images in one forward of a probe: few, so that it takes less memory than the training of aligners does."""
@@ -32,19 +34,23 @@ def probe_images(size: CommonSize) -> int:
 
 
 class Alignment:
-    """Trains a member's aligner before a step, whatever networks are trained on: minimise L_MD by Adam (HMDC section 3.3)."""
+    """Trains a member's aligner before a step: minimises L_MD by Adam (HMDC section 3.3), whatever networks train on.
+
+    Args:
+        member: the pool member, with an aligner.
+    """
 
     def __init__(self, member: Member) -> None:
         self.member = member
-        self._features: Tensor | None = None
+        self._features_BLTD: Tensor | None = None
         self._first: list[Tensor] = []
 
     def features(self, plan: StepPlan, batch: int) -> Features:
-        """Aligned features of a real batch with the network fixed; after the last batch, of the first one again.
+        """Aligned features of a real batch, (B, L, T, D), the network fixed; after the last batch, the first one's again.
 
         Args:
-            plan: the step that the aligner is trained for.
-            batch: number of the batch, from 0 to ``plan.aligner_batches``, the latter to measure.
+            plan: the step before which the aligner is trained.
+            batch: number of the batch, from 0 to ``plan.aligner_batches``; this last one only measures.
         """
         member = self.member
         assert member.aligner is not None
@@ -55,20 +61,20 @@ class Alignment:
             else:
                 taps, self._first = self._first, []
             member.aligner.train()
-            self._features = member.aligner(taps)
+            self._features_BLTD = member.aligner(taps)
             member.aligner.eval()
-            return features_message(plan.version, [self._features.detach()])
+            return features_message(plan.version, [self._features_BLTD.detach()])
 
     def step(self, plan: StepPlan, batch: int, consensus: Features) -> MemberRecord:
-        """Update the aligner along L_MD; the network stays as it is. The batch after the last one only measures.
+        """Take a step of the aligner on L_MD; the network stays as it is. The batch after the last one only measures.
 
-        L_MD of the first batch, before and after, is kept in ``member.agreed``.
+        L_MD of the first batch, before and after the training, is kept in ``member.agreed``.
         """
         check_version("a consensus", consensus.version, plan.version)
-        member, features, self._features = self.member, self._features, None
-        assert member.aligner is not None and features is not None
+        member, features_BLTD, self._features_BLTD = self.member, self._features_BLTD, None
+        assert member.aligner is not None and features_BLTD is not None
         with member.clock.phase("aligner_training"):
-            loss = member.agreement_loss(features, consensus.batches[0])
+            loss = member.agreement_loss(features_BLTD, consensus.batches[0])
             if batch == 0:
                 member.agreed = {"before": float(loss.detach())}
             if batch == plan.aligner_batches:
@@ -78,7 +84,7 @@ class Alignment:
         return MemberRecord(seconds=member.clock.take())
 
     def probe_features(self, plan: StepPlan) -> Features:
-        """Aligned features of the images that a probe is fitted to, and of those that it is tried on."""
+        """Aligned features, (B, L, T, D), of the images that a probe is fitted to, and of those that it is tested on."""
         member = self.member
         assert member.aligner is not None
         images, batches = probe_images(member.aligner.size), []
@@ -89,13 +95,13 @@ class Alignment:
             return features_message(plan.version, batches)
 
     def probe(self, plan: StepPlan, consensus: Features) -> MemberRecord:
-        """How often a linear classifier of the consensus is right, in [0, 1]; nothing where the consensus is not finite."""
+        """Accuracy of a linear classifier of the consensus, in [0, 1]; no number where the consensus is not finite."""
         check_version("a consensus", consensus.version, plan.version)
         member, found = self.member, {}
         with member.clock.phase("probe"):
             labels = [member.batches.labels(rows, split).numpy() for split, rows in member.batches.probe_rows(PROBE_IMAGES)]
-            flat = [part.reshape(len(part), -1) for part in consensus.batches]
-            accuracy = linear_probe(flat[0], labels[0][: len(flat[0])], flat[1], labels[1][: len(flat[1])])
+            fitted_ND, tested_MD = (part_BLTD.reshape(len(part_BLTD), -1) for part_BLTD in consensus.batches)
+            accuracy = linear_probe(fitted_ND, labels[0][: len(fitted_ND)], tested_MD, labels[1][: len(tested_MD)])
         if accuracy is not None:
             found["agreement/probe_accuracy"] = accuracy
         return MemberRecord(found, member.clock.take())
@@ -105,16 +111,16 @@ class Alignment:
         aligner = self.member.aligner
         assert aligner is not None
         with torch.no_grad():
-            aligned: Tensor = aligner(self._observe(plan, self.member.batches.rows(rows, split)))
-        return aligned
+            aligned_BLTD: Tensor = aligner(self._observe(plan, self.member.batches.rows(rows, split)))
+        return aligned_BLTD
 
     # Parts
 
     def _observe(self, plan: StepPlan, images_BCHW: Tensor) -> list[Tensor]:
-        """The network's taps, without a graph, in evaluation mode."""
+        """Feature of each tap for a batch, as the aligner takes them; without a graph, in evaluation mode."""
         member = self.member
-        # A fresh network takes statistics for BatchNorm, others have them from their training. One that joins or is renewed
-        # within an iteration goes without in its first pass: a restored one must not take them twice.
+        # A fresh network takes its BatchNorm statistics here; others have them from their training. A member that joins
+        # or is renewed within an iteration does its first pass without them: a restored one must not take them twice.
         if plan.step == 0:
             member.prepare(plan)
         member.network.eval()

@@ -1,7 +1,8 @@
 """Batches that members see: pairs of real and synthetic images of one class, and training batches over all classes.
 
 Every member of a step draws the same images and the same augmentation, because no key names the member.
-Shapes: B images of a batch, I stored images of a class, C x H x W an image, normalised.
+
+Shapes: B images of a batch, K classes, I stored images of a class, N of all classes, C x H x W an image, normalised.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Batches:
         dataset: the decoded data.
         matching: batch size, sampler, augmentation, precision.
         formation: multi-formation factor f.
-        device: where batches go.
+        device: device to which batches are moved.
     """
 
     seed: int
@@ -56,81 +57,85 @@ class Batches:
         return storage_dtype(self.matching.precision)
 
     def real(self, plan: StepPlan, label: int, selection: tuple[Rows, ...] | None) -> Tensor:
-        """Real images of a class, (B, C, H, W), without augmentation: the selected ones, or a random draw of this step."""
+        """Real images of a class, (B, C, H, W), not augmented: the selected ones, or a random draw of this step."""
         if selection is not None:
             return self.rows(selection[label])
         return self._random_rows("real_images", plan, label, self.matching.real_batch)
 
     def synthetic(self, plan: StepPlan, label: int, images_ICHW: Tensor) -> Tensor:
-        """Decoded synthetic images of a class, at most a real batch of them, differentiable; without augmentation."""
-        decoded = decode(images_ICHW, self.formation)
-        if len(decoded) > self.matching.real_batch:
+        """Decoded synthetic images of a class, (B, C, H, W), at most ``matching.real_batch``, not augmented.
+
+        Differentiable with respect to ``images_ICHW``.
+        """
+        decoded_BCHW = decode(images_ICHW, self.formation)  # B = I * f * f (IDC's multi-formation)
+        if len(decoded_BCHW) > self.matching.real_batch:
             key = Key(self.seed, "decoded_images", iteration=plan.iteration, step=plan.step, label=label)
-            decoded = decoded[torch.from_numpy(random_choice(len(decoded), self.matching.real_batch, key)).to(self.device)]
-        return decoded
+            chosen_B = torch.from_numpy(random_choice(len(decoded_BCHW), self.matching.real_batch, key))
+            decoded_BCHW = decoded_BCHW[chosen_B.to(self.device)]
+        return decoded_BCHW
 
     def augmentation(self, plan: StepPlan, label: int) -> Augmentation:
-        """The Siamese draw of a step, shared by the real and synthetic images of a class and by all members."""
+        """The Siamese draw of a step (DSA), shared by the real and synthetic images of a class and by all members."""
         return self._draw(self._key("augmentation", plan, label=label), count=1)
 
     def statistics_images(self, plan: StepPlan) -> Tensor:
-        """A few real images of every class, for BatchNorm statistics."""
+        """A few real images of every class, (B, C, H, W), for BatchNorm statistics."""
         classes = range(len(self.dataset.info.class_names))
         return torch.cat([self._random_rows("batchnorm", plan, label, BATCHNORM_IMAGES) for label in classes])
 
     def real_training(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> tuple[Tensor, Tensor]:
-        """Real images of a training batch, (B, C, H, W), each with an augmentation of its own (HMDC, IDC), and labels."""
+        """Real images of a training batch, (B, C, H, W), each augmented on its own (HMDC, IDC), and labels (B,)."""
         rows = self._real_rows("train_images", plan, schedule.real_images, schedule.batch, batch)
         return self.varied(self.rows(rows), self._key("train_augmentation", plan, batch=batch)), self.labels(rows)
 
     def alignment(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> Tensor:
-        """Real images of a batch on which aligners are trained, (B, C, H, W): other ones, and other augmentations, than those
-        of the networks."""
+        """Real images of a batch on which aligners are trained, (B, C, H, W); the keys of these draws and augmentations
+        are not those of the networks' training."""
         rows = self._real_rows("aligner_images", plan, self.matching.aligner_images, schedule.batch, batch)
         return self.varied(self.rows(rows), self._key("aligner_augmentation", plan, batch=batch))
 
     def decoded(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
-        """The decoded synthetic images of all classes, (N, C, H, W), and their labels."""
+        """The decoded synthetic images of all classes, (N, C, H, W), and their labels, (N,)."""
         images_KICHW = torch.tensor(snapshot.images_KICHW, dtype=self.dtype, device=self.device)
-        decoded = torch.cat([decode(images, self.formation) for images in images_KICHW])
-        labels = torch.arange(len(images_KICHW), device=self.device)
-        return decoded, labels.repeat_interleave(len(decoded) // len(images_KICHW))
+        decoded_NCHW = torch.cat([decode(images_ICHW, self.formation) for images_ICHW in images_KICHW])
+        labels_K = torch.arange(len(images_KICHW), device=self.device)
+        return decoded_NCHW, labels_K.repeat_interleave(len(decoded_NCHW) // len(images_KICHW))
 
     def synthetic_training(
         self, plan: StepPlan, batch: int, size: int, decoded: tuple[Tensor, Tensor], order: int
     ) -> tuple[Tensor, Tensor]:
-        """Synthetic images of a training batch, (B, C, H, W), each with an augmentation of its own, and labels.
+        """Synthetic images of a training batch, (B, C, H, W), each with its own augmentation, and labels (B,).
 
         Args:
             plan: the step.
             batch: number of the batch in the step's training, counted through its epochs.
             size: images in a batch.
-            decoded: see :meth:`decoded`.
-            order: member whose draw of the order it is.
+            decoded: images (N, C, H, W) and labels (N,) from :meth:`decoded`.
+            order: position of the member whose order of the images is drawn.
         """
-        images_NCHW, labels = decoded
-        slices = batch_slices(len(labels), size)
+        images_NCHW, labels_N = decoded
+        slices = batch_slices(len(labels_N), size)
         epoch, position = divmod(batch, len(slices))
         key = Key(self.seed, "train_images", order, plan.iteration, plan.step, batch=epoch)
-        rows = torch.from_numpy(random_choice(len(labels), len(labels), key)[slices[position]]).to(self.device)
-        return self.varied(images_NCHW[rows], self._key("train_augmentation", plan, batch=batch)), labels[rows]
+        rows_B = torch.from_numpy(random_choice(len(labels_N), len(labels_N), key)[slices[position]]).to(self.device)
+        return self.varied(images_NCHW[rows_B], self._key("train_augmentation", plan, batch=batch)), labels_N[rows_B]
 
     def probe_rows(self, images: int) -> list[tuple[Split, Rows]]:
-        """Rows of a probe: of the training split to fit it, of validation data to try it; where there are none, of other
-        training images. More images are the same ones and further ones."""
+        """Rows of a probe: of the training split to fit it, of validation data to test it; where there are none, of
+        other training images. A larger number of images contains the smaller one's."""
         sizes = self.dataset.info.sizes
-        fitted, tried = (Key(self.seed, "probe", batch=batch) for batch in (0, 1))
+        fitted, tested = (Key(self.seed, "probe", batch=batch) for batch in (0, 1))
         if sizes["validation"]:
             return [
                 ("train", random_choice(sizes["train"], images, fitted)),
-                ("validation", random_choice(sizes["validation"], images, tried)),
+                ("validation", random_choice(sizes["validation"], images, tested)),
             ]
         rows = random_choice(sizes["train"], sizes["train"], fitted)
         half = len(rows) // 2
         return [("train", rows[:half][:images]), ("train", rows[half:][:images])]
 
     def labels(self, rows: Rows, split: Split = "train") -> Tensor:
-        """Labels by row of a split."""
+        """Labels by row of a split, (B,)."""
         return torch.from_numpy(self.dataset.labels(split)[rows]).to(self.device)
 
     def rows(self, rows: Rows, split: Split = "train") -> Tensor:
@@ -138,15 +143,15 @@ class Batches:
         return self.dataset.normalised(split, rows, self.dtype).to(self.device)
 
     def choose(self, network: Network, label: int, count: int, key: Key) -> Rows:
-        """Rows of a class nearest to k-means centroids of the network's embedding."""
+        """Rows of a class nearest to k-means centroids of the network's embedding, ``count`` of them (DREAM)."""
         rows = self.dataset.class_rows("train", label)
         embeddings = []
         with torch.inference_mode():
             for start in range(0, len(rows), EMBEDDING_BATCH):
-                images = self.rows(rows[start : start + EMBEDDING_BATCH])
-                embeddings.append(network.observe(images).embedding_BD.cpu().numpy())
-        # Of a network that diverged embeddings are not finite. Its gradients are counted, and it is renewed; until then any
-        # images will do.
+                images_BCHW = self.rows(rows[start : start + EMBEDDING_BATCH])
+                embeddings.append(network.observe(images_BCHW).embedding_BD.cpu().numpy())
+        # A network that diverged has embeddings that are not finite. Its bad gradients are counted and it is renewed;
+        # until then any images will do.
         embeddings_ND = np.nan_to_num(np.concatenate(embeddings), nan=0.0, posinf=0.0, neginf=0.0)
         positions = kmeans_choice(embeddings_ND, count, key, self.matching.kmeans_iterations)
         return rows[positions]
@@ -154,7 +159,7 @@ class Batches:
     def initial_images(self, config: ImagesConfig, network: Network) -> Tensor:
         """Synthetic images before the first step, (K, I, C, H, W): noise, random real images, or k-means ones.
 
-        Those of a condensed set are read where the pool is started, see :func:`hmdc_ray.server.initial_set.initial_images`.
+        Images of a condensed set are read elsewhere, see :func:`hmdc_ray.server.initial_set.initial_images`.
 
         Raises:
             InputError: the formation factor does not divide the image, or a class has too few real images.
@@ -168,7 +173,7 @@ class Batches:
             shape = (len(info.class_names), config.ipc, info.shape.channels, info.shape.height, info.shape.width)
             return torch.randn(shape, generator=key.generator(), dtype=self.dtype)
         count = config.ipc * config.formation**2
-        classes = []
+        images_ICHW = []
         for label in range(len(info.class_names)):
             rows = self.dataset.class_rows("train", label)
             class_key = Key(self.seed, "initial_images", label=label)
@@ -176,8 +181,8 @@ class Batches:
                 rows = rows[random_choice(len(rows), count, class_key)]
             else:
                 rows = self.choose(network, label, count, class_key)
-            classes.append(pack(self.rows(rows), config.formation))
-        return torch.stack(classes).cpu()
+            images_ICHW.append(pack(self.rows(rows), config.formation))
+        return torch.stack(images_ICHW).cpu()
 
     def _key(self, stream: Stream, plan: StepPlan, label: int = 0, batch: int = 0) -> Key:
         return Key(self.seed, stream, iteration=plan.iteration, step=plan.step, label=label, batch=batch)
@@ -188,15 +193,16 @@ class Batches:
         return draw(matching.augmentation, matching.families, shape.height, shape.width, generator, count, self.dtype)
 
     def varied(self, images_BCHW: Tensor, key: Key) -> Tensor:
-        """Each image with an augmentation of its own."""
+        """The images, (B, C, H, W), each with its own augmentation."""
         return self._draw(key, len(images_BCHW))(images_BCHW)
 
     def _real_rows(self, stream: Stream, plan: StepPlan, images: int, size: int, batch: int) -> Rows:
-        """Training rows of a batch, of ``images`` that are drawn for the step, or all."""
+        """Training rows of a batch, from ``images`` rows that are drawn for the step, or from all if they are fewer."""
         rows = random_choice(self.dataset.info.sizes["train"], images, self._key(stream, plan))
         return rows[batch_slices(len(rows), size)[batch]]
 
     def _random_rows(self, stream: Stream, plan: StepPlan, label: int, count: int) -> Tensor:
+        """Random real images of a class, (B, C, H, W), at most ``count``."""
         rows = self.dataset.class_rows("train", label)
         key = Key(self.seed, stream, iteration=plan.iteration, step=plan.step, label=label)
         return self.rows(rows[random_choice(len(rows), count, key)])

@@ -1,12 +1,14 @@
-"""Mutual Distillation (HMDC section 3.3) for any number of members, in the form that needs the consensus instead of peers.
+"""Mutual Distillation (HMDC section 3.3) for any number of members, in the form that needs the consensus, not peers.
 
 With F_i the aligned features of member i, n the number of members that have a token, and Fbar their mean,
 
     L_MD = mean over kept tokens of 2 / (n - 1) * sum_i (F_i - Fbar)^2,
 
 which for two members is HMDC's mean squared difference, and for more the mean over pairs. Tokens that fewer than two
-members have are dropped. For its gradient with respect to F_i, Fbar is a constant: the
-derivative through it vanishes, because the differences sum to 0. Shapes as in :mod:`hmdc_ray.matching.ssd`; N members.
+members have are dropped. For its gradient with respect to F_i, Fbar is a constant: the derivative through it vanishes,
+because the differences sum to 0.
+
+Shapes: N members; B images, L layers, T tokens, D channels, as in :mod:`hmdc_ray.matching.ssd`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ class Agreement:
 
     Args:
         masks: one bool (L, T) per member, from :func:`hmdc_ray.matching.ssd.token_mask`.
+
+    Attributes:
+        masks_NLT: tokens of each member.
+        whole_N: whether a member has all tokens.
+        counts_LT: number of members that have a token, n.
+        kept_LT: whether at least two members have it.
     """
 
     def __init__(self, masks: Sequence[Tensor]) -> None:
@@ -33,40 +41,52 @@ class Agreement:
         self.kept_LT = self.counts_LT >= 2
 
     def _scale(self, member: int, like: Tensor) -> Tensor:
-        """2 / ((n - 1) * number of elements in the mean), 0 where the member has no kept token; (L, T, 1)."""
+        """2 / ((n - 1) * number of elements in the mean), 0 where the member has no kept token; (L, T, 1).
+
+        Args:
+            member: position of the member.
+            like: features (B, L, T, D), for their size, number format and device.
+        """
         elements = like.shape[0] * int(self.kept_LT.sum()) * like.shape[-1]
         scale_LT = 2.0 / ((self.counts_LT - 1).clamp(min=1).double() * elements)
         scale_LT = torch.where(self.kept_LT & self.masks_NLT[member], scale_LT, 0.0)
         return scale_LT[:, :, None].to(like)
 
     def mean(self, total_BLTD: Tensor) -> Tensor:
-        """Fbar from the sum over members; dropped tokens are 0. Also turns summed cotangents of Fbar into each member's."""
+        """Fbar, (B, L, T, D), from the sum over members; dropped tokens are 0.
+
+        Also turns the summed cotangents of Fbar into each member's: dFbar/dF_i is 1 / n at the tokens that i has.
+        """
+        # n and not N: a token is the mean of those that have it. Division by infinity drops one without a branch.
         divisor_LT = torch.where(self.kept_LT, self.counts_LT.double(), torch.inf)
         return total_BLTD / divisor_LT[:, :, None].to(total_BLTD)
 
     def consensus(self, features: Sequence[Tensor]) -> Tensor:
-        """Fbar of the features of all members, in order; differentiable. The server's :class:`RunningConsensus` is the same."""
+        """Fbar, (B, L, T, D), of the features of all members in order, (B, L, T, D) each; differentiable.
+
+        The server's :class:`RunningConsensus` gives the same.
+        """
         own = [self.own(member, part) for member, part in enumerate(features)]
         return self.mean(torch.stack(own).sum(dim=0))
 
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
-        """The member's term of L_MD; the terms of all members sum to it. Differentiable in both arguments."""
+        """The member's term of L_MD, a scalar; the terms of all members sum to it. Differentiable in both arguments."""
         return (self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD).square()).sum()
 
     def own(self, member: int, features_BLTD: Tensor) -> Tensor:
-        """The part of features, or of cotangents, that belongs to tokens the member has; all of it where it has all tokens."""
+        """Features, or cotangents, (B, L, T, D), with 0 at tokens that the member lacks; the tensor itself if it has all."""
         if self.whole_N[member]:
             return features_BLTD
         return features_BLTD * self.masks_NLT[member][:, :, None].to(features_BLTD)
 
 
 class RunningConsensus:
-    """Fbar of a batch, from features that are added one member after the other, so that they need not all be held.
+    """Fbar of a batch, from features that are added one member after the other, so that never all are in memory.
 
-    Features that are not finite have no say: they must not spoil the others. Where none are finite, neither is Fbar.
+    Features that are not finite are left out, so that they do not spoil the others; if no member's are, Fbar is NaN.
 
     Args:
-        agreement: of the members drawn.
+        agreement: tokens of the members drawn.
     """
 
     def __init__(self, agreement: Agreement) -> None:
@@ -76,11 +96,12 @@ class RunningConsensus:
         self._members = 0
 
     def add(self, features: Sequence[Tensor], finite: Sequence[bool]) -> None:
-        """Take the next members' features, which are not needed afterwards.
+        """Add the next members' features, which are not needed afterwards.
 
         Args:
-            features: of each of these members, (B, L, T, D).
-            finite: whether all of them are; see :func:`hmdc_ray.exchange.tensors.all_finite`.
+            features: aligned features of each of these members, (B, L, T, D).
+            finite: one flag per member, True where all its features are finite; see
+                :func:`hmdc_ray.exchange.tensors.all_finite`.
         """
         if self._total is None:
             self._total = zeros(features[0])
@@ -98,6 +119,7 @@ class RunningConsensus:
             return agreement.mean(total)
         if not self._finite:
             return torch.full_like(total, torch.nan)
+        # The mean is over the members with finite features only; which tokens are kept does not change.
         had_LT = agreement.masks_NLT[self._finite].sum(dim=0).clamp(min=1).double()
         counts_LT = torch.where(agreement.kept_LT, had_LT, torch.inf)
         return total / counts_LT[:, :, None].to(total)

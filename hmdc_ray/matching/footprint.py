@@ -1,9 +1,9 @@
-"""What the work of a member takes in memory, measured on a few images and calculated for as many as it will see.
+"""How much memory the work of a member takes, measured on a few images and extrapolated to as many as it will see.
 
-The matching of one class is done with the very code that does it in a step, three times: on few images, on more real ones, and
-on more synthetic ones. The same operations follow one another each time, so the bytes in use after each of them are a plane
-over the two numbers of images, from which those of whole batches follow, at the price of seconds and of a few images' memory.
-Nothing is left of it: the network is a fresh one afterwards, and draws are keyed.
+The matching of one class is run by the very code that runs it in a step, three times: on few images, on more real ones,
+and on more synthetic ones. The operations are the same each time, so the bytes in use after each of them are a linear
+function of the two numbers of images, and three points give those of whole batches, at the price of seconds and of a
+few images' memory. It leaves no trace: the network is a fresh one afterwards, and draws are keyed.
 
 Shapes: N operations; K classes, I stored images of a class, C x H x W an image.
 """
@@ -36,25 +36,25 @@ from hmdc_ray.matching.rehearsal import rehearse_training
 from hmdc_ray.models.probe import zeros
 
 HEAP = 1.5
-"""Bytes that a process takes for one that its tensors have in use at the peak: what was freed lies in pieces between what was
-not. (Measured with the GNU C library, which keeps what is freed: 1.2 for a ConvNet, 1.3 to 1.7 for a small ViT.)"""
+"""Bytes that a process takes per byte that its tensors use at the peak: freed memory is fragmented. (Measured with the
+GNU C library, which keeps what is freed: 1.2 for a ConvNet, 1.3 to 1.7 for a small ViT.)"""
 
 INFERENCE_HEAP = 2.0
 """The same where no graph is kept and most is freed. (Measured: 1.6 to 2.2 for a ConvNet, 2.4 for a small ViT.)"""
 
 _FEW = 2
-"""Images of the smallest batch: with one, torch leaves out copies, for its dimension has no order."""
+"""Images of the smallest batch: with one image torch skips some copies, because its stride does not matter."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of the tensors that are made in a block and still there, gradients and what graphs hold included.
+    """Bytes of the tensors that are made in a block and still alive, gradients and what graphs hold included.
 
     Args:
-        existing: tensors that are there already, which views within the block do not count again.
+        existing: tensors from before the block, which are not counted where the block makes views of them.
 
     Attributes:
-        now: bytes.
-        after: bytes after each operation.
+        now: bytes alive now.
+        after: bytes alive after each operation.
     """
 
     def __init__(self, existing: Iterable[Tensor] = ()) -> None:
@@ -78,7 +78,7 @@ class LiveBytes(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No: torch would import its compiler, which takes two seconds and 90 MB, to keep away from it."""
+        """No: to skip its compiler, torch would import it, which takes two seconds and 90 MB."""
         return False
 
     def _see(self, storage: torch.UntypedStorage) -> None:
@@ -95,11 +95,11 @@ class LiveBytes(TorchDispatchMode):
 
 
 def measure(member: Member, drawn: Sequence[MemberTaps]) -> Footprint:
-    """The footprint of a member, the largest of its random options' forms; afterwards it is as freshly begun.
+    """The footprint of a member, the largest over its random options; afterwards the member is as freshly begun.
 
     Args:
         member: member in any state.
-        drawn: members that it agrees with, itself among them; none without mutual distillation.
+        drawn: taps of the members that it agrees with, itself among them; none without mutual distillation.
     """
     forms = [_form(member, options, drawn) for _, options in option_draws(member.config.random_options)]
     member.begin(0)
@@ -114,7 +114,13 @@ def measure(member: Member, drawn: Sequence[MemberTaps]) -> Footprint:
 
 @dataclass(frozen=True)
 class _Matched:
-    """One class as it was matched on a few images: bytes after each operation, after the features, and of their message."""
+    """One class as it was matched on a few images.
+
+    Attributes:
+        after_N: bytes after each operation.
+        kept: bytes after the first exchange, while the graphs wait for the consensus; 0 without mutual distillation.
+        message: bytes of the features sent; 0 without mutual distillation.
+    """
 
     after_N: NDArray[np.float64]
     kept: float
@@ -122,6 +128,7 @@ class _Matched:
 
 
 def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps]) -> Footprint:
+    """The footprint of a member with these options."""
     taps = member.begin(0, options)
     drawn = [taps if other.name == taps.name else other for other in drawn]
     if drawn:
@@ -148,7 +155,7 @@ def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps
     if drawn:
         features, classifier = _probe(member, plan)
         inference += [_aligner_pass(member, plan, drawn), features]
-    waiting = 2 * member.images.ipc * _image_bytes(member)  # a class' gradients, which go into one array of the chunk's
+    waiting = 2 * member.images.ipc * _image_bytes(member)  # a class' gradients, which are copied into the chunk's array
     return Footprint(
         kept=whole(base.kept, more_real.kept, more_synthetic.kept) + waiting,
         matching=int(HEAP * max(map(whole, *lines))) + waiting,
@@ -158,12 +165,12 @@ def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps
 
 
 def _match(member: Member, plan: StepPlan, label: int, real: int, stored: int) -> _Matched:
-    """All exchanges of one class, the member being its own consensus."""
+    """All exchanges of one class, with the member's own features as the consensus."""
     dataset = member.batches.dataset
     shape, classes = dataset.info.shape, len(dataset.info.class_names)
     member.selection = (np.resize(dataset.class_rows("train", label), real),) * classes
-    images = np.zeros((stored, shape.channels, shape.height, shape.width), np.float32)
-    snapshot = Snapshot(plan.version, np.broadcast_to(images, (classes, *images.shape)))
+    images_ICHW = np.zeros((stored, shape.channels, shape.height, shape.width), np.float32)
+    snapshot = Snapshot(plan.version, np.broadcast_to(images_ICHW, (classes, *images_ICHW.shape)))
     matcher, consensus, kept, message = Matcher(member), None, 0, 0
     with _counted(member) as counted:
         if member.aligner is not None:
@@ -176,7 +183,7 @@ def _match(member: Member, plan: StepPlan, label: int, real: int, stored: int) -
 
 
 def _training(member: Member, observed: bool) -> float:
-    """Most while the member is trained on a batch. With CutMix, images that members agree on pass a second time."""
+    """Peak bytes while the member is trained on a batch. With CutMix, images that members agree on pass a second time."""
     schedule, info = member.schedule, member.batches.dataset.info
     if schedule.training == "none" or schedule.steps == 1:
         return 0.0
@@ -193,7 +200,7 @@ def _training(member: Member, observed: bool) -> float:
 
 
 def _embedding(member: Member) -> float:
-    """Most while real images of a class are embedded for k-means."""
+    """Peak bytes while real images of a class are embedded for k-means."""
     if "kmeans" not in (member.matching.sampler, member.images.initialise):
         return 0.0
     dataset = member.batches.dataset
@@ -209,7 +216,7 @@ def _embedding(member: Member) -> float:
 
 
 def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -> float:
-    """Most while the aligner is trained on batches of real images, of which the first one's taps are kept."""
+    """Peak bytes while the aligner is trained on batches of real images; the taps of the first batch are kept."""
     batches, schedule = member.batches, member.schedule
     slices = batch_slices(min(member.matching.aligner_images, batches.dataset.info.sizes["train"]), schedule.batch)
     longest = max(places.stop - places.start for places in slices)
@@ -219,7 +226,7 @@ def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -
         images = batches.matching.model_copy(update={"aligner_images": 2 * count})
         member.batches = replace(batches, matching=images)
         member.schedule = schedule.model_copy(update={"batch": count})
-        member.align(0, drawn)  # afresh, for the optimiser takes its moments with the first step
+        member.align(0, drawn)  # anew, because the optimiser allocates its moments with the first step
         alignment = Alignment(member)
         for batch in range(passed.aligner_batches):
             alignment.step(passed, batch, alignment.features(passed, batch))
@@ -231,12 +238,12 @@ def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -
 
 
 def _probe(member: Member, plan: StepPlan) -> tuple[float, float]:
-    """Most while the features of a probe are made, and while its classifier is fitted; 0 if the run is over before."""
+    """Peak bytes while a probe's features are computed, and while its classifier is fitted; 0 if no probe is due."""
     assert member.aligner is not None
     if total_steps(member.schedule) < member.matching.probe_every:
         return 0.0, 0.0
     alignment, size = Alignment(member), member.aligner.size
-    fitted, tried = (len(rows) for _, rows in member.batches.probe_rows(probe_images(size)))
+    fitted, tested = (len(rows) for _, rows in member.batches.probe_rows(probe_images(size)))
     numbers = size.layers * size.tokens * size.channels
     one = numbers * torch.empty((), dtype=member.batches.dtype).element_size()
 
@@ -245,14 +252,14 @@ def _probe(member: Member, plan: StepPlan) -> tuple[float, float]:
 
     def split(images: int) -> float:
         batch = min(PROBE_BATCH, images)
-        # The last forward beside the batches before it; then all of them twice, where they are joined.
+        # The last forward beside the results of those before it; then all results twice, while they are concatenated.
         return max((images - batch) * one + _extrapolated(member, batch, observe), 2 * images * one)
 
-    return max(split(fitted), fitted * one + split(tried)), fitted * numbers * CLASSIFIER_BYTES
+    return max(split(fitted), fitted * one + split(tested)), fitted * numbers * CLASSIFIER_BYTES
 
 
 def _extrapolated(member: Member, images: int, work: Callable[[int], None]) -> float:
-    """Most bytes of some work on so many images, from what it takes with few."""
+    """Peak bytes of some work on this many images, extrapolated from what it takes on few."""
     lines = []
     for count in (_FEW, 2 * _FEW):
         with _counted(member) as counted:
@@ -263,15 +270,16 @@ def _extrapolated(member: Member, images: int, work: Callable[[int], None]) -> f
 
 
 def _aligned(lines: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Lines of the same operations as they are; of a network that does others for other batches, the most of each line."""
+    """Bytes of several measurements, operation by operation, (N,) each; if a network runs other operations on other
+    batches, the peak of each measurement, (1,)."""
     same = len({len(line) for line in lines}) == 1
     return list(lines) if same else [np.array([line.max()]) for line in lines]
 
 
 @contextmanager
 def _counted(member: Member) -> Iterator[LiveBytes]:
-    """Count what a block takes beside the member's networks. On a GPU one entry more says what its allocator gave out at most,
-    workspaces of kernels included."""
+    """Count what a block takes beside the member's networks. On a GPU a last entry is the peak of its allocator, which
+    includes the workspaces of kernels."""
     modules = [member.network, *([] if member.aligner is None else [member.aligner])]
     on_gpu, before = member.device.type == "cuda", 0
     if on_gpu:
@@ -284,5 +292,6 @@ def _counted(member: Member) -> Iterator[LiveBytes]:
 
 
 def _image_bytes(member: Member) -> int:
+    """Bytes of one image in the member's number format."""
     shape = member.batches.dataset.info.shape
     return shape.channels * shape.height * shape.width * torch.empty((), dtype=member.batches.dtype).element_size()

@@ -1,9 +1,10 @@
 """A member's share of the gradient matching in one step, in one to three exchanges with the parameter server.
 
-With mutual distillation the calls come in the order ``features``, ``match``, ``pull_back``, chunk by chunk, and the last gives
-the gradients; where peers' parts are detached, ``match`` is the last, and without distillation the only one.
+With mutual distillation the calls come in the order ``features``, ``match``, ``pull_back``, chunk by chunk, and the
+last gives the gradients; where peers' parts are detached, ``match`` is the last, and without distillation the only one.
 
-Shapes: K classes of a chunk, I stored images per class, C x H x W an image, B images of a batch.
+Shapes: K classes (of logits all, of gradients those of a chunk), I stored images per class, C x H x W an image, B
+images of a batch; L layers, T tokens, D channels of aligned features.
 """
 
 from __future__ import annotations
@@ -34,37 +35,65 @@ from hmdc_ray.seeding import forked
 
 @dataclass
 class Forwarded:
-    """One class between the exchanges: the leaf, and what the network made of both batches."""
+    """One class between the exchanges: the leaf, and what the network made of both batches, which may differ in size.
 
-    images: Tensor
-    labels_real: Tensor
-    labels_synthetic: Tensor
-    logits_real: Tensor
-    logits_synthetic: Tensor
-    features_real: Tensor | None
-    features_synthetic: Tensor | None
+    Attributes:
+        images_ICHW: stored images of the class, the leaf with respect to which targets are differentiated.
+        real_labels_B: label of the class for each real image.
+        synthetic_labels_B: label of the class for each decoded image.
+        real_logits_BK: logits of the real batch, with graph until :class:`RealGradients` are made.
+        synthetic_logits_BK: logits of the synthetic batch, with graph.
+        real_features_BLTD: aligned features of the real batch, with graph until then; None without mutual distillation.
+        synthetic_features_BLTD: aligned features of the synthetic batch, with graph; None without mutual distillation.
+    """
+
+    images_ICHW: Tensor
+    real_labels_B: Tensor
+    synthetic_labels_B: Tensor
+    real_logits_BK: Tensor
+    synthetic_logits_BK: Tensor
+    real_features_BLTD: Tensor | None
+    synthetic_features_BLTD: Tensor | None
 
 
 @dataclass
 class Matched:
-    """The targets of one class and their gradients, until those of its chunk are sent."""
+    """The targets of one class and their gradients with respect to its images, until those of its chunk are sent.
 
-    classification: Tensor
+    Attributes:
+        classification_ICHW: dL_k/dS.
+        classification_loss: value of L_k.
+        distillation_ICHW: the member's part of dL_F/dS, without the consensus' share until it is pulled back; None
+            without mutual distillation.
+        distillation_loss: value of the member's term of L_F.
+    """
+
+    classification_ICHW: Tensor
     classification_loss: float
-    distillation: Tensor | None = None
+    distillation_ICHW: Tensor | None = None
     distillation_loss: float = 0.0
 
 
 @dataclass(frozen=True)
 class RealGradients:
-    """Gradients of a class' real batch with respect to the network: what those of the synthetic batch are compared with."""
+    """Gradients of a class' real batch with respect to the network, which those of the synthetic batch are to match.
+
+    Attributes:
+        classification: g, one tensor per parameter, of its shape.
+        distillation: h, one tensor per parameter, of its shape, None for one that no tap depends on; empty without
+            mutual distillation.
+    """
 
     classification: Sequence[Tensor]
     distillation: Sequence[Tensor | None]
 
 
 class Matcher:
-    """Computes a member's targets on real/synthetic pairs; holds graphs and gradients of a chunk between its exchanges."""
+    """Computes a member's targets on real/synthetic pairs; keeps graphs and gradients of a chunk between its exchanges.
+
+    Args:
+        member: the pool member, with an aligner if the pool distils.
+    """
 
     def __init__(self, member: Member) -> None:
         self.member = member
@@ -72,17 +101,17 @@ class Matcher:
         self._matched: dict[int, Matched] = {}
 
     def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> Features:
-        """First exchange: aligned features of both batches of each class. Their graphs stay here."""
+        """First exchange: aligned features of both batches of each class, (B, L, T, D) each. Their graphs stay here."""
         member = self.member
         member.prepare(plan)
         check_version("a snapshot", snapshot.version, plan.version)
-        batches: list[Tensor] = []
+        features_BLTD: list[Tensor] = []
         for label in labels:
             forwarded = self._forwarded[label] = self._forward(plan, label, snapshot)
-            assert forwarded.features_real is not None and forwarded.features_synthetic is not None
-            batches += [forwarded.features_real.detach(), forwarded.features_synthetic.detach()]
+            assert forwarded.real_features_BLTD is not None and forwarded.synthetic_features_BLTD is not None
+            features_BLTD += [forwarded.real_features_BLTD.detach(), forwarded.synthetic_features_BLTD.detach()]
         with member.clock.phase("forward"):
-            return features_message(plan.version, batches)
+            return features_message(plan.version, features_BLTD)
 
     def match(
         self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
@@ -93,53 +122,66 @@ class Matcher:
             plan: the step.
             labels: classes of this chunk.
             snapshot: the images.
-            consensus: of the features that this member sent for the chunk; None without mutual distillation.
+            consensus: consensus of the features that this member sent for the chunk, in their order; None without
+                mutual distillation.
 
         Returns:
-            The gradients, unless :meth:`pull_back` is to complete them; the cotangents, if it is; and numbers.
+            The gradients, (K, I, C, H, W), unless :meth:`pull_back` is to complete them; the cotangents, (B, L, T, D)
+            for each class, if it is; and numbers.
         """
         member = self.member
         member.prepare(plan)
         check_version("a snapshot", snapshot.version, plan.version)
-        cotangents = []
+        cotangents_BLTD = []
         losses: dict[str, list[float]] = defaultdict(list)
         for position, label in enumerate(labels):
             forwarded = self._forward(plan, label, snapshot) if consensus is None else self._forwarded[label]
-            batches = None
+            consensus_BLTD = None
             if consensus is not None:
                 check_version("a consensus", consensus.version, plan.version)
-                batches = consensus.batches[2 * position : 2 * position + 2]
-            real = self._real(forwarded, batches)
-            loss, gradient = self._classification(forwarded, real.classification)
-            matched = self._matched[label] = Matched(gradient, float(loss))
+                consensus_BLTD = consensus.batches[2 * position : 2 * position + 2]  # of the real and the synthetic batch
+            # In this order, so that each step can free the graphs that none after it needs.
+            real = self._real(forwarded, consensus_BLTD)
+            loss, gradient_ICHW = self._classification(forwarded, real.classification)
+            matched = self._matched[label] = Matched(gradient_ICHW, float(loss))
             losses["classification"].append(matched.classification_loss)
-            if batches is not None:
-                term = self._distillation(forwarded, real.distillation, batches[1])
-                matched.distillation, matched.distillation_loss = term.images, float(term.loss)
+            if consensus_BLTD is not None:
+                term = self._distillation(forwarded, real.distillation, consensus_BLTD[1])
+                matched.distillation_ICHW, matched.distillation_loss = term.gradient_ICHW, float(term.loss)
                 losses["distillation"].append(matched.distillation_loss)
-                cotangents.append(array(term.cotangent))
+                cotangents_BLTD.append(array(term.cotangent_BLTD))
         gradients, exact = None, consensus is not None and member.matching.peer_gradient == "exact"
         if not exact:
+            # Nothing is pulled back: there is no L_F, or ("detached") its way to the images through the consensus is cut.
             self._forwarded.clear()
             with member.clock.phase("second_derivative"):
                 gradients = self._gradients(plan, labels)
         found = {name: float(np.mean(values)) for name, values in losses.items()}
         agreed = {f"agreement/{name}": value for name, value in member.agreed.items()}
         record = MemberRecord(found | agreed, member.clock.take())
-        return gradients, Cotangents(plan.version, labels, tuple(cotangents)) if exact else None, record
+        return gradients, Cotangents(plan.version, labels, tuple(cotangents_BLTD)) if exact else None, record
 
     def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> Gradients:
-        """Third exchange: adds the consensus' share of the distillation target, through this member. Frees the graphs."""
+        """Third exchange: adds to dL_F/dS what reaches the consensus through this member. Frees the graphs.
+
+        Args:
+            plan: the step.
+            cotangents: mean over members of the chunk's cotangents, (B, L, T, D) for each class.
+
+        Returns:
+            The gradients of the chunk, (K, I, C, H, W).
+        """
         member = self.member
         check_version("a cotangent", cotangents.version, plan.version)
         assert member.agreement is not None
         with member.clock.phase("pull_back"):
-            for label, batch in zip(cotangents.labels, cotangents.batches, strict=True):
+            for label, mean_BLTD in zip(cotangents.labels, cotangents.batches, strict=True):
                 forwarded, matched = self._forwarded.pop(label), self._matched[label]
-                assert forwarded.features_synthetic is not None and matched.distillation is not None
-                cotangent = member.agreement.own(member.position, member.tensor(batch))
-                pulled = pull_back(forwarded.features_synthetic, cotangent, forwarded.images)
-                matched.distillation = matched.distillation + pulled
+                assert forwarded.synthetic_features_BLTD is not None and matched.distillation_ICHW is not None
+                # dFbar/dF_k is 0 at tokens that this member lacks, although others may have a cotangent there.
+                cotangent_BLTD = member.agreement.own(member.position, member.tensor(mean_BLTD))
+                pulled_ICHW = pull_back(forwarded.synthetic_features_BLTD, cotangent_BLTD, forwarded.images_ICHW)
+                matched.distillation_ICHW = matched.distillation_ICHW + pulled_ICHW
             return self._gradients(plan, cotangents.labels)
 
     # Parts
@@ -147,84 +189,95 @@ class Matcher:
     def _gradients(self, plan: StepPlan, labels: tuple[int, ...]) -> Gradients:
         """What was matched for a chunk of classes, as a message."""
         matched = [self._matched.pop(label) for label in labels]
-        classification_KICHW = torch.stack([part.classification for part in matched])
-        shared = [part.distillation for part in matched if part.distillation is not None]
+        classification_KICHW = torch.stack([part.classification_ICHW for part in matched])
+        distillation_ICHW = [part.distillation_ICHW for part in matched if part.distillation_ICHW is not None]
         return Gradients(
             plan.version,
             labels,
             array(classification_KICHW),
             gradient_sizes(classification_KICHW),
-            array(torch.stack(shared)) if shared else None,
+            array(torch.stack(distillation_ICHW)) if distillation_ICHW else None,
             tuple(part.classification_loss for part in matched),
-            tuple(part.distillation_loss for part in matched) if shared else (),
+            tuple(part.distillation_loss for part in matched) if distillation_ICHW else (),
         )
 
     def _forward(self, plan: StepPlan, label: int, snapshot: Snapshot) -> Forwarded:
+        """Both batches of a class through the network, with their graphs."""
         member = self.member
-        images = member.tensor(snapshot.images_KICHW[label]).requires_grad_()
+        images_ICHW = member.tensor(snapshot.images_KICHW[label]).requires_grad_()
         with member.clock.phase("data"):
-            augment = member.batches.augmentation(plan, label)
-            real = augment(member.batches.real(plan, label, member.selection))
+            augment = member.batches.augmentation(plan, label)  # Siamese: one draw for both batches (DSA)
+            real_BCHW = augment(member.batches.real(plan, label, member.selection))
         # Fused attention has no second derivative.
         unfused = sdpa_kernel(SDPBackend.MATH)
         with member.clock.phase("forward"), unfused, forked(member.key("matching", plan.iteration, plan.step, label)):
-            synthetic = augment(member.batches.synthetic(plan, label, images))
-            logits_real, features_real = member.observe(real)
-            logits_synthetic, features_synthetic = member.observe(synthetic)
+            synthetic_BCHW = augment(member.batches.synthetic(plan, label, images_ICHW))
+            # Two forwards, so that the real graph can be freed by itself; dropout draws for the real batch first.
+            real_logits_BK, real_features_BLTD = member.observe(real_BCHW)
+            synthetic_logits_BK, synthetic_features_BLTD = member.observe(synthetic_BCHW)
         return Forwarded(
-            images=images,
-            labels_real=torch.full((len(real),), label, device=member.device),
-            labels_synthetic=torch.full((len(synthetic),), label, device=member.device),
-            logits_real=logits_real,
-            logits_synthetic=logits_synthetic,
-            features_real=features_real,
-            features_synthetic=features_synthetic,
+            images_ICHW=images_ICHW,
+            real_labels_B=torch.full((len(real_BCHW),), label, device=member.device),
+            synthetic_labels_B=torch.full((len(synthetic_BCHW),), label, device=member.device),
+            real_logits_BK=real_logits_BK,
+            synthetic_logits_BK=synthetic_logits_BK,
+            real_features_BLTD=real_features_BLTD,
+            synthetic_features_BLTD=synthetic_features_BLTD,
         )
 
-    def _real(self, forwarded: Forwarded, consensus: Sequence[Array] | None) -> RealGradients:
-        """The constants of both targets. Frees the graph of the real batch, which is the larger one, before the second
-        derivatives take theirs."""
+    def _real(self, forwarded: Forwarded, consensus_BLTD: Sequence[Array] | None) -> RealGradients:
+        """g and h of the real batch, the constants of both targets.
+
+        Frees the graph of the real batch, which is the larger one, before the second derivatives take theirs.
+
+        Args:
+            forwarded: the class.
+            consensus_BLTD: consensus of the real batch first; None without mutual distillation.
+        """
         member = self.member
         with member.clock.phase("real_gradients"):
             classification = classification_gradient(
-                forwarded.logits_real, forwarded.labels_real, member.parameters, create_graph=False
+                forwarded.real_logits_BK, forwarded.real_labels_B, member.parameters, create_graph=False
             )
         distillation: list[Tensor | None] = []
-        if consensus is not None:
-            assert member.agreement is not None and forwarded.features_real is not None
+        if consensus_BLTD is not None:
+            assert member.agreement is not None and forwarded.real_features_BLTD is not None
             with member.clock.phase("distillation_real"):
                 distillation = agreement_gradient(
                     member.agreement,
                     member.position,
-                    forwarded.features_real,
-                    member.tensor(consensus[0]),
+                    forwarded.real_features_BLTD,
+                    member.tensor(consensus_BLTD[0]),
                     member.parameters,
                     create_graph=False,
                 )
-            forwarded.features_real = forwarded.features_real.detach()
-        forwarded.logits_real = forwarded.logits_real.detach()
+            forwarded.real_features_BLTD = forwarded.real_features_BLTD.detach()
+        forwarded.real_logits_BK = forwarded.real_logits_BK.detach()  # the last reference to the batch's graph
         return RealGradients(classification, distillation)
 
     def _classification(self, forwarded: Forwarded, real: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """L_k, a scalar, and dL_k/dS, (I, C, H, W), from g of the real batch."""
         member = self.member
-        distilled = forwarded.features_synthetic is not None
+        distilled = forwarded.synthetic_features_BLTD is not None  # L_F comes afterwards, through the same forward
         with member.clock.phase("synthetic_gradients"):
             synthetic = classification_gradient(
-                forwarded.logits_synthetic, forwarded.labels_synthetic, member.parameters, create_graph=True
+                forwarded.synthetic_logits_BK, forwarded.synthetic_labels_B, member.parameters, create_graph=True
             )
         with member.clock.phase("second_derivative"):
-            return classification_target(member.matching.metric, real, synthetic, forwarded.images, keep_graph=distilled)
+            metric, images_ICHW = member.matching.metric, forwarded.images_ICHW
+            return classification_target(metric, real, synthetic, images_ICHW, keep_graph=distilled)
 
-    def _distillation(self, forwarded: Forwarded, real: Sequence[Tensor | None], consensus: Array) -> DistillationTerm:
+    def _distillation(self, forwarded: Forwarded, real: Sequence[Tensor | None], consensus_BLTD: Array) -> DistillationTerm:
+        """The member's term of L_F, from h of the real batch and the consensus of the synthetic one."""
         member = self.member
-        assert member.agreement is not None and forwarded.features_synthetic is not None
+        assert member.agreement is not None and forwarded.synthetic_features_BLTD is not None
         with member.clock.phase("distillation_synthetic"):
             return distillation_target(
                 member.agreement,
                 member.position,
                 real,
-                forwarded.features_synthetic,
-                member.tensor(consensus),
+                forwarded.synthetic_features_BLTD,
+                member.tensor(consensus_BLTD),
                 member.parameters,
-                forwarded.images,
+                forwarded.images_ICHW,
             )

@@ -1,6 +1,6 @@
 """One pool member: its network, its aligner, and its optimisers, from the start of an iteration to the next.
 
-Shapes: B images of a batch, C x H x W an image.
+Shapes: B images of a batch, C x H x W an image, K classes; L layers, T tokens, D channels of aligned features.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Member:
         index: position in the pool.
         seed: the run's seed.
         config: the member's network and learning rate.
-        matching: what is matched.
-        schedule: how the network is trained.
+        matching: settings of the matching: sampler, augmentation, metric, precision.
+        schedule: training of the network and of the aligner.
         images: formation and initialisation of the synthetic images.
         dataset: the decoded data.
-        device: where the network runs.
+        device: device of the network and of its batches.
 
     Raises:
         InputError: the architecture, an option, or a tap does not exist or does not fit the images.
@@ -105,7 +105,12 @@ class Member:
         return MemberTaps(self.config.name, self.network.taps, self.options)
 
     def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
-        """Make a fresh aligner to the common size of the members drawn; call after :meth:`begin`."""
+        """Make a fresh aligner to the common size of the members drawn; call after :meth:`begin`.
+
+        Args:
+            iteration: number of the iteration, from 0.
+            drawn: taps of the members drawn, in the order of the pool, this one among them.
+        """
         size = common_size([member.taps for member in drawn])
         self.agreement = Agreement([token_mask(member.taps, size) for member in drawn])
         self.position = [member.name for member in drawn].index(self.config.name)
@@ -129,18 +134,18 @@ class Member:
         return Selection(plan.version, tuple(rows))
 
     def select(self, plan: StepPlan, selection: Selection) -> None:
-        """Use these real images from this step on; none: other ones in every step."""
+        """Use these real images from this step on; an empty selection means a new random draw in every step."""
         check_version("a selection of real images", selection.version, plan.version)
         self.selection = selection.rows or None
 
     def current_selection(self, plan: StepPlan) -> Selection:
-        """The real images that this member uses, for one that begins in this step."""
+        """The real images that this member uses, for a member that joins in this step."""
         return Selection(plan.version, self.selection or ())
 
     # State
 
     def state(self) -> State:
-        """Everything that the next step needs and that a fresh start of the iteration does not give."""
+        """Everything that the next step needs and a fresh start of the iteration does not provide."""
         arrays = _named("network", self.network.state_dict())
         if self.aligner is not None:
             arrays |= _named("aligner", self.aligner.state_dict())
@@ -177,6 +182,7 @@ class Member:
     # Parts
 
     def _build(self, iteration: int, drawn: Mapping[str, Any] | None = None) -> None:
+        """Build the network of an iteration with new weights, and a new optimiser over these very parameters."""
         info = self.batches.dataset.info
         if drawn is None:
             drawn = draw_options(self.config.random_options, self.key("options", iteration))
@@ -199,7 +205,7 @@ class Member:
         self.optimiser = SGD(self.parameters, lr=self.config.learning_rate)
 
     def prepare(self, plan: StepPlan) -> None:
-        """Once per step: take BatchNorm statistics from real images, then freeze them while gradients are matched."""
+        """Once per step: take BatchNorm statistics from real images, then freeze them for the matching (DC)."""
         if self._prepared == (plan.iteration, plan.step):
             return
         self._prepared = (plan.iteration, plan.step)
@@ -219,19 +225,20 @@ class Member:
         return Key(self.seed, stream, self.index, iteration, step, label, batch)
 
     def observe(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits, and aligned features if there is an aligner."""
+        """Logits (B, K), and aligned features (B, L, T, D) if there is an aligner."""
         if self.aligner is None:
             return self.network(images_BCHW), None
         observation = self.network.observe(images_BCHW)
         return observation.logits_BK, self.aligner(observation.features)
 
     def agreement_loss(self, features_BLTD: Tensor, consensus_BLTD: Array) -> Tensor:
-        """This member's term of L_MD; see :meth:`Agreement.loss`."""
+        """This member's term of L_MD, a scalar; see :meth:`Agreement.loss`."""
         assert self.agreement is not None
         return self.agreement.loss(self.position, features_BLTD, self.tensor(consensus_BLTD))
 
     def descend(self, optimiser: torch.optim.Optimizer, parameters: Sequence[Parameter], loss: Tensor) -> None:
-        """One step of an optimiser along a loss; other parameters get no gradient."""
+        """One step of an optimiser on a scalar loss; other parameters get no gradient."""
+        # Not backward(): a network's training on L_MD must not accumulate into the aligner's parameters.
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -239,13 +246,13 @@ class Member:
         optimiser.zero_grad()
 
     def tensor(self, array: Array) -> Tensor:
-        """An array of a message, in this member's number format and on its device."""
+        """An array of a message, of any shape, in this member's number format and on its device."""
         # A copy: what comes out of the object store is read-only, and not aligned as torch's own memory is.
         return torch.tensor(array, dtype=self.batches.dtype, device=self.device)
 
 
 def draw_options(choices: Mapping[str, Sequence[Any]], key: Key) -> dict[str, Any]:
-    """One value of every option, each with equal probability; an option's draw does not depend on the others in the mapping."""
+    """One value of every option, each with equal probability; an option's draw does not depend on the other options."""
     drawn = {}
     for name, values in choices.items():
         generator = replace(key, label=zlib.crc32(name.encode())).numpy()
@@ -268,7 +275,7 @@ def array(tensor: Tensor) -> Array:
 
 
 def features_message(version: int, batches: Sequence[Tensor]) -> Features:
-    """Aligned features (B, L, T, D) of several batches as a message."""
+    """Aligned features of several batches, (B, L, T, D) each, as a message."""
     return Features(version, tuple(map(array, batches)), tuple(map(all_finite, batches)))
 
 

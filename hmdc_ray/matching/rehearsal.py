@@ -1,6 +1,8 @@
 """Steps that a network will have to take, tried before anything starts; they leave the network as it was.
 
-What a network does in evaluation mode it has shown when it was built. Errors continue a sentence that begins with the network.
+A network's evaluation mode is tested when it is built. Messages continue a sentence that begins with the network.
+
+Shapes: B images of a batch, C x H x W an image, K classes.
 """
 
 from __future__ import annotations
@@ -25,19 +27,19 @@ _KEY = Key(0, "network")
 _AS_IN_EVALUATION = "must work there as in evaluation mode"
 _LARGER_BATCHES = "train it on more at a time, see schedule.batch and schedule.real_images"
 _NO_SECOND_DERIVATIVE = ("not implemented", "once_differentiable")
-"""What torch's errors say where an operation has no second derivative, of its own or of a user's function."""
+"""Words in torch's errors about operations, its own or a user's, that have no second derivative."""
 
 
 def rehearse_training(network: Network, images: int, observed: bool = False) -> None:
-    """Cross-entropy of a batch in training mode, and its gradients.
+    """Compute the cross-entropy of a batch in training mode, and its gradients.
 
     Args:
-        network: to be trained.
-        images: in the batch, at least 1.
-        observed: its taps are used as well.
+        network: network that will be trained.
+        images: number of images in the batch, at least 1.
+        observed: whether the network's taps are used as well.
 
     Raises:
-        InputError: it has nothing to train, fails, or is another network in training mode.
+        InputError: the network has nothing to train, fails, or is another network in training mode.
     """
     with untouched(network), forked(_KEY):
         network.train()
@@ -50,14 +52,15 @@ def rehearse_training(network: Network, images: int, observed: bool = False) -> 
 
 
 def rehearse_matching(network: Network, observed: bool = False) -> None:
-    """A gradient of one image as it is matched, in training mode with fixed BatchNorm, and its derivative.
+    """Compute a gradient of one image as it is matched, in training mode with fixed BatchNorm, and its derivative.
 
     Args:
-        network: of a pool's member.
-        observed: its taps are used as well.
+        network: network of a pool member.
+        observed: whether the network's taps are used as well.
 
     Raises:
-        InputError: as for :func:`rehearse_training`; or some layer, of another library perhaps, has no second derivative.
+        InputError: the network has nothing to train, fails, is another network in training mode, or has a layer without
+            a second derivative.
     """
     with untouched(network), forked(_KEY):
         network.train()
@@ -79,12 +82,18 @@ def _trained(network: Network) -> list[Parameter]:
 
 
 def _images(network: Network, count: int) -> Tensor:
+    """Noise in place of images, (B, C, H, W), in the network's number format and on its device."""
     shape = network.image_shape
     images_BCHW = torch.randn(count, shape.channels, shape.height, shape.width, generator=_KEY.generator())
     return images_BCHW.to(next(network.parameters()))
 
 
 def _forward(network: Network, images_BCHW: Tensor, observed: bool, advice: str = _AS_IN_EVALUATION) -> Tensor:
+    """Logits (B, K) of a batch in training mode, with graph.
+
+    Raises:
+        InputError: the network fails, or its output or a tap is not what it is in evaluation mode.
+    """
     features: Sequence[object] = ()
     try:
         if observed:

@@ -18,11 +18,11 @@ from hmdc_ray.models.average_pool import average_pool
 from hmdc_ray.models.network import Tap
 
 SMALLEST_DEVIATION = 1e-4
-"""Least deviation of a layer's features over images, as a part of their root mean square: of features that do not vary at all
-rounding alone would be left, which must not be taken for what they say."""
+"""Least deviation of a layer's features over images, as a fraction of their root mean square: where features do not
+vary at all, only rounding errors would be left, which must not be scaled up to look like information."""
 
 SMALLEST_SQUARE = 1e-30
-"""Added to the square of a layer's scale, which is 0 where all its features are."""
+"""Added to the square of a layer's scale, which is 0 where all its features are 0."""
 
 Resize = Literal["adaptive", "bilinear"]
 
@@ -76,7 +76,13 @@ def token_mask(taps: Sequence[Tap], size: CommonSize) -> Tensor:
 
 
 def decompose(feature: Tensor, tap: Tap) -> tuple[Tensor, Tensor | None]:
-    """Split a tap's feature into its semantic part (B, c) and its spatial part (B, c, h, w), None for a vector."""
+    """Split a tap's feature into its semantic part (B, c) and its spatial part (B, c, h, w), None for a vector.
+
+    Args:
+        feature: a map (B, c, h, w), tokens (B, 1 + h * w, c) with the class token first, or a vector (B, c).
+        tap: kind and sizes of the feature.
+    """
+    # HMDC section 3.2: the semantic part says what is in the image, the spatial part where.
     if tap.kind == "vector":
         return feature, None
     if tap.kind == "map":
@@ -85,16 +91,21 @@ def decompose(feature: Tensor, tap: Tap) -> tuple[Tensor, Tensor | None]:
 
 
 class Standard(nn.Module):
-    """Features less their mean over images, each layer divided by its root mean square: an agreement of such features cannot be
-    had by shrinking them (the trivial minimum of L_MD over aligners alone: affine maps of 0 and equal biases).
+    """Subtracts features' mean over images and divides each layer by its root mean square: such features cannot be made
+    to agree by shrinking them (the trivial minimum of L_MD over aligners alone: affine maps of 0 and equal biases).
 
-    One scale for a layer, and not one for each channel: a channel that hardly varies would have a gradient without bound.
-    In training mode by the images of the batch, with their gradient; else by the last such batch, so that a batch may be of one
-    class, or of one image.
+    A layer has one scale, not one per channel: a channel that hardly varies would have an unbounded gradient. In
+    training mode mean and scale are those of the batch, with their gradient; else those of the last such batch, so that
+    a batch may hold one class only, or one image.
 
     Args:
-        mask_LT: which tokens the member has.
-        channels: D.
+        mask_LT: tokens that the member has, bool.
+        channels: number of channels, D.
+
+    Attributes:
+        mean_LTD: mean over the images of the last batch in training mode.
+        scale_L: root mean square over images, tokens and channels of that batch.
+        entries_L: numbers of an image in each layer, without tokens that the member lacks.
     """
 
     mean_LTD: Tensor
@@ -112,6 +123,7 @@ class Standard(nn.Module):
             return (features_BLTD - self.mean_LTD) / self.scale_L[:, None, None]
         mean_LTD = features_BLTD.mean(dim=0)
         centred_BLTD = features_BLTD - mean_LTD
+        # Means over the tokens that the member has: those that it lacks are 0 and add nothing to the sums.
         entries_L = features_BLTD.new_tensor(self.entries_L) * len(features_BLTD)
         variance_L, square_L = (part.square().sum(dim=(0, 2, 3)) / entries_L for part in (centred_BLTD, features_BLTD))
         scale_L = (variance_L + SMALLEST_DEVIATION**2 * square_L + SMALLEST_SQUARE).sqrt()
@@ -120,13 +132,13 @@ class Standard(nn.Module):
 
 
 class Aligner(nn.Module):
-    """Brings one member's features to the common size: an affine map per tap, and a mixture of taps when it has more than L.
+    """Brings one member's features to the common size: an affine map per tap, and a mixture of more than L taps.
 
     Args:
         taps: the member's taps.
         size: common size of the members drawn.
-        resize: ``adaptive`` shrinks maps by averaging; ``bilinear`` (HMDC) samples them with corners aligned, which to size 1
-            takes the corner pixel. No map is smaller than the common size.
+        resize: ``adaptive`` shrinks maps by averaging; ``bilinear`` (HMDC) samples them with corners aligned, which to
+            size 1 takes the corner pixel. No map is smaller than the common size.
         standardise: bring features to mean 0 over images and each layer to mean square 1, see :class:`Standard`.
     """
 
@@ -141,24 +153,32 @@ class Aligner(nn.Module):
         self.standard = Standard(token_mask(taps, size), size.channels) if standardise else nn.Identity()
 
     def weights(self, spatial: bool) -> Tensor:
-        """Rows of the layer mixture over source taps, (L, taps), each summing to 1; spatial tokens use taps that have them."""
+        """Rows of the layer mixture over the S source taps, (L, S), each summing to 1.
+
+        Args:
+            spatial: whether the weights are those of spatial tokens, to which only taps that have them contribute.
+        """
         assert self.mixing is not None
         scores: Tensor = self.mixing
         if spatial:
             scores = scores.masked_fill(~torch.tensor(self.has_spatial, device=scores.device), float("-inf"))
-        return scores.softmax(dim=1)
+        return scores.softmax(dim=1)  # over source taps: each layer is a convex combination of them (HMDC section 3.2)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Align features given in tap order: (B, L, T, D), in the format of the aligner's weights.
+        """Align a batch's features to (B, L, T, D), in the number format of the aligner's weights.
 
         Tokens that the member lacks are 0 (see :func:`token_mask`).
+
+        Args:
+            features: one feature per tap: maps (B, c, h, w), tokens (B, 1 + h * w, c) or vectors (B, c).
         """
+        # S source taps; spatial parts have T - 1 tokens, the one missing is the semantic one.
         parts = [self._align(*row) for row in zip(features, self.taps, self.affine, strict=True)]
         semantic_BSD = torch.stack([semantic for semantic, _ in parts], dim=1)
         spatial_BSTD = torch.stack([self._tokens(semantic, spatial) for semantic, spatial in parts], dim=1)
         if self.mixing is not None:
             semantic_BSD = torch.einsum("ls,bsd->bld", self.weights(spatial=False), semantic_BSD)
-            if any(self.has_spatial):
+            if any(self.has_spatial):  # else every row of the softmax would be NaN
                 spatial_BSTD = torch.einsum("ls,bstd->bltd", self.weights(spatial=True), spatial_BSTD)
             else:
                 spatial_BSTD = spatial_BSTD[:, : self.size.layers]
@@ -167,17 +187,18 @@ class Aligner(nn.Module):
         return standard_BLTD
 
     def _align(self, feature: Tensor, tap: Tap, affine: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """One tap's semantic part (B, D) and spatial part (B, T - 1, D), None for a vector, by one affine map for both."""
         dtype, side = next(affine.parameters()).dtype, self._side(feature) if tap.kind == "map" else 0
         if side:
-            # No pass over the whole map but this one: the mean of its squares' means is its own mean, and affine maps and
-            # means, whose weights sum to 1, may change places.
-            pooled = average_pool(feature, side) if side > 1 else feature
-            tokens_BTD = affine(pooled.to(dtype).flatten(2).transpose(1, 2))
+            # Pool first, then map, then take the mean for the semantic part: one pass over the large map only. It is
+            # the same because the mean of the squares' means is the map's mean, and a mean commutes with an affine map.
+            pooled_Bchw = average_pool(feature, side) if side > 1 else feature
+            tokens_BTD = affine(pooled_Bchw.to(dtype).flatten(2).transpose(1, 2))
             return tokens_BTD.mean(dim=1), tokens_BTD
-        semantic, spatial = decompose(feature.to(dtype), tap)
-        if spatial is None:
-            return affine(semantic), None
-        return affine(semantic), affine(self._resized(spatial).flatten(2).transpose(1, 2))
+        semantic_Bc, spatial_Bchw = decompose(feature.to(dtype), tap)
+        if spatial_Bchw is None:
+            return affine(semantic_Bc), None
+        return affine(semantic_Bc), affine(self._resized(spatial_Bchw).flatten(2).transpose(1, 2))
 
     def _side(self, map_Bchw: Tensor) -> int:
         """Side of the squares that cover a map and become its tokens by averaging; 0 if there are none."""
@@ -187,6 +208,7 @@ class Aligner(nn.Module):
         return side if covered and self.resize == "adaptive" else 0
 
     def _resized(self, spatial_Bchw: Tensor) -> Tensor:
+        """The spatial part in the common height and width, (B, c, height, width)."""
         target = (self.size.height, self.size.width)
         if spatial_Bchw.shape[-2:] == target:
             return spatial_Bchw
@@ -195,6 +217,7 @@ class Aligner(nn.Module):
         return F.interpolate(spatial_Bchw, size=target, mode="bilinear", align_corners=True)
 
     def _tokens(self, semantic_BD: Tensor, spatial_BTD: Tensor | None) -> Tensor:
+        """The spatial part (B, T - 1, D); zeros for a vector, which has none."""
         if spatial_BTD is not None:
             return spatial_BTD
         return semantic_BD.new_zeros(len(semantic_BD), self.size.tokens - 1, self.size.channels)

@@ -1,1 +1,1 @@
-"""What the parameter server holds: the synthetic images, the balance of targets, the consensus of features."""
+"""The parameter server: synthetic images, balance of targets, consensus of features, checkpoints."""

@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file per image version, and a manifest with its checksum, written last.
 
-A checkpoint exists when its manifest does, and is whole when both files are as they were written, to the last bit. Locally
-both are written to temporary names and renamed, so that a process that dies at any moment leaves the previous checkpoint
-intact; everywhere a checkpoint that was torn or altered is told from a whole one, and the one before is used.
+A checkpoint exists when its manifest does, and is whole when both files are as they were written, to the last bit.
+Locally both are written to temporary names and renamed, so that a process that dies at any moment leaves the previous
+checkpoint intact. On every storage a torn or altered checkpoint is recognised, and the one before it is used.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from hmdc_ray.server.storage import LocalStorage, Storage, open_storage
 
 FORMAT = 3
 KEPT = 3
-"""How many checkpoints stay, unless configured."""
+"""Default number of checkpoints that are kept."""
 
 SERVER = "server"
 FOLDER = "checkpoint"
-"""Where a run's folder keeps its checkpoints, unless they are kept elsewhere."""
+"""Default folder of a run's checkpoints, within the run's folder."""
 
 _MANIFEST, _TENSORS = ".json", ".safetensors"
 _log = logging.getLogger(__name__)
@@ -40,13 +40,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint is of.
+    """Description of a checkpoint.
 
     Attributes:
-        version: image steps done.
+        version: number of image steps done.
         file: name of the tensors' file.
         sha256: checksum of that file.
-        identity: what a run that continues must share with it: configuration and data fingerprint.
+        identity: configuration and data fingerprint that a resumed run must share.
     """
 
     version: int
@@ -70,8 +70,8 @@ class CheckpointFolder:
     """The checkpoints of a run.
 
     Args:
-        storage: where they lie; a path is a local folder, made when the first checkpoint is saved.
-        kept: how many of the newest stay, at least 1.
+        storage: storage of the files; a path is a local folder, made when the first checkpoint is saved.
+        kept: number of the newest checkpoints that are kept, at least 1.
     """
 
     def __init__(self, storage: Storage | Path, kept: int = KEPT) -> None:
@@ -80,7 +80,7 @@ class CheckpointFolder:
 
     @classmethod
     def of_run(cls, folder: Path, schedule: ScheduleConfig) -> CheckpointFolder:
-        """The checkpoints of the run in ``folder``: within it, or where its configuration says.
+        """The checkpoints of the run in ``folder``: inside it, or at ``schedule.checkpoint_uri``.
 
         Raises:
             InputError: ``schedule.checkpoint_uri`` cannot be opened.
@@ -91,7 +91,7 @@ class CheckpointFolder:
         """Write the states of the server and of the members after ``version`` steps, then drop the oldest checkpoints.
 
         Raises:
-            InputError: a file cannot be written, such as on a full disk; earlier checkpoints stay.
+            InputError: a file cannot be written, for example because the disk is full; earlier checkpoints stay.
         """
         arrays = {f"{owner}/{name}": array for owner, state in states.items() for name, array in state.arrays.items()}
         values = {owner: state.values for owner, state in states.items()}
@@ -113,7 +113,7 @@ class CheckpointFolder:
     def latest(self) -> Manifest | None:
         """The manifest of the newest whole checkpoint; None when none was ever saved.
 
-        One that was torn or altered is passed over, with a warning that names the file, and left as it is.
+        A torn or altered one is skipped, with a warning that names the file, and left as it is.
 
         Raises:
             InputError: the storage cannot be read, or no checkpoint in it is whole.
@@ -126,7 +126,7 @@ class CheckpointFolder:
                 self._tensors(manifest)
             except InputError as error:
                 refusal = refusal or str(error)
-                _log.warning("%s; the checkpoint before is used", error)
+                _log.warning("%s; the checkpoint before it is used", error)
             else:
                 return manifest
         if versions:
@@ -141,14 +141,14 @@ class CheckpointFolder:
         return [int(name.removesuffix(_MANIFEST)) for name in self.storage.names() if _is_numbered(name, _MANIFEST)]
 
     def saved_at(self, version: int) -> float:
-        """When a version was saved, in seconds since 1970."""
+        """Time at which a version was saved, in seconds since 1970."""
         return self.storage.modified(_stem(version) + _MANIFEST)
 
     def manifest(self, version: int) -> Manifest:
         """The manifest of one version.
 
         Raises:
-            InputError: it is missing, damaged, or of another format.
+            InputError: the manifest is missing, damaged, or of another format.
         """
         name = _stem(version) + _MANIFEST
         data, place = self.storage.read(name), self.storage.place(name)
@@ -207,14 +207,14 @@ class CheckpointFolder:
         return data
 
     def _drop_before(self, version: int) -> None:
-        """Remove what is older than the checkpoints to keep. Newer ones than ``version`` are damaged, and stay as they are."""
+        """Remove checkpoints older than those to keep. Any newer than ``version`` are damaged, and stay as they are."""
         try:
             oldest = [known for known in self.versions() if known <= version][-self.kept :][0]
             for name in self._numbered():  # manifests before their tensors
                 if int(name.partition(".")[0]) < oldest:
                     self.storage.remove(name)
         except InputError as error:
-            _log.warning("an old checkpoint stays: %s", error)
+            _log.warning("an old checkpoint could not be removed: %s", error)
 
     def _numbered(self) -> list[str]:
         names = self.storage.names()
@@ -222,10 +222,10 @@ class CheckpointFolder:
 
 
 class TolerantSaves:
-    """Lets a run go on when a checkpoint cannot be saved, until that has happened too often in a row.
+    """Lets a run continue when a checkpoint cannot be saved, until that has happened too often in a row.
 
     Args:
-        most: failed saves in a row of which the last one ends the run; 1 tolerates none.
+        most: number of failed saves in a row at which the run ends; 1 tolerates none.
     """
 
     def __init__(self, most: int) -> None:
@@ -233,10 +233,10 @@ class TolerantSaves:
         self.failures = 0
 
     def attempt(self, save: Callable[[], object]) -> InputError | None:
-        """Save; returns the error that was tolerated, with a warning, or None when the checkpoint is saved.
+        """Call ``save``; returns the error that was tolerated, with a warning, or None when the checkpoint is saved.
 
         Raises:
-            InputError: the save failed, as did those before.
+            InputError: the save failed, and so did the ``most`` - 1 before it.
         """
         try:
             save()
@@ -254,9 +254,9 @@ class TolerantSaves:
 
 
 def _serialised(arrays: dict[str, NDArray[np.generic]], metadata: dict[str, str]) -> bytes | memoryview:
-    """A file of tensors: on the disk, mapped into memory, or in memory where the folder for temporary files has no room."""
+    """Bytes of a file of tensors: mapped from a temporary file, or in memory if that does not fit on the disk."""
     try:
-        with NamedTemporaryFile() as file:  # which the mapping keeps
+        with NamedTemporaryFile() as file:  # its disk space lives as long as the mapping
             safetensors.numpy.save_file(arrays, file.name, metadata=metadata)
             return np.memmap(file.name, np.uint8, "r").data
     except (OSError, safetensors.SafetensorError):

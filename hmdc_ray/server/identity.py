@@ -1,4 +1,4 @@
-"""What a run is made of, taken from its configuration."""
+"""A run's identity, the arguments of its server, and the members that agree on features, from its configuration."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ FREE = {
         "placement",
     },
 }
-"""Fields that do not change the images of a step: a run may continue with other values."""
+"""Fields that do not change the images of a step: a run may be resumed with other values."""
 
 
 CORRECTIONS = "corrections"
-"""Key of what was once computed otherwise."""
+"""Key of computations that earlier releases did differently."""
 
 
 def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
-    """What two runs must share to give the same images: configuration fields, and the data's fingerprint."""
+    """Configuration fields and data fingerprint that two runs must share to give the same images."""
     fields = config.model_dump(mode="json", exclude=FREE)  # type: ignore[arg-type]
     for member in fields["pool"]["members"]:
         for resource in ("num_cpus", "num_gpus", "resources", "replicas", "labels"):
             del member[resource]
-        # What a checkpoint that was made before there was a choice has done.
+        # The behaviour of checkpoints from before this field existed: left out, so that they can be resumed.
         if member["statistics"] == ("data" if member["weights"] == "pretrained" else "own"):
             del member["statistics"]
     if fields["balance"]["scope"] == "iteration":  # likewise
@@ -70,7 +70,7 @@ def _distils(config: RunConfig) -> bool:
 
 
 def _corrections(config: RunConfig, info: DatasetInfo) -> dict[str, str]:
-    """What was once computed otherwise, as far as this run has to do with it: checkpoints from before cannot be continued."""
+    """Computations of this run that earlier releases did differently: their checkpoints cannot be resumed."""
     matching = config.matching
     training = config.schedule.training
     others = [member for member in config.pool.members if ":" in member.architecture]  # our own networks have no dropout
@@ -124,14 +124,14 @@ def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict
 
 
 def agreeing(config: RunConfig, descriptions: Iterable[MemberDescription]) -> dict[str, list[MemberTaps]]:
-    """By member, itself and those with which it agrees on the largest features that any draw asks of it.
+    """For each member, by name, the members of the draw in which it agrees on the largest features, itself among them.
 
-    Where all members are drawn, they are all. Of other draws the largest is bound by that of two: a further member can only
-    make the common size smaller. A member that agrees with no other one has none, not even itself.
+    Where all members are drawn, these are all. Where some are drawn, pairs are enough to look at: a further member can
+    only make the common size smaller. The list is empty for a member that agrees with no other.
 
     Args:
         config: the run.
-        descriptions: descriptions of all members, replicas perhaps among them. Not asked for without mutual distillation.
+        descriptions: descriptions of all members, perhaps with their replicas; not read without mutual distillation.
     """
     pool = config.pool
     alone: dict[str, list[MemberTaps]] = {member.name: [] for member in pool.members}

@@ -19,9 +19,13 @@ class SyntheticImages:
 
     Args:
         images_KICHW: the initial images, normalised.
-        mean: per channel, on the scale [0, 1].
-        std: per channel, on the scale [0, 1].
+        mean: mean of the data per channel, on the scale [0, 1].
+        std: standard deviation of the data per channel, on the scale [0, 1].
         config: learning rate, momentum, normalisation, clipping.
+
+    Attributes:
+        lowest_C11: normalised value of the pixel 0 in each channel, (0 - mean) / std.
+        highest_C11: normalised value of the pixel 1 in each channel, (1 - mean) / std.
     """
 
     def __init__(self, images_KICHW: Tensor, mean: Sequence[float], std: Sequence[float], config: ImagesConfig) -> None:
@@ -35,34 +39,36 @@ class SyntheticImages:
     def apply(self, direction_KICHW: Tensor) -> tuple[int, ...]:
         """One step of SGD with momentum for all classes along the balanced direction (HMDC algorithm 1; DC).
 
-        With ``normalise: max`` each image and channel is first divided by its largest absolute entry; one that is zero stays
-        zero. With ``clip`` pixels are then clamped to [0, 1]; pixels in range are left untouched.
+        With ``normalise: max`` each image and channel is first divided by its largest absolute entry; one that is zero
+        stays zero. With ``clip`` pixels are then clamped to [0, 1]; pixels in range are left untouched.
 
         A class whose images would not stay finite is skipped: it keeps its images and momentum.
 
         Args:
-            direction_KICHW: becomes the momentum, and is not to be used afterwards. Images and momentum as they were before
-                the step stay as they are, for whoever holds them.
+            direction_KICHW: update direction G; it becomes the momentum and must not be used afterwards. The images and
+                momentum from before the step are not changed, for whoever still reads them.
 
         Returns:
-            The skipped classes.
+            Positions of the skipped classes.
         """
         images_KICHW = zeros_on_disk(self.images_KICHW)
-        held = []
+        skipped = []
         for label, momentum_ICHW in enumerate(direction_KICHW):  # class by class, which the processor's cache may hold
             before_ICHW, after_ICHW = self.images_KICHW[label], images_KICHW[label]
             if self.config.normalise == "max":
-                largest = momentum_ICHW.abs().amax(dim=(-2, -1), keepdim=True)
-                momentum_ICHW.div_(torch.where(largest > 0, largest, 1.0))
+                # No epsilon (HMDC's released code adds 1e-6): a gradient that the balance scaled may be smaller.
+                largest_IC11 = momentum_ICHW.abs().amax(dim=(-2, -1), keepdim=True)
+                momentum_ICHW.div_(torch.where(largest_IC11 > 0, largest_IC11, 1.0))
+            # m = G + momentum * m;  S = S - learning rate * m
             momentum_ICHW.add_(self.momentum_KICHW[label], alpha=self.config.momentum)
             torch.sub(before_ICHW, momentum_ICHW, alpha=self.config.learning_rate, out=after_ICHW)
             if not all_finite(after_ICHW):  # which they are not where the momentum is not
                 momentum_ICHW.copy_(self.momentum_KICHW[label])
                 after_ICHW.copy_(before_ICHW)
-                held.append(label)
-            elif self.config.clip:
+                skipped.append(label)
+            elif self.config.clip:  # in normalised space: to pixels and back would move those in range
                 torch.maximum(after_ICHW, self.lowest_C11, out=after_ICHW)
                 torch.minimum(after_ICHW, self.highest_C11, out=after_ICHW)
         self.images_KICHW, self.momentum_KICHW = images_KICHW, direction_KICHW
         self.version += 1
-        return tuple(held)
+        return tuple(skipped)

@@ -22,20 +22,19 @@ from hmdc_ray.models.normalisation import Normalisation, channel_map
 from hmdc_ray.models.precision import storage_dtype
 
 TOLERANCE = 1e-4
-"""Part by which the set's mean and std may differ from the data's for its images to be taken bit for bit."""
+"""Relative difference of the set's mean and std from the data's up to which its images are taken bit for bit."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class InitialSet:
-    """What synthetic images start from.
+    """Images of a condensed set, from which synthetic images start.
 
     Attributes:
-        images_KICHW: in the order of the data's classes, normalised as the data; float32, or float64 where they had to be
-            normalised anew.
-        before: how the file's images are normalised, where that is another way; None: they are taken bit for bit.
-        decoding: how the file's tiles became training images; the run decodes them with corners aligned.
+        images_KICHW: images in the order of the data's classes, normalised as the data; float64 if normalised anew.
+        before: normalisation of the file's images if it differs from the data's; None: they are taken bit for bit.
+        decoding: decoding of the file's tiles into training images; the run decodes with corners aligned.
     """
 
     images_KICHW: Tensor
@@ -46,12 +45,11 @@ class InitialSet:
 def read_initial_set(images: ImagesConfig, info: DatasetInfo) -> InitialSet | None:
     """Read the set that ``images.initialise`` names; None where it names none.
 
-    Classes are matched by their names. Images that are normalised in another way than the data are normalised anew, so that
-    their pixels stay.
+    Classes are matched by name. Images whose normalisation differs from the data's are normalised anew: pixels stay.
 
     Raises:
-        InputError: the file is missing or broken; or it has other classes than the data, another image shape, another
-            formation than ``images.formation``, or not ``images.ipc`` images of every class.
+        InputError: the file is missing or broken; or its classes, image shape or formation differ from those of the
+            data and of ``images.formation``; or it does not have ``images.ipc`` images of every class.
     """
     if images.initial_set is None:
         return None
@@ -66,15 +64,16 @@ def read_initial_set(images: ImagesConfig, info: DatasetInfo) -> InitialSet | No
         return InitialSet(images_KICHW, None, condensed.decoding)
     found = channel_map(condensed.normalisation, info.normalisation)
     assert found is not None, "what is not close is not equal"
+    # (pixels - mean') / std' with pixels = images * std + mean: one affine map per channel.
     factor_C11, shift_C11 = found
     return InitialSet(images_KICHW.double() * factor_C11 + shift_C11, condensed.normalisation, condensed.decoding)
 
 
 def initial_images(config: RunConfig, info: DatasetInfo) -> Array | None:
-    """Images of the set to start from, (K, I, C, H, W), in the run's number format; None where the main member makes them.
+    """Images of the set to start from, (K, I, C, H, W), in the run's number format; None if the main member makes them.
 
     Raises:
-        InputError: see :func:`read_initial_set`.
+        InputError: the set cannot be read or does not fit, as for :func:`read_initial_set`.
     """
     found = read_initial_set(config.images, info)
     if found is None:
@@ -85,7 +84,7 @@ def initial_images(config: RunConfig, info: DatasetInfo) -> Array | None:
 
 
 def describe(found: InitialSet, info: DatasetInfo) -> list[str]:
-    """What is done with images that are normalised, or were decoded, in another way than the run's: a line each."""
+    """Notes, one line each, on images whose normalisation or decoding differs from the run's."""
     notes = []
     if found.before is not None:
         own = info.normalisation
@@ -96,18 +95,18 @@ def describe(found: InitialSet, info: DatasetInfo) -> list[str]:
 
 
 def require_apart(images: ImagesConfig, folder: Path) -> None:
-    """Refuse to start from the set whose place the run's own will take: the run could not be resumed or repeated.
+    """Refuse to start from the set that the run's own will overwrite: the run could not be resumed or repeated.
 
     Raises:
-        InputError: it is the one in the run's folder.
+        InputError: the set is the one in the run's folder.
     """
     if images.initial_set is None:
         return
     place, own = Path(images.initial_set).expanduser().resolve(), folder.resolve()
     if place in (own, own / FILE_NAME):
         raise InputError(
-            f"images.initialise is {images.initialise!r}, the set in the run's own folder {folder}, whose place this run's "
-            "images take: choose another --output"
+            f"images.initialise is {images.initialise!r}, the set in the run's own folder {folder}, which this run's "
+            "images would overwrite: choose another --output"
         )
 
 
@@ -119,7 +118,7 @@ def _class_order(condensed: CondensedSet, info: DatasetInfo) -> list[int]:
     if sorted(ours) == sorted(theirs) and len(set(ours)) == len(ours):
         return [theirs.index(name) for name in ours]
     without = [name for name in ours if name not in theirs] or [name for name in theirs if name not in ours]
-    reason = f"class {without[0]!r} is in one of them only" if without else "class names are given twice"
+    reason = f"class {without[0]!r} is in one of them only" if without else "a class name is given twice"
     raise InputError(
         f"the set has {len(theirs)} classes, data {info.source!r} has {len(ours)}, and {reason}: must be the same names, "
         "in any order"
@@ -127,6 +126,11 @@ def _class_order(condensed: CondensedSet, info: DatasetInfo) -> list[int]:
 
 
 def _check_sizes(condensed: CondensedSet, images: ImagesConfig, info: DatasetInfo) -> None:
+    """Refuse a set of another image shape, formation or number of images per class.
+
+    Raises:
+        InputError: the message holds the set's value, and the run's.
+    """
     shape = "x".join(map(str, condensed.images.shape[1:]))
     if shape != str(info.shape):
         raise InputError(

@@ -1,6 +1,7 @@
 """The parameter server: holds the synthetic images, forms the consensus, balances and applies updates. A plain class.
 
-Shapes: K classes, I stored images per class, C x H x W an image; N members drawn.
+Shapes: K classes, I stored images per class, C x H x W an image; N members drawn; B images of a batch, L layers, T
+tokens, D channels of aligned features.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ from hmdc_ray.server.spikes import SpikeGuard
 
 
 class ParameterServer:
-    """Synthetic images and the balance of targets, of all classes or, as one of several shards, of some.
+    """Synthetic images and the balance of targets, for all classes or, as one of several shards, for some.
 
     Sums run in the order of members in the pool, never in order of arrival, so that the same step gives the same bits.
 
     Args:
-        initial_KICHW: images before the first step, of the server's own classes; read in place.
-        mean: per channel, on the scale [0, 1].
-        std: per channel, on the scale [0, 1].
-        images: optimiser of the images.
-        balance: how targets are balanced.
+        initial_KICHW: images of the server's own classes before the first step, normalised; read in place.
+        mean: mean of the data per channel, on the scale [0, 1].
+        std: standard deviation of the data per channel, on the scale [0, 1].
+        images: settings of the images' optimiser.
+        balance: settings of the balance of targets.
         loss_weights: lambda of every pool member.
         main: position of the main member in the pool.
         threads: torch threads of the server's process.
-        checkpoints: where states are saved.
-        identity: what a run that continues from a checkpoint must share with this one.
-        first: label of the first of its classes; their labels follow one another.
+        checkpoints: folder in which states are saved.
+        identity: configuration and data that a run resumed from a checkpoint must share with this one.
+        first: label of the first of the server's classes; their labels are consecutive.
     """
 
     def __init__(
@@ -90,9 +91,9 @@ class ParameterServer:
         """Start an iteration: forget a history that does not last, and learn which tokens each member drawn has.
 
         Args:
-            iteration: from 0.
-            members: positions of the members drawn.
-            drawn: their taps, or nothing without mutual distillation.
+            iteration: number of the iteration, from 0.
+            members: positions in the pool of the members drawn.
+            drawn: taps of the members drawn, in their order; empty without mutual distillation.
         """
         self._sums = _Sums()
         self.agreement = None
@@ -103,7 +104,7 @@ class ParameterServer:
         self.spikes.reset(len(members) + bool(drawn))
 
     def renewed(self, position: int) -> None:
-        """The member at this position among those drawn has fresh weights."""
+        """Drop what is known of the member at this position among those drawn: its weights are fresh."""
         self.spikes.forget(position)
 
     def snapshot(self) -> Snapshot:
@@ -111,13 +112,13 @@ class ParameterServer:
         return Snapshot(self.images.version, shared(self.images.images_KICHW))
 
     def add_features(self, plan: StepPlan, first: int, *features: Features) -> None:
-        """Take the next members' features, in the order of the pool; they are not needed afterwards.
+        """Add the next members' features to the consensus, in the order of the pool; they are not needed afterwards.
 
         Args:
             plan: the step.
-            first: position of the first of these members among those drawn. The very first begins the sums anew: where a
-                member was lost, those of the exchange before have not been completed.
-            features: what they computed.
+            first: position of the first of these members among those drawn. 0 starts the sums anew: if a member was
+                lost, those of the exchange before were never completed.
+            features: features of each of these members, one array (B, L, T, D) per batch.
         """
         for part in features:
             check_version("a feature", part.version, plan.version)
@@ -130,57 +131,62 @@ class ParameterServer:
             running.add([view(batch) for batch in of_members], are_finite)
 
     def form_consensus(self, plan: StepPlan, *_: None) -> Features:
-        """Mean over members of every batch of the features added.
+        """Mean over members of the features added, (B, L, T, D) per batch.
 
-        In a batch where a member's features are not finite it has no say.
+        A member whose features of a batch are not finite is left out of that batch's mean.
 
         Args:
             plan: the step.
-            _: what the calls that added returned, where they went through Ray: if one of them failed, so does this one.
+            _: results of the calls that added, where they went through Ray: if one of them failed, so does this one.
         """
         formed, self._sums = self._sums.consensus, _Sums()
         return Features(plan.version, tuple(running.mean().numpy() for running in formed))
 
     def consensus(self, plan: StepPlan, *features: Features) -> Features:
-        """:meth:`add_features` of all members, then :meth:`form_consensus`."""
+        """:meth:`add_features` for all members, then :meth:`form_consensus`."""
         self.add_features(plan, 0, *features)
         return self.form_consensus(plan)
 
     def add_cotangents(self, plan: StepPlan, first: int, *cotangents: Cotangents) -> None:
-        """Take the next members' cotangents, in the order of the pool; they are not needed afterwards.
+        """Add the next members' cotangents of the consensus, in the order of the pool; they are not needed afterwards.
 
-        The arguments are those of :meth:`add_features`.
+        Args:
+            plan: the step.
+            first: position of the first of these members among those drawn; 0 starts the sums anew.
+            cotangents: cotangents of each of these members, one array (B, L, T, D) per class of the chunk.
         """
         if first == 0:
-            empty = [zeros(view(batch)) for batch in cotangents[0].batches]
-            self._sums = _Sums(cotangents=empty, labels=cotangents[0].labels)
+            empty_BLTD = [zeros(view(batch)) for batch in cotangents[0].batches]
+            self._sums = _Sums(cotangents=empty_BLTD, labels=cotangents[0].labels)
         for part in cotangents:
             check_version("a cotangent", part.version, plan.version)
             _check_labels(part.labels, self._sums.labels)
-        for total, *batches in zip(self._sums.cotangents, *(part.batches for part in cotangents), strict=True):
-            add_all(total, [view(batch) for batch in batches])
+        for total_BLTD, *batches in zip(self._sums.cotangents, *(part.batches for part in cotangents), strict=True):
+            add_all(total_BLTD, [view(batch) for batch in batches])
 
     def mean_cotangents(self, plan: StepPlan, *_: None) -> Cotangents:
-        """Each member's share of the cotangents added: their sum, divided by how many members have the token.
+        """Each member's share of the cotangents, (B, L, T, D) per class: their sum divided by how many have the token.
 
         The arguments are those of :meth:`form_consensus`.
         """
         assert self.agreement is not None
         sums, self._sums = self._sums, _Sums()
-        return Cotangents(plan.version, sums.labels, tuple(self.agreement.mean(total).numpy() for total in sums.cotangents))
+        # dFbar/dF_i = 1 / n: the chain rule through the mean is the mean itself.
+        means_BLTD = (self.agreement.mean(total_BLTD) for total_BLTD in sums.cotangents)
+        return Cotangents(plan.version, sums.labels, tuple(mean_BLTD.numpy() for mean_BLTD in means_BLTD))
 
     def share(self, plan: StepPlan, *cotangents: Cotangents) -> Cotangents:
-        """:meth:`add_cotangents` of all members, then :meth:`mean_cotangents`."""
+        """:meth:`add_cotangents` for all members, then :meth:`mean_cotangents`."""
         self.add_cotangents(plan, 0, *cotangents)
         return self.mean_cotangents(plan)
 
     def add_gradients(self, plan: StepPlan, first: int, *parts: Gradients) -> None:
-        """Take the next members' gradients, in the order of the pool; they are not needed afterwards.
+        """Add the next members' gradients to the balance, in the order of the pool; they are not needed afterwards.
 
         Args:
             plan: the step.
-            first: as in :meth:`add_features`; the very first opens a chunk of classes.
-            parts: what they computed.
+            first: position of the first of these members among those drawn; 0 opens a chunk of classes.
+            parts: gradients of each of these members, (K, I, C, H, W).
         """
         factors = []
         for position, part in enumerate(parts, first):
@@ -198,10 +204,11 @@ class ParameterServer:
                 self._sums.losses = tuple(map(sum, losses)) if position else part.distillation_losses
         self.balance.add([view(part.classification_KICHW) for part in parts], factors)
         distillation = [part.distillation_KICHW for part in parts if part.distillation_KICHW is not None]
+        # The members' parts of dL_F/dS are summed before the balance measures it: L_F is one target of the whole pool.
         if distillation:
-            if self._sums.distillation is None:
-                self._sums.distillation = zeros(view(distillation[0]))
-            add_all(self._sums.distillation, [view(part_KICHW) for part_KICHW in distillation])
+            if self._sums.distillation_KICHW is None:
+                self._sums.distillation_KICHW = zeros(view(distillation[0]))
+            add_all(self._sums.distillation_KICHW, [view(part_KICHW) for part_KICHW in distillation])
 
     def balance_chunk(self, plan: StepPlan, *_: None) -> BalanceRecord:
         """Balance the targets of the chunk whose gradients were added, and keep its direction until :meth:`apply`.
@@ -210,13 +217,13 @@ class ParameterServer:
         """
         sums, self._sums = self._sums, _Sums()
         labels = sums.labels
-        if sums.distillation is not None:
+        if sums.distillation_KICHW is not None:
             admitted_K = self.spikes.admits(self._rows(labels), len(plan.members), sums.losses)
-            factors_K = self.balance.weigh(gradient_sizes(sums.distillation), self.distillation_weight, admitted_K)
-            self.balance.add([sums.distillation], [factors_K])
+            factors_K = self.balance.weigh(gradient_sizes(sums.distillation_KICHW), self.distillation_weight, admitted_K)
+            self.balance.add([sums.distillation_KICHW], [factors_K])
         reference = plan.members.index(self.main) if self.main in plan.members else 0
         balanced = self.balance.close(reference)
-        self._direction_KICHW[self._rows(labels)] = balanced.direction
+        self._direction_KICHW[self._rows(labels)] = balanced.direction_KICHW
         self._collected.update(labels)
         return BalanceRecord(
             labels,
@@ -228,45 +235,51 @@ class ParameterServer:
         )
 
     def balance_gradients(self, plan: StepPlan, *parts: Gradients) -> BalanceRecord:
-        """:meth:`add_gradients` of all members drawn, in the order of the pool, then :meth:`balance_chunk`."""
+        """:meth:`add_gradients` for all members drawn, in the order of the pool, then :meth:`balance_chunk`."""
         self.add_gradients(plan, 0, *parts)
         return self.balance_chunk(plan)
 
     def apply(self, plan: StepPlan) -> tuple[Snapshot, tuple[int, ...]]:
-        """Apply the step to the images, once every class has been collected; returns the new images, and the labels of classes
-        skipped because their images would not have stayed finite.
+        """Apply the step to the images, once every class has been balanced.
+
+        Returns:
+            The new images, and the labels of classes skipped because their images would not have stayed finite.
 
         Raises:
-            RuntimeError: another version, or a class is missing.
+            RuntimeError: the plan is of another image version, or a class is missing.
         """
         check_version("a step", plan.version, self.images.version)
         missing = len(self._direction_KICHW) - len(self._collected)
         if missing:
             raise RuntimeError(f"step {plan.version} has no gradient for {missing} of {len(self._direction_KICHW)} classes")
         direction_KICHW, self._direction_KICHW = self._direction_KICHW, zeros_on_disk(self._direction_KICHW)
-        held = self.images.apply(direction_KICHW)
+        skipped = self.images.apply(direction_KICHW)
         self._collected.clear()
-        return self.snapshot(), tuple(self.first + row for row in held)
+        return self.snapshot(), tuple(self.first + row for row in skipped)
 
     @staticmethod
     def joined(*parts: Any) -> Any:
-        """:func:`hmdc_ray.exchange.messages.join` of what all shards gave; one of them joins it."""
+        """:func:`hmdc_ray.exchange.messages.join` of the results of all shards; one of them does it for all."""
         return join(parts)
 
     def save(self, version: int, names: tuple[str, ...], *states: State) -> None:
         """Save a checkpoint.
 
         Args:
-            version: the version that the images must be at.
-            names: whose the states are; ``server`` is the server's own, of all shards.
-            states: in the same order.
+            version: image version that the states must be of.
+            names: owner of each state; ``server`` is the server's own, of all shards.
+            states: states of the server, of the members, and of the pool's health, in the order of their owners.
+
+        Raises:
+            RuntimeError: the server's state is of another version.
+            InputError: a file cannot be written.
         """
         found = dict(zip(names, states, strict=True))
         check_version("a checkpoint", version, found[SERVER].values["version"])
         self.checkpoints.save(version, found, self.identity)
 
     def saved(self, version: int, name: str) -> State:
-        """The state of the server (``server``), or another one by its name, in a checkpoint."""
+        """The state of one owner in a checkpoint, such as ``server``."""
         return self.checkpoints.load(version)[name]
 
     def state(self) -> State:
@@ -280,12 +293,12 @@ class ParameterServer:
         return State(arrays, {"version": self.images.version})
 
     def restore(self, state: State, with_balance: bool) -> None:
-        """Continue from a state; within an iteration, call after its :meth:`begin`.
+        """Resume from a state; within an iteration, call after its :meth:`begin`.
 
         Args:
-            state: as :meth:`state` gave it, of all classes; read in place.
-            with_balance: also from what it knows of the targets, which are the same; else the guard starts anew, and a balance
-                whose history does not last.
+            state: state of all classes, as :meth:`state` returned it; read in place.
+            with_balance: whether the targets are the same, so that the state's history and running losses apply to
+                them; if not, the guard starts anew, and so does a history that does not last.
         """
         own = slice(self.first, self.first + len(self._direction_KICHW))
         self.images.images_KICHW = view(state.arrays["images"][own])
@@ -299,25 +312,25 @@ class ParameterServer:
         self._sums = _Sums()
 
     def _rows(self, labels: Sequence[int]) -> list[int]:
-        """Where classes lie in the server's arrays."""
+        """Rows of classes in the server's arrays."""
         return [label - self.first for label in labels]
 
 
 @dataclass
 class _Sums:
-    """What is being summed over members.
+    """Sums over members in progress.
 
     Attributes:
-        consensus: one for each batch of features.
-        cotangents: one for each batch, (B, L, T, D).
-        distillation: the gradient of the distillation target, (K, I, C, H, W); None before the first part.
-        losses: its value in each class.
+        consensus: running mean of each batch of features.
+        cotangents: sum of each batch's cotangents, (B, L, T, D).
+        distillation_KICHW: gradient of the distillation target; None before the first part.
+        losses: value of the distillation target in each class.
         labels: classes of the chunk.
     """
 
     consensus: list[RunningConsensus] = field(default_factory=list)
     cotangents: list[Tensor] = field(default_factory=list)
-    distillation: Tensor | None = None
+    distillation_KICHW: Tensor | None = None
     losses: tuple[float, ...] = ()
     labels: tuple[int, ...] = ()
 
@@ -329,4 +342,4 @@ def _check_labels(found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         RuntimeError: the classes differ; the message holds both.
     """
     if found != expected:
-        raise RuntimeError(f"a message is of classes {found}, but those of the chunk are {expected}")
+        raise RuntimeError(f"a message has classes {found}, but the chunk has {expected}")

@@ -1,4 +1,7 @@
-"""A guard against steps in which a target's loss jumps: the target is left out of the update of that class."""
+"""A guard against steps in which a target's loss jumps: the target is left out of that class' update.
+
+Shapes: K classes (or a chunk of them), T targets.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,21 @@ import torch
 from torch import Tensor
 
 DECAY = 0.9
-"""Part of the running mean that stays from one step to the next."""
+"""Weight of the old running mean in the new one."""
 
 DECAY_REFUSED = 0.5
-"""The same after a loss that was refused: a lasting change is soon admitted again."""
+"""The same weight after a refused loss, so that a lasting change is soon admitted."""
 
 
 class SpikeGuard:
     """Compares the loss of each target and class with its running mean over the iteration so far.
 
-    Shapes: K classes (or a chunk of them), T targets.
-
     Args:
-        factor: how many times its running mean a loss may be, more than 1; None: there is no guard.
+        factor: largest ratio of a loss to its running mean, more than 1; None: no guard.
         classes: number of classes.
+
+    Attributes:
+        means_KT: running mean of each class and target, float64; NaN before the first loss; T is 0 without a guard.
     """
 
     def __init__(self, factor: float | None, classes: int) -> None:
@@ -30,23 +34,23 @@ class SpikeGuard:
         self.means_KT = torch.empty(classes, 0, dtype=torch.float64)
 
     def reset(self, targets: int) -> None:
-        """Start an iteration with this many targets, of which nothing is known: the networks are fresh."""
+        """Start an iteration with this many targets, without running means: the networks are fresh."""
         self.means_KT = torch.full((self.classes, targets if self.factor else 0), torch.nan, dtype=torch.float64)
 
     def forget(self, target: int) -> None:
-        """The target's network is a fresh one."""
+        """Drop the running means of a target whose network is a fresh one."""
         self.means_KT[:, target : target + 1] = torch.nan
 
     def admits(self, labels: Sequence[int], target: int, losses: Sequence[float]) -> Tensor | None:
-        """In which of these classes a target may enter the update, bool (K,); None: in all.
+        """Whether a target may enter the update of each of these classes, bool (K,); None: it may in all.
 
-        A refused loss enters the mean as the largest that would have been admitted, at a higher weight. One that is not finite
-        does not enter it, and is left to the balance, which judges gradients.
+        A refused loss enters the mean as the largest that would have been admitted, with a larger weight. A loss that
+        is not finite does not enter it and is not refused here: the balance judges its gradient.
 
         Args:
             labels: the classes.
             target: position of the target.
-            losses: its value in each of the classes.
+            losses: loss of the target in each of the classes.
         """
         if self.factor is None:
             return None

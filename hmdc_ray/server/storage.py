@@ -1,4 +1,4 @@
-"""Where checkpoints lie: a folder of this machine, or any file system that Arrow reaches by an address."""
+"""Storage of checkpoints: a local folder, or any file system that Arrow opens by its address."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hmdc_ray.system.deadline import within
 from hmdc_ray.system.files import TEMPORARY_PREFIX, require_regular, write_atomically
 
 ANSWER_SECONDS = 30.0
-"""How long a storage may take to write a small file and to remove it."""
+"""Longest time, in seconds, that a storage may take to write a small file and to remove it."""
 
-_REMEDY = "give a folder, or an address of a bucket that is there, that can be written"
+_REMEDY = "give a folder, or the address of an existing bucket, that can be written"
 
 ARROW_ERRORS = (OSError, pa.ArrowException)
 """What Arrow's file systems raise."""
 
 
 class Storage(Protocol):
-    """A flat folder of files. Every method raises :class:`InputError`, one line with the file, when the storage fails."""
+    """A flat folder of files. If the storage fails, methods raise :class:`InputError`, one line that names the file."""
 
     def place(self, name: str = "") -> str:
         """The address of a file, or of the folder, for people."""
@@ -37,7 +37,7 @@ class Storage(Protocol):
         """Content of a file."""
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write a whole file; the folder is made when it is missing."""
+        """Write a whole file; the folder is created if it is missing."""
 
     def remove(self, name: str) -> None:
         """Remove a file."""
@@ -60,10 +60,10 @@ def _reason(error: BaseException) -> str:
 
 
 class LocalStorage:
-    """A folder, also on NFS: files appear whole, by a rename, and are on the disk when they do.
+    """A local folder, or one on NFS: files appear whole, by a rename, after they were flushed to the disk.
 
     Args:
-        path: the folder.
+        path: path of the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +85,7 @@ class LocalStorage:
             return (self.path / name).read_bytes()
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write a whole file, or leave what was there."""
+        """Write a whole file, or leave the old one unchanged."""
         write_atomically(self.path / name, data)
 
     def remove(self, name: str) -> None:
@@ -100,12 +100,12 @@ class LocalStorage:
 
 
 class ArrowStorage:
-    """A folder of an Arrow file system. On object stores a file appears when it is complete, and nothing can be renamed.
+    """A folder of an Arrow file system. Object stores show a file when it is complete, and cannot rename one.
 
     Args:
         system: the file system.
-        path: of the folder within it.
-        address: what the user called the folder, for messages.
+        path: path of the folder within the file system.
+        address: address of the folder as the user wrote it, for messages.
     """
 
     def __init__(self, system: fs.FileSystem, path: str, address: str) -> None:
@@ -130,7 +130,7 @@ class ArrowStorage:
         return data
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write a whole file; where the file system does not see to it that it is whole, a checksum must."""
+        """Write a whole file. A failure may leave a part of it, which readers must detect by a checksum."""
         with _named(self.place(name), "written"):
             self.system.create_dir(self.path, recursive=True)
             with self.system.open_output_stream(self._path(name)) as stream:
@@ -152,15 +152,15 @@ class ArrowStorage:
 
 
 def open_storage(location: str, folder: Path, field: str = "schedule.checkpoint_uri") -> Storage:
-    """The folder at ``location``: an address (``file://``, ``s3://``, ``gs://``), or a path, relative ones within ``folder``.
+    """The storage at a location.
 
     Args:
-        location: the address or path.
-        folder: of the run.
-        field: what gave the location, for messages.
+        location: an address (``file://``, ``s3://``, ``gs://``), or a path; relative ones are within ``folder``.
+        folder: folder of the run.
+        field: configuration field or option of the location, for messages.
 
     Raises:
-        InputError: an address that Arrow does not know, or whose file system does not answer.
+        InputError: Arrow does not know the address, or its file system does not answer.
     """
     if "://" not in location:
         return LocalStorage(folder / Path(location).expanduser())
@@ -175,17 +175,18 @@ def open_storage(location: str, folder: Path, field: str = "schedule.checkpoint_
 
 
 def require_writable(location: str, folder: Path, field: str, check: Callable[[], None]) -> None:
-    """Write a small file to the folder at ``location``, and remove it: object stores tell of a missing bucket, of an endpoint
-    that nobody serves, and of a key without permission only then, and some of them try for minutes first.
+    """Write a small file to the folder at ``location``, and remove it.
+
+    Object stores report a missing bucket, a dead endpoint, or a key without permission only then, some after minutes.
 
     Args:
-        location: an address or a path, see :func:`open_storage`.
-        folder: of the run.
-        field: what gave the location, for messages.
-        check: called several times a second; may raise to stop.
+        location: address or path, as for :func:`open_storage`.
+        folder: folder of the run.
+        field: configuration field or option of the location, for messages.
+        check: function that is called several times a second while waiting; it may raise to stop.
 
     Raises:
-        InputError: it cannot be written, or does not answer within :data:`ANSWER_SECONDS`.
+        InputError: the folder cannot be written, or does not answer within :data:`ANSWER_SECONDS`.
     """
 
     def attempt() -> None:

@@ -58,7 +58,7 @@ def test_it_is_said_in_one_line() -> None:
     )  # there may be plenty
     for gpu, advice in ((0.0, "fewer workers on its node would help"), (0.5, "a larger num_gpus or GPU would help")):
         by_default = call_size(run(), [worker("vit", VIT, gpu=gpu, free=2 * GB)], 10).shortage()
-        assert " of its part of what was free: it may run out of memory; " in by_default and by_default.endswith(advice)
+        assert " of its share of the free memory: it may run out of memory; " in by_default and by_default.endswith(advice)
 
 
 def test_by_default_workers_and_server_share_half_of_what_their_node_has_free() -> None:
@@ -72,7 +72,7 @@ def test_by_default_workers_and_server_share_half_of_what_their_node_has_free() 
     assert size.limit == pytest.approx(0.5 * 20 * GB / 3) and size.classes == 1
     assert not call_size(run(), pool, 10).fits
     assert call_size(run(), pool, 10).limit == pytest.approx(0.5 * 8.5 * GB / 4)
-    assert call_size(run(), pool, 10).shortage().count("its part of what was free") == 1
+    assert call_size(run(), pool, 10).shortage().count("its share of the free memory") == 1
     alone = call_size(run(), [worker("vit", VIT, free=43 * GB)], 10)
     assert alone.limit == pytest.approx(0.5 * 43.5 * GB / 2) and alone.classes == 4
 

@@ -124,7 +124,7 @@ def test_what_cannot_be_removed_fails_no_save(
     with monkeypatch.context() as disk:
         disk.setattr(Path, "unlink", refuse)
         checkpoints.save(3, states(3), IDENTITY)
-    assert checkpoints.versions() == [1, 2, 3] and "an old checkpoint stays" in caplog.text
+    assert checkpoints.versions() == [1, 2, 3] and "an old checkpoint could not be removed" in caplog.text
     uses(checkpoints, 3)
 
 
@@ -238,7 +238,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_to_the_same_pixels(
     file.write_bytes(whole[: len(whole) // 2])
     (folder / "condensed.parquet").unlink()
     condense(tiniest(finished), folder, resume=True)
-    assert f"000000006.{ending}" in caplog.text and "the checkpoint before is used" in caplog.text
+    assert f"000000006.{ending}" in caplog.text and "the checkpoint before it is used" in caplog.text
     assert pixels(folder) == pixels(finished / "run")
     assert [record["step"] for record in read_json_lines(folder / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
     assert file.read_bytes() == whole

@@ -98,9 +98,10 @@ def test_the_distillation_target_against_finite_differences(pool: tuple[int, ...
         terms = [
             distillation_target(agreement, i, h_real[i], part, consensus, parameters[i], images) for i, part in enumerate(found)
         ]
-        share = agreement.mean(torch.stack([term.cotangent for term in terms]).sum(0))
+        share = agreement.mean(torch.stack([term.cotangent_BLTD for term in terms]).sum(0))
         through = [pull_back(part, agreement.own(i, share), images) for i, part in enumerate(found)]
-        return torch.stack([term.loss for term in terms]).sum(), torch.stack([*(t.images for t in terms), *through]).sum(0)
+        own = [term.gradient_ICHW for term in terms]
+        return torch.stack([term.loss for term in terms]).sum(), torch.stack([*own, *through]).sum(0)
 
     images = noise(1, 1, 4, 4, seed=4).requires_grad_()
     _, gradient = target(images)

@@ -83,8 +83,8 @@ class Setting:
             parameters = list(network.parameters())
             h = agreement_gradient(agreement, index, features_real[index], consensus_real, parameters, create_graph=False)
             terms.append(distillation_target(agreement, index, h, features[index], consensus, parameters, self.images))
-        detached = torch.stack([term.images for term in terms]).sum(0)
-        share = agreement.mean(torch.stack([term.cotangent for term in terms]).sum(0))
+        detached = torch.stack([term.gradient_ICHW for term in terms]).sum(0)
+        share = agreement.mean(torch.stack([term.cotangent_BLTD for term in terms]).sum(0))
         through = [pull_back(part, agreement.own(index, share), self.images) for index, part in enumerate(features)]
         return detached + torch.stack(through).sum(0), detached
 

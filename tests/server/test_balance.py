@@ -46,7 +46,7 @@ def test_history_2_half_1_weighs_a_quarter_1_half(mode: Mode, reference: int) ->
     weights = torch.tensor([0.25, 1.0, 0.5], dtype=torch.float64)
     assert torch.allclose(balanced.weights_KT, (weights / weights[reference]).expand(CLASSES, 3), rtol=1e-5)
     expected = sum(float(weight) * part for weight, part in zip(weights, THREE, strict=True)) / float(weights[reference])
-    assert torch.allclose(balanced.direction, torch.as_tensor(expected), atol=2e-5)
+    assert torch.allclose(balanced.direction_KICHW, torch.as_tensor(expected), atol=2e-5)
     assert torch.allclose(balanced.magnitudes_KT, torch.tensor([2.0, 0.5, 1.0], dtype=torch.float64).expand(CLASSES, 3))
 
 
@@ -60,7 +60,7 @@ def test_weighting_gradients_is_weighting_losses() -> None:
         # Weights of a class hold for its images only, so each class is a backward pass of its own.
         weighted = [w * factor * loss for w, factor, loss in zip(balanced.weights_KT[label], lambdas, losses, strict=True)]
         (joint,) = torch.autograd.grad(torch.stack(weighted).sum(), images, retain_graph=True)
-        assert torch.allclose(balanced.direction[label], joint[label], rtol=1e-12)
+        assert torch.allclose(balanced.direction_KICHW[label], joint[label], rtol=1e-12)
 
 
 def test_with_last_the_largest_weighted_gradients_are_equal_at_every_step() -> None:
@@ -106,7 +106,7 @@ def test_classes_are_balanced_apart_and_in_any_order() -> None:
     whole = balance(together, gradients)
     for label in (1, 0):
         single = apart.balance(0, [label], [part[label : label + 1] for part in gradients], [1.0] * 3, 0)
-        assert torch.equal(single.direction[0], whole.direction[label])
+        assert torch.equal(single.direction_KICHW[0], whole.direction_KICHW[label])
         assert torch.equal(single.weights_KT[0], whole.weights_KT[label])
     assert torch.equal(together.history_KT, apart.history_KT)
 
@@ -115,7 +115,7 @@ def test_shares_are_parts_of_the_update_and_loss_weights_count() -> None:
     balanced = made("last", 2).balance(0, range(CLASSES), [gradient(1.0), gradient(5.0)], [1.0, 3.0], 0)
     assert torch.allclose(balanced.shares_KT, torch.tensor([0.25, 0.75], dtype=torch.float64).expand(CLASSES, 2))
     silent = made("last", 2).balance(0, range(CLASSES), [gradient(1.0), gradient(5.0)], [1.0, 0.0], 0)
-    assert torch.equal(silent.direction, gradient(1.0))
+    assert torch.equal(silent.direction_KICHW, gradient(1.0))
     assert silent.shares_KT.tolist() == [[1.0, 0.0]] * CLASSES
 
 
@@ -128,12 +128,12 @@ def test_one_target_is_applied_as_it_is(mode: Mode, dtype: torch.dtype) -> None:
     balancer = made(mode, 1)
     for step in range(3):
         only = gradient(0.37 / (1 + step), seed=step).to(dtype)
-        assert torch.equal(balance(balancer, [only], step).direction, only)
+        assert torch.equal(balance(balancer, [only], step).direction_KICHW, only)
 
 
 def test_without_balancing_the_update_is_the_plain_sum() -> None:
     balanced = balance(made("none", 3), THREE)
-    assert torch.equal(balanced.direction, THREE[0] + THREE[1] + THREE[2])
+    assert torch.equal(balanced.direction_KICHW, THREE[0] + THREE[1] + THREE[2])
     assert torch.equal(balanced.weights_KT, torch.ones(CLASSES, 3, dtype=torch.float64))
 
 
@@ -141,7 +141,7 @@ def test_without_balancing_the_update_is_the_plain_sum() -> None:
 def test_a_tiny_target_does_not_shrink_the_step_of_the_main_member(mode: Mode) -> None:
     balanced = balance(made(mode, 2), [gradient(0.5), gradient(1e-4, 1)])
     assert torch.equal(balanced.weights_KT[:, 0], torch.ones(CLASSES, dtype=torch.float64))
-    assert balanced.direction.abs().max() > 0.4
+    assert balanced.direction_KICHW.abs().max() > 0.4
 
 
 # Targets that are left out
@@ -167,12 +167,12 @@ def test_a_zero_or_broken_target_changes_nothing_for_the_others(mode: Mode, when
         third = broken(kind) if step == when else gradient(0.1, seed=50 + step)
         found, expected = balance(whole, [parts[0], third, parts[1]], step), balance(without, parts, step)
         if step == when:
-            assert torch.allclose(found.direction, expected.direction, rtol=1e-12)
+            assert torch.allclose(found.direction_KICHW, expected.direction_KICHW, rtol=1e-12)
             assert torch.allclose(found.weights_KT[:, [0, 2]], expected.weights_KT, rtol=1e-12)
             assert not found.weights_KT[:, 1].any() and not found.shares_KT[:, 1].any()
         assert found.entered_KT[:, 1].tolist() == [step != when] * CLASSES
         assert found.entered_KT[:, [0, 2]].all()
-        assert found.direction.isfinite().all()
+        assert found.direction_KICHW.isfinite().all()
         assert torch.equal(whole.history_KT[:, [0, 2]], without.history_KT)
     assert whole.history_KT.isfinite().all()
     if mode != "none":
@@ -200,14 +200,14 @@ def test_a_target_may_be_left_out_of_one_class_only() -> None:
     half = torch.cat([broken("nan")[:1], gradient(0.5)[1:]])
     balanced = balance(made("sum", 2), [gradient(1.0, 1), half])
     assert balanced.entered_KT.tolist() == [[True, False], [True, True]]
-    assert torch.equal(balanced.direction[0], gradient(1.0, 1)[0])
-    assert not torch.equal(balanced.direction[1], gradient(1.0, 1)[1])
+    assert torch.equal(balanced.direction_KICHW[0], gradient(1.0, 1)[0])
+    assert not torch.equal(balanced.direction_KICHW[1], gradient(1.0, 1)[1])
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_class_in_which_no_target_is_usable_stays_as_it_is(mode: Mode) -> None:
     balanced = balance(made(mode, 2), [broken("nan"), broken("zero")])
-    assert torch.equal(balanced.direction, torch.zeros(SHAPE, dtype=torch.float64))
+    assert torch.equal(balanced.direction_KICHW, torch.zeros(SHAPE, dtype=torch.float64))
     assert not balanced.shares_KT.any() and not balanced.weights_KT.any()
 
 
@@ -241,4 +241,4 @@ def test_gradients_are_read_and_not_written() -> None:
 def test_a_scale_beyond_the_type_of_the_gradients_leaves_no_direction_that_could_be_taken_for_nothing_to_do() -> None:
     gradients = [gradient(1e36).float(), gradient(1e-4).float()]
     balanced = made("last", 2).balance(0, range(CLASSES), gradients, [1e-3, 1e-3], 1)
-    assert balanced.entered_KT.all() and not balanced.direction.isfinite().any()
+    assert balanced.entered_KT.all() and not balanced.direction_KICHW.isfinite().any()

@@ -142,7 +142,7 @@ def test_a_damaged_file_is_named_and_the_one_before_is_used(
     with caplog.at_level(logging.WARNING):
         latest = checkpoints.latest()
     assert latest is not None and latest.version == 1
-    assert f"000000002.{ending}" in caplog.text and "the checkpoint before is used" in caplog.text
+    assert f"000000002.{ending}" in caplog.text and "the checkpoint before it is used" in caplog.text
     assert checkpoints.load(1)["server"].values == {"version": 1}
 
 

@@ -61,7 +61,7 @@ def test_a_drawn_pool_is_weighting_its_losses_by_hand(mode: Mode) -> None:
     found = expected = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     history: dict[tuple[int, int], float] = {}
     for draw, members in enumerate(DRAWS):
-        found = found - 0.1 * balanced(balancer, members, gradients_of(found, members, draw)).direction
+        found = found - 0.1 * balanced(balancer, members, gradients_of(found, members, draw)).direction_KICHW
         step = torch.zeros_like(expected)
         for label in range(CLASSES):
             leaf = expected.clone().requires_grad_()
@@ -83,7 +83,7 @@ def test_every_drawn_member_moves_the_images_as_far_as_the_main_one() -> None:
     largest = {}
     for member in range(MEMBERS):
         outcome = balanced(balancer, [member], gradients_of(images, [member], 0))
-        largest[member] = outcome.direction.flatten(1).abs().amax(1) / LAMBDAS[member]
+        largest[member] = outcome.direction_KICHW.flatten(1).abs().amax(1) / LAMBDAS[member]
         assert torch.equal(outcome.entered_KT, torch.ones(CLASSES, 1, dtype=torch.bool))
     for member in range(1, MEMBERS):
         assert torch.allclose(largest[member], largest[MAIN], rtol=1e-12)
@@ -93,7 +93,7 @@ def test_before_the_main_member_has_a_history_the_first_drawn_sets_the_scale() -
     balancer = GradientBalance("ema", 1, CLASSES, lasting=MEMBERS + 1, main=MAIN)
     images = torch.ones(SHAPE, dtype=torch.float64)
     (gradient,) = gradients_of(images, [1], 0)
-    assert torch.allclose(balanced(balancer, [1], [gradient]).direction, LAMBDAS[1] * gradient, rtol=1e-12)
+    assert torch.allclose(balanced(balancer, [1], [gradient]).direction_KICHW, LAMBDAS[1] * gradient, rtol=1e-12)
 
 
 def test_a_target_that_is_not_finite_changes_no_history() -> None:
@@ -103,7 +103,7 @@ def test_a_target_that_is_not_finite_changes_no_history() -> None:
     before = balancer.history_KT.clone()
     outcome = balanced(balancer, [2], [torch.full(SHAPE, torch.nan, dtype=torch.float64)])
     assert torch.equal(balancer.history_KT, before)
-    assert not outcome.entered_KT.any() and torch.equal(outcome.direction, torch.zeros(SHAPE, dtype=torch.float64))
+    assert not outcome.entered_KT.any() and torch.equal(outcome.direction_KICHW, torch.zeros(SHAPE, dtype=torch.float64))
 
 
 # The server

@@ -399,7 +399,7 @@ def test_a_target_beside_an_exploding_one_may_have_a_factor_beyond_float32(tmp_p
 def test_messages_of_other_classes_than_the_chunks_are_refused(tmp_path: Path) -> None:
     server = made(tmp_path)
     server.begin(0, (0, 1), TAPS[:2])
-    other = r"a message is of classes \(1,\), but those of the chunk are \(0,\)"
+    other = r"a message has classes \(1,\), but the chunk has \(0,\)"
     batch = noise(*FEATURES)
     with pytest.raises(RuntimeError, match=other):
         server.share(plan(), Cotangents(0, (0,), (batch,)), Cotangents(0, (1,), (batch,)))
