@@ -120,7 +120,7 @@ def test_commands_of_the_program_have_these_options(page: Path, mentioned: bool)
         if not words or words[0] == "--help":
             continue
         command, parameters = parse(group, "hmdc", words, mentioned=mentioned)
-        asked = parameters.get("configuration")
+        asked = str(parameters.get("configuration"))
         if asked in PRESETS or command == "evaluate":
             apply_overrides(preset(asked) if asked in PRESETS else RunConfig(), parameters.get("set_") or [])
 
