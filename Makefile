@@ -5,12 +5,14 @@ BIN := .venv/bin
 # Compiled modules must stay on the disk: without them importing torch takes three times as long, in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint bench chaos clean
+.PHONY: help setup demo test check lint docs bench chaos clean
 
 help:
 	@echo "make demo    condense the built-in digits and show the result (about two minutes)"
-	@echo "make test    run the tests"
+	@echo "make check   check style and types, run the quick tests (about two minutes of tests)"
+	@echo "make test    run all tests"
 	@echo "make lint    check style and types"
+	@echo "make docs    build the documentation into site/"
 	@echo "make chaos   kill processes and nodes of a run, fuzz what is read (about 20 minutes)"
 	@echo "make bench   measure a step: seconds by phase, bytes, memory; on CIFAR-10 with DATA=DIR, else on the built-in digits"
 
@@ -29,10 +31,25 @@ demo: setup
 test: setup
 	@$(BIN)/python -m pytest
 
+# While working: what needs no Ray, and no whole run.
+QUICK := tests/config tests/docs tests/exchange tests/matching tests/models tests/server tests/test_errors.py \
+	tests/test_import_graph.py tests/test_seeding.py
+
+check: lint
+	@$(BIN)/python -m pytest $(QUICK) --ignore tests/server/test_initial_set.py
+
 lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: .venv/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+.venv/.docs: .venv/.ready
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs]'
+	@touch $@
 
 bench: setup
 	@$(BIN)/python -m benchmarks.bench $(if $(DATA),--data '$(DATA)')
@@ -46,4 +63,4 @@ chaos: setup
 	@HMDC_FUZZ_CASES=5000 $(BIN)/python -m pytest -q tests/faults -k fuzz
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
