@@ -48,7 +48,7 @@ def architectures() -> None:
         options = ", ".join(f"{option}={flow(default)}" for option, default in entry.options.items())
         listing.add_row(*map(Text, (name, entry.description, options)))
     print_table(console, listing)
-    say("Any other: package.module:factory, with factory(shape, classes, **options); see the README.")
+    say("Any other: package.module:factory, with factory(shape, classes, **options); see docs/networks.md.")
 
 
 def _listing(name: str, *texts: str) -> Table:
