@@ -46,13 +46,18 @@ PLACES = {
 }
 """Every place and what it is, from the lowest to the highest: a module imports from its own place and lower ones only."""
 
-TOP = ("hmdc_ray/search/", "hmdc_ray/pretrain/", "hmdc_ray/profiling/", "hmdc_ray/cli/", "tune_spaces/", "jobs/", "benchmarks/")
 HOMES = {
-    "ray": ("hmdc_ray/actors/", *TOP),
+    "ray": ("hmdc_ray/actors/", "hmdc_ray/search/", "hmdc_ray/pretrain/", "tune_spaces/", "benchmarks/"),
     "mlflow": ("hmdc_ray/tracking/", "benchmarks/bench/tracking.py"),
     "pyarrow": ("hmdc_ray/data/", "hmdc_ray/condensed.py", "hmdc_ray/server/"),
 }
-ASSEMBLERS = ("hmdc_ray/actors/", "hmdc_ray/run/evaluate.py", "hmdc_ray/run/execution.py", *TOP)
+ASSEMBLERS = (
+    *HOMES["ray"],
+    "hmdc_ray/run/evaluate.py",
+    "hmdc_ray/run/execution.py",
+    "hmdc_ray/profiling/",
+    "hmdc_ray/cli/",
+)
 
 
 def module_name(path: Path) -> str:

@@ -52,7 +52,7 @@ def _details(run: RunStatus) -> Table:
             ("tracking", f"{run.unsent} records not sent to MLflow" + ("" if run.process else f": hmdc sync-tracking {path}"))
         )
     if run.state == "stopped":
-        rows.append(("go on", f"hmdc condense {path} --output {path} --resume"))
+        rows.append(("resume", f"hmdc condense {path} --output {path} --resume"))
     for name, value in rows:
         table.add_row(name, Text(value))
     return table

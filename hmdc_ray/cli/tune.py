@@ -34,9 +34,7 @@ def tune(
         str | None,
         typer.Option(help="Folder or URI (s3://...) for trials and checkpoints; without it, in the search's folder."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the search in that folder, which must be your own.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the search in that folder, which must be your own.")] = False,
     address: Address = None,
 ) -> None:
     """Search for the configuration of the highest accuracy on validation data; each trial is a run with its own actors."""

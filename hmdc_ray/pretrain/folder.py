@@ -30,7 +30,7 @@ class Record:
         run: name of the run in the storage. No two trainings share one, because Ray Train silently resumes a run whose
             name the storage knows.
         storage: absolute path or address of the storage, where Ray Train keeps its checkpoints.
-        identity: what the training depends on, by name; see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
+        identity: values that the training depends on, by name; see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
         revision: revision of the recipes; see :data:`hmdc_ray.pretrain.earlier.REVISION`.
     """
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from dataclasses import replace
 from statistics import median
 
-import numpy as np
-import ray
-
-from hmdc_ray.actors.session import fetch, ray_session
+from hmdc_ray.actors.object_store import bytes_per_second
+from hmdc_ray.actors.session import ray_session
 from hmdc_ray.config import RunConfig
 from hmdc_ray.profiling.capacity import Cluster, MemberProfile, Profile, predict
 from hmdc_ray.profiling.length import with_length
@@ -27,9 +24,6 @@ SHARED_CALLS = ("match", "pull_back")
 
 GPUS = 2**20
 """GPUs of a node that holds every member, as the measured one does."""
-
-MOVED = 64 * 2**20
-"""Bytes moved to measure the rate."""
 
 
 def profile(config: RunConfig, steps: int, report: Report) -> Profile:
@@ -47,7 +41,7 @@ def profile(config: RunConfig, steps: int, report: Report) -> Profile:
     pool = config.pool.model_copy(update={"members": members, "active": None, "warmup": 0})
     with ray_session():
         bench = measure(with_length(config.model_copy(update={"pool": pool}), steps), steps, report)
-        rate = _bytes_per_second()
+        rate = bytes_per_second()
     explained = Profile(
         members=tuple(_member(bench, index) for index in range(len(pool.members))),
         server_seconds=median(step.busy(SERVER) for step in bench.one_process.steps),
@@ -79,21 +73,3 @@ def _member(bench: Bench, index: int) -> MemberProfile:
         shared_bytes=shared,
         each_bytes=sum(received.values()) - shared,
     )
-
-
-def _bytes_per_second() -> float:
-    """Rate from one process of this machine to another through Ray's object store, read in place, as the server does."""
-
-    def made() -> np.ndarray:
-        return np.ones(MOVED, np.uint8)
-
-    task = ray.remote(num_cpus=0, max_retries=0)(made)
-    seconds = []
-    for _ in range(3):
-        reference = task.remote()
-        ray.wait([reference], fetch_local=False)
-        start = time.perf_counter()
-        (array,) = fetch([reference])
-        array.max()
-        seconds.append(time.perf_counter() - start)
-    return MOVED / min(seconds)

@@ -41,7 +41,7 @@ def open_tracking(config: RunConfig, info: DatasetInfo, folder: Path, resumes: b
 
     Args:
         config: the run.
-        info: of its data.
+        info: description of its data.
         folder: the run's.
         resumes: whether the run is resumed.
         parent: id of the run that it is a child of.

@@ -27,9 +27,9 @@ def already_logged(client: MlflowClient, run: Run, recorded: AlreadyLogged) -> A
     The store is ahead of a journal that was lost, or brought back from a checkpoint that is older than its last records.
 
     Args:
-        client: of the store.
-        run: as the store has it now.
-        recorded: by the journal; empty when there is none.
+        client: client of the store.
+        run: the run as the store has it now.
+        recorded: series that the journal has recorded; empty when there is no journal.
     """
     latest: Mapping[str, int] = {metric.key: metric.step for metric in run.data._metric_objs}  # no public name tells steps
     ahead = [name for name, step in latest.items() if step > last_step(recorded, name)]

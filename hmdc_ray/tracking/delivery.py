@@ -24,9 +24,9 @@ class Delivery:
     """Sends what a journal holds to a run.
 
     Args:
-        client: of the store.
+        client: client of the store.
         run_id: the run's id in it.
-        journal: of the run, in whose folder pictures wait and beside which artifacts lie.
+        journal: journal of the run, in whose folder pictures wait and beside which artifacts lie.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, journal: Journal) -> None:
@@ -38,7 +38,7 @@ class Delivery:
         """Send everything that has not arrived, in order.
 
         Args:
-            refused: is told why the store will never take a record, which is left out.
+            refused: callback that gets the error by which the store refuses a record for good; the record is left out.
 
         Returns:
             Number of records sent.

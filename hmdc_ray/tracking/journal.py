@@ -49,7 +49,7 @@ class Batch:
 
     Attributes:
         first: number of the first record, counted from 0.
-        records: at least one.
+        records: the records, at least one.
         end: where the next record begins, in bytes.
     """
 
@@ -64,7 +64,7 @@ class Journal:
     Attributes:
         folder: where it is kept, or will be.
         kept: whether it is in the folder.
-        recorded: of a journal opened again: the series that have a value, by kind and step.
+        recorded: series that have a value in a journal opened again, by kind and step.
     """
 
     def __init__(self, folder: Path) -> None:

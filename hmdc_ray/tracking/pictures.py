@@ -40,7 +40,7 @@ def picture(run_id: str, name: str, step: int, time: int) -> Picture:
 
     Args:
         run_id: MLflow's id of the run.
-        name: of the series.
+        name: name of the series.
         step: 0 or more.
         time: milliseconds since 1970.
     """

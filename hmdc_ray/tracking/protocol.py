@@ -17,8 +17,8 @@ class Tracking(Protocol):
 
     Attributes:
         run_id: MLflow's id of the run, for resuming it; empty when nothing is tracked.
-        location: how to look at the run, for the user: an address, or two lines with a command and an address; empty when
-            nothing is tracked.
+        location: instructions for the user to look at the run: an address, or two lines with a command and an address;
+            empty when nothing is tracked.
     """
 
     run_id: str

@@ -46,7 +46,7 @@ class Metrics(_Line):
     Attributes:
         step: 0 or more.
         time: milliseconds since 1970; with name, step and value it makes up MLflow's key of a stored value.
-        values: by name.
+        values: values by name.
     """
 
     kind: Literal["metrics"] = "metrics"
@@ -70,7 +70,7 @@ class Picture(_Line):
     """One picture of a series.
 
     Attributes:
-        name: of the series.
+        name: name of the series.
         step: 0 or more.
         stem: name, without suffix, of its files in the journal's folder and in MLflow.
     """

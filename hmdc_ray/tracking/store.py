@@ -56,8 +56,8 @@ class Address:
     """Where a store is.
 
     Attributes:
-        uri: as MLflow takes it.
-        field: what gave it, for messages: ``tracking.uri``, ``MLFLOW_TRACKING_URI``, a file.
+        uri: address as MLflow takes it.
+        field: source of the address, for messages: ``tracking.uri``, ``MLFLOW_TRACKING_URI``, a file.
         is_default: nothing gave it.
     """
 

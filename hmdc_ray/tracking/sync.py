@@ -26,7 +26,7 @@ class Synced:
     Attributes:
         folder: the run's folder.
         is_running: a process has resumed the run and sends its records itself; nothing was done.
-        sent: how many records were sent.
+        sent: number of records sent.
         refused: why records were not taken, one entry a record; they stay in the folder.
     """
 
@@ -42,7 +42,7 @@ def sync_tracking(folder: Path) -> Iterator[Synced]:
     The records go to MLFLOW_TRACKING_URI if it is set, else to where the run sent them.
 
     Args:
-        folder: of a run, or one with runs at any depth.
+        folder: folder of a run, or one with runs at any depth.
 
     Returns:
         One entry a run, as they are done.

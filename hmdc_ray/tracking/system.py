@@ -37,7 +37,7 @@ class SystemSampler:
     """A thread that takes a sample every :data:`SECONDS`.
 
     Args:
-        report: is given the number of the sample and its values by name; called in the thread.
+        report: callback that gets the number of the sample and its values by name; called in the thread.
         first: number of the first sample, 0 for a new run.
     """
 

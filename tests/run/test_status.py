@@ -53,7 +53,7 @@ def test_a_finished_run(run: Path, hmdc: CommandLine) -> None:
     assert found.checkpoint == 6 and found.checkpoint_age is not None and found.checkpoint_age < 3600
     assert found.trouble == {} and found.notes == () and found.unsent == 0
     out = hmdc.succeeds("status", "run")
-    assert "tiny, finished" in out and "6 of 6, iteration 2 of 2" in out and "go on" not in out
+    assert "tiny, finished" in out and "6 of 6, iteration 2 of 2" in out and "resume" not in out
     assert out.isascii() and "\x1b" not in out
     assert tree(run) == before
 
@@ -90,7 +90,7 @@ def test_a_run_that_is_alive(run: Path, hmdc: CommandLine) -> None:
         found = run_status(run)
         assert found.state == "running" and found.process == str(os.getpid()) and found.step == 0
         out = hmdc.succeeds("status", "run")
-        assert f"running in process {os.getpid()}" in out and "0 of 6" in out and "go on" not in out
+        assert f"running in process {os.getpid()}" in out and "0 of 6" in out and "resume" not in out
     finally:
         folder.release()
     assert lock_owner(run) is None
