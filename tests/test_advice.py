@@ -336,7 +336,7 @@ def test_a_run_whose_checkpoints_are_broken(hmdc: CommandLine, tmp_path: Path) -
 def test_a_run_that_was_stopped(hmdc: CommandLine, tmp_path: Path) -> None:
     shutil.move("run", "my run")
     (tmp_path / "my run" / "evaluation.json").unlink()
-    (command,) = advised(r"go on +(hmdc condense .*?) *\n", hmdc.succeeds("status", "my run") + "\n")
+    (command,) = advised(r"resume +(hmdc condense .*?) *\n", hmdc.succeeds("status", "my run") + "\n")
     follow(hmdc, command)
     assert "finished" in hmdc.succeeds("status", "my run")
     for wrong in ("my run/condensed.parquet", "nowhere"):
