@@ -82,7 +82,7 @@ class Journal:
 
     @classmethod
     def reopen(cls, folder: Path) -> Journal:
-        """Go on with a journal that another process has left.
+        """Reopen a journal that another process has left.
 
         Raises:
             JournalInUseError: another process is using it.
