@@ -102,6 +102,6 @@ def _of_seed(condensed: CondensedSet, dataset: ImageDataset, config: RunConfig, 
                 room.train(network, trial, None, guide)
             except DivergedError:
                 continue
-            reached = accuracy(network, split_batches(condensed, dataset, settings.split, "cpu"))
+            reached = accuracy(network, split_batches(dataset, settings.split, "cpu", condensed))
             found[trial.student.name] = Trained(reached, accuracy(network, [condensed.decoded()]))
     return found

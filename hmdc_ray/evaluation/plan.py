@@ -109,7 +109,7 @@ def run_trial(
     with torch_threads(threads):
         network = room.student(trial.student, trial.seed_index)
         room.train(network, trial, rows, guide)
-        return accuracy(network, split_batches(condensed, dataset, config.split, device))
+        return accuracy(network, split_batches(dataset, config.split, device, condensed))
 
 
 def train_teacher(
