@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.pool import RayPool
@@ -266,17 +265,7 @@ class Run:
         return evaluation
 
     def _condensed_set(self, array_KICHW: np.ndarray) -> CondensedSet:
-        images_KICHW = torch.tensor(array_KICHW, dtype=torch.float32)
-        return CondensedSet(
-            images=images_KICHW.flatten(0, 1),
-            labels=torch.arange(len(images_KICHW)).repeat_interleave(images_KICHW.shape[1]),
-            class_names=self.info.class_names,
-            mean=self.info.mean,
-            std=self.info.std,
-            formation=self.config.images.formation,
-            config=self.config.model_dump(mode="json"),
-            fingerprint=self.info.fingerprint,
-        )
+        return CondensedSet.learned(array_KICHW, self.info, self.config)
 
     def _open_tracking(self) -> Tracking:
         return open_tracking(self.config, self.info, self.path, self.resumes, self.parent)
