@@ -77,8 +77,7 @@ def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None
                 return
             (snapshot,) = pool.get([record.snapshot])
             condensed = CondensedSet.learned(snapshot.images_KICHW, info, config)
-            picture = grid_array(condensed.pixels(), condensed.labels, condensed.class_names)
-            tracking.image("images/condensed", picture, record.plan.version + 1)
+            tracking.image("images/condensed", grid_array(condensed), record.plan.version + 1)
             seconds.append(time.perf_counter() - started)
             tracking.finish("FINISHED")
             number = record.plan.iteration + 1

@@ -160,7 +160,7 @@ class Run:
 
     def _save(self, condensed: CondensedSet) -> None:
         save_condensed(self.path / "condensed.parquet", condensed)
-        image_grid(condensed.pixels(), condensed.labels, condensed.class_names, self.path / "images.png")
+        image_grid(condensed, self.path / "images.png")
 
     def _pauses(self, version: int) -> bool:
         """Whether the run pauses after this many steps, with a checkpoint; only runs that are judged on the way do."""
@@ -234,8 +234,7 @@ class Run:
         self.stop.raise_if_requested()
 
     def _track_images(self, version: int, images: CondensedSet) -> None:
-        picture = grid_array(images.pixels(), images.labels, images.class_names)
-        self.tracking.image("images/condensed", picture, version)  # MLflow groups by what stands before the slash
+        self.tracking.image("images/condensed", grid_array(images), version)  # MLflow groups by what stands before the slash
 
     def _checkpoint(self, coordinator: Coordinator, version: int) -> None:
         failed = self.saves.attempt(lambda: coordinator.checkpoint(version))
