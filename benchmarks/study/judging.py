@@ -80,7 +80,7 @@ class Trained:
 def _of_seed(condensed: CondensedSet, dataset: ImageDataset, config: RunConfig, seed: int) -> dict[str, Trained | None]:
     """What each student reaches; None where its training, or its teacher's, diverged."""
     settings = config.evaluation
-    room = StudentTrainer(condensed, dataset, settings, config.seed, "cpu")
+    room = StudentTrainer(condensed, dataset, settings, config.seed)
     distillation = settings.distillation
     temperature = None if distillation is None else distillation.temperatures[0]
     trials = [

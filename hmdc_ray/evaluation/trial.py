@@ -91,13 +91,15 @@ class StudentTrainer:
         config: configuration of the students' training.
         run_seed: the run's seed.
         device: device of the students, ``cpu`` or ``cuda``.
+        threads: number of torch threads of a whole trial, at least 1; restored afterwards.
     """
 
     condensed: CondensedSet
     dataset: ImageDataset
     config: EvaluationConfig
     run_seed: int
-    device: str
+    device: str = "cpu"
+    threads: int = 1
 
     def key(self, student: StudentConfig, seed_index: int, role: Role = "student") -> Key:
         """Key of a student's draws; a teacher's is another one, so that no student of its architecture is its twin."""
