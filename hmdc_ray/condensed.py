@@ -7,7 +7,6 @@ training images (see :mod:`hmdc_ray.data.packing`). Images are kept *normalised*
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -19,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from hmdc_ray.config import RunConfig
+from hmdc_ray.data.decode import image_from_array
+from hmdc_ray.data.encoded import encode_png
 from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import Decoding, check_formation, check_formation_range, decode, decode_as_idc
 from hmdc_ray.data.schema import DatasetInfo
@@ -266,12 +266,8 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
 
 def pictures(condensed: CondensedSet) -> list[bytes]:
     """The stored images as 8-bit PNG files, clamped to the pixel range, N of them."""
-    files = []
-    for image_HWC in (condensed.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
-        file = io.BytesIO()
-        Image.fromarray(image_HWC.squeeze(2) if image_HWC.shape[2] == 1 else image_HWC).save(file, format="PNG")
-        files.append(file.getvalue())
-    return files
+    pixels_NHWC = (condensed.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [encode_png(image_from_array(image_HWC)) for image_HWC in pixels_NHWC]
 
 
 def load_condensed(path: str | Path) -> CondensedSet:

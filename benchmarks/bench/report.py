@@ -188,8 +188,7 @@ def _memory(bench: Bench) -> Table:
         table.add_row(name, *map(_megabytes, sizes))
     actors = bench.actors.processes.values()
     sums = (sum(use.data_resident_bytes for use in actors), sum(use.data_share_bytes for use in actors))
-    shape = bench.info.shape
-    pixels = sum(bench.info.sizes.values()) * shape.channels * shape.height * shape.width
+    pixels = sum(bench.info.sizes.values()) * bench.info.shape.values
     table.add_row(f"all of the actors' run ({_megabytes(pixels)} of pixels)", "", *map(_megabytes, sums), style="bold")
     return table
 
