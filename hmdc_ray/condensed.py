@@ -7,7 +7,6 @@ training images (see :mod:`hmdc_ray.data.packing`). Images are kept *normalised*
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -19,13 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hmdc_ray.config import RunConfig
+from hmdc_ray.data.decode import image_from_array
+from hmdc_ray.data.encoded import encode_png
 from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import Decoding, check_formation, check_formation_range, decode, decode_as_idc
+from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.system.files import atomic_path, require_regular
@@ -74,6 +76,21 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @classmethod
+    def learned(cls, images_KICHW: np.ndarray, info: DatasetInfo, config: RunConfig) -> CondensedSet:
+        """The set that a run has learned from the data that ``info`` describes; ``images_KICHW`` are K classes of I images."""
+        classes, ipc = images_KICHW.shape[:2]
+        return cls(
+            images=torch.tensor(images_KICHW, dtype=torch.float32).flatten(0, 1),
+            labels=torch.arange(classes).repeat_interleave(ipc),
+            class_names=info.class_names,
+            mean=info.mean,
+            std=info.std,
+            formation=config.images.formation,
+            config=config.model_dump(mode="json"),
+            fingerprint=info.fingerprint,
+        )
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.images.shape[1:]))
@@ -161,6 +178,10 @@ def _check(condensed: CondensedSet) -> None:
         check_formation_range(condensed.formation, "formation")
 
 
+_SHARED = ("version", "class_names", "mean", "std", "formation", "value_range", "config", "decoding")
+"""Attributes that a set and its metadata have under the same names."""
+
+
 class Metadata(BaseModel):
     """What a file says of a condensed set beside images and labels, as JSON; see :class:`CondensedSet` for the fields.
 
@@ -182,18 +203,8 @@ class Metadata(BaseModel):
     def of(cls, condensed: CondensedSet) -> Metadata:
         """What is to be written beside the images and labels of a set."""
         _, channels, height, width = condensed.images.shape
-        return cls(
-            version=condensed.version,
-            class_names=condensed.class_names,
-            mean=condensed.mean,
-            std=condensed.std,
-            formation=condensed.formation,
-            value_range=condensed.value_range,
-            shape=(channels, height, width),
-            config=condensed.config,
-            data_fingerprint=condensed.fingerprint,
-            decoding=condensed.decoding,
-        )
+        shared = {name: getattr(condensed, name) for name in _SHARED}
+        return cls(shape=(channels, height, width), data_fingerprint=condensed.fingerprint, **shared)
 
     @classmethod
     def parse(cls, text: str | bytes) -> Metadata:
@@ -217,19 +228,8 @@ class Metadata(BaseModel):
         """
         if tuple(images.shape[1:]) != self.shape:
             raise InputError(f"images have shape {list(images.shape)}, must be N of {list(self.shape)}, as their metadata says")
-        return CondensedSet(
-            images=images,
-            labels=labels,
-            class_names=self.class_names,
-            mean=self.mean,
-            std=self.std,
-            formation=self.formation,
-            value_range=self.value_range,
-            config=self.config,
-            fingerprint=self.data_fingerprint,
-            version=self.version,
-            decoding=self.decoding,
-        )
+        shared = {name: getattr(self, name) for name in _SHARED}
+        return CondensedSet(images, labels, fingerprint=self.data_fingerprint, **shared)
 
 
 def save_condensed(path: Path, condensed: CondensedSet) -> None:
@@ -266,12 +266,8 @@ def save_condensed(path: Path, condensed: CondensedSet) -> None:
 
 def pictures(condensed: CondensedSet) -> list[bytes]:
     """The stored images as 8-bit PNG files, clamped to the pixel range, N of them."""
-    files = []
-    for image_HWC in (condensed.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
-        file = io.BytesIO()
-        Image.fromarray(image_HWC.squeeze(2) if image_HWC.shape[2] == 1 else image_HWC).save(file, format="PNG")
-        files.append(file.getvalue())
-    return files
+    pixels_NHWC = (condensed.pixels() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [encode_png(image_from_array(image_HWC)) for image_HWC in pixels_NHWC]
 
 
 def load_condensed(path: str | Path) -> CondensedSet:

@@ -8,15 +8,21 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
+from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
+
+if TYPE_CHECKING:
+    from whole_runs import CommandLine
 
 CLASSES = 3
 
@@ -36,6 +42,25 @@ def three_digits_config(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
 @pytest.fixture(scope="session")
 def three_digits(three_digits_config: DataConfig) -> ImageDataset:
     return open_dataset(three_digits_config)
+
+
+@pytest.fixture
+def noise(three_digits: ImageDataset) -> CondensedSet:
+    """A condensed set of the three digits that teaches nothing."""
+    info = three_digits.info
+    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return CondensedSet(images, torch.arange(3), info.class_names, info.mean, info.std)
+
+
+@pytest.fixture
+def hmdc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
+    """The command line in an empty folder, with a pool that needs no Ray."""
+    from whole_runs import CommandLine, without_ray  # imports Ray, which most tests do not need
+
+    without_ray(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return CommandLine(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")

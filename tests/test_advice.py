@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from whole_runs import CommandLine, tiniest, tree, without_ray, write_config, write_images
+from whole_runs import CommandLine, condense_here, tiniest, tree, without_ray, write_config, write_images
 
 from benchmarks.bench.configuration import STAND_IN, bench_config
 from benchmarks.bench.trace import check_trace
-from hmdc_ray import condense
 from hmdc_ray.condensed import load_condensed, save_condensed
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides, load_config
@@ -51,9 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     config = tiniest(folder, schedule={"iterations": 2, "steps": 1})
     write_config(folder / "tiny.yaml", config)
     (folder / "networks_of_mine.py").write_text(NETWORKS)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_ray(monkeypatch)
-        condense(config, folder / "run")
+    condense_here(config, folder / "run")
     before = tree(folder / "run")
     yield folder
     assert tree(folder / "run") == before, "a test changed the run that others use"

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from whole_runs import CommandLine, Outcome, pixels, tiniest, tree, without_ray, write_config, write_images
+from whole_runs import CommandLine, Outcome, condense_here, pixels, tiniest, tree, without_ray, write_config, write_images
 
-from hmdc_ray import condense, load_condensed
+from hmdc_ray import load_condensed
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.condensed import save_condensed
 
@@ -90,9 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _finished_runs(folder: Path) -> None:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_ray(monkeypatch)
-        condense(tiniest(folder), folder / "run")
+    condense_here(tiniest(folder), folder / "run")
     shutil.copytree(folder / "run", folder / "garbled")
     lines = (folder / "garbled" / "metrics.jsonl").read_text().splitlines()
     (folder / "garbled" / "metrics.jsonl").write_text("\n".join([lines[0], "garbage", *lines[2:]]) + "\n")

@@ -176,8 +176,9 @@ def test_what_is_slow_is_not_imported_in_vain(module: str, slow: tuple[str, ...]
 STEP = """
 import sys
 from pathlib import Path
-import torch
+import numpy as np
 from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.run.coordinator import Coordinator
 from hmdc_ray.data.dataset import open_dataset
@@ -195,7 +196,7 @@ folder = Path(sys.argv[1])
 config = apply_overrides(preset("digits"), [f"data.cache={folder / 'cache'}", "matching.real_batch=2", "schedule.steps=2"])
 info = open_dataset(config.data).info
 validate(config, info)
-grid_array(torch.zeros(10, 1, 16, 16), torch.arange(10), info.class_names)  # a run draws its first images
+grid_array(CondensedSet.learned(np.zeros((10, 1, 1, 16, 16)), info, config))  # a run draws its first images
 pool = LocalPool(config, info, folder)
 coordinator = Coordinator(config, pool, classes=10, train_images=info.sizes["train"], tell=lambda *_, **__: None)
 try:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hmdc_ray import condense
 from hmdc_ray.actors import session
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.cli.main import main
@@ -161,3 +162,10 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "ray_session", _no_session)
     monkeypatch.setattr(execution, "launch", _local_pool)
     monkeypatch.setattr(evaluate, "evaluate_on_ray", _evaluate)
+
+
+def condense_here(config: RunConfig, folder: Path) -> None:
+    """A run in this process."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_ray(monkeypatch)
+        condense(config, folder)

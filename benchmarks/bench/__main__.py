@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from benchmarks.bench.configuration import bench_config, tracked_config
-from hmdc_ray.cli.console import run_alone
+from hmdc_ray.cli.console import console, report, run_alone, say
 
 PAIRS = 7
 """Iterations measured with tracking, and as many without."""
@@ -17,10 +16,7 @@ PAIRS = 7
 STARTS = 5
 """Starts of a command measured, and as many of bare actors."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
-
-@app.command()
 def bench(
     data: Annotated[
         str | None,
@@ -34,14 +30,9 @@ def bench(
 ) -> None:
     """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; the step
     against the floor of its arithmetic; the time to the first step; and what tracking with a slow server costs."""
-    console = Console()
     config = bench_config(data, steps, set_ or [])
     if data is None:
-        console.print(
-            "on the built-in digits as 32x32 in colour, the shape of CIFAR-10; give --data for CIFAR-10 itself",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say("on the built-in digits as 32x32 in colour, the shape of CIFAR-10; give --data for CIFAR-10 itself")
     if trace is not None:
         from benchmarks.bench.trace import check_trace
 
@@ -51,9 +42,6 @@ def bench(
     from benchmarks.bench.startup import measure_startup
     from benchmarks.bench.tracking import measure_tracking
     from hmdc_ray.profiling.measure import measure, measure_against_plain
-
-    def report(line: str) -> None:
-        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     measured = measure(config, steps, report)
     print_bench(measured, console)
@@ -66,10 +54,5 @@ def bench(
     print_tracking(measure_tracking(tracked_config(), PAIRS, report), console)
 
 
-def main() -> None:
-    """Run the command; see :func:`hmdc_ray.cli.console.run_alone`."""
-    run_alone(app)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from hmdc_ray.profiling.floor import Floor
 from hmdc_ray.profiling.measure import AgainstPlain, Bench
 from hmdc_ray.profiling.operations import total
 from hmdc_ray.profiling.rates import has_bfloat16_units
-from hmdc_ray.profiling.steps import ONE_PROCESS, Measurement, StepTimes
+from hmdc_ray.profiling.steps import ONE_PROCESS, Measurement
 from hmdc_ray.profiling.traffic import DRIVER, SERVER
 
 MB = 1e6
@@ -145,15 +145,16 @@ def _phases(bench: Bench) -> Table:
     columns = [f"{where}\n{name}" for where in ("actors", ONE_PROCESS) for name in processes]
     table = _table("Seconds per step by phase", ["phase", *columns])
     halves = (bench.actors, bench.one_process)
+    columns_of = [(half.steps, name) for half in halves for name in processes]
     for owners in (bench.workers, [SERVER]):
         for phase in _names(halves, owners):
-            cells = [_median(half, _phase(name, phase)) for half in halves for name in processes]
+            cells = [_median(step.phases.get(name, {}).get(phase) for step in steps) for steps, name in columns_of]
             table.add_row({"apply": "apply (image step)"}.get(phase, phase), *cells)
-    busy = [_median(half, _busy(name)) for half in halves for name in processes]
+    busy = [_median(step.busy(name) for step in steps if name in step.phases) for steps, name in columns_of]
     table.add_row("all phases", *busy, style="bold")
-    waiting = [_median(bench.actors, _waiting(name)) for name in bench.workers]
-    table.add_row("waiting, moving", *waiting)
-    table.add_row("processor time", *(_median(bench.actors, _cpu(name)) for name in processes))
+    actors = bench.actors.steps
+    table.add_row("waiting, moving", *(_median(step.seconds - step.busy(name) for step in actors) for name in bench.workers))
+    table.add_row("processor time", *(_median(step.cpu_seconds.get(name) for step in actors) for name in processes))
     return table
 
 
@@ -163,28 +164,9 @@ def _names(halves: Sequence[Measurement], processes: Sequence[str]) -> Iterator[
     return iter(dict.fromkeys(phase for step in steps for name in processes for phase in step.phases.get(name, {})))
 
 
-Quantity = Callable[[StepTimes], float | None]
-
-
-def _phase(process: str, phase: str) -> Quantity:
-    return lambda step: step.phases.get(process, {}).get(phase)
-
-
-def _busy(process: str) -> Quantity:
-    return lambda step: step.busy(process) if process in step.phases else None
-
-
-def _waiting(process: str) -> Quantity:
-    return lambda step: step.seconds - step.busy(process)
-
-
-def _cpu(process: str) -> Quantity:
-    return lambda step: step.cpu_seconds.get(process)
-
-
-def _median(measurement: Measurement, quantity: Quantity) -> str:
-    values = [value for value in map(quantity, measurement.steps) if value is not None]
-    return f"{median(values):.3f}" if values else NOTHING
+def _median(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{median(known):.3f}" if known else NOTHING
 
 
 def _traffic(bench: Bench) -> Table:
@@ -206,8 +188,7 @@ def _memory(bench: Bench) -> Table:
         table.add_row(name, *map(_megabytes, sizes))
     actors = bench.actors.processes.values()
     sums = (sum(use.data_resident_bytes for use in actors), sum(use.data_share_bytes for use in actors))
-    shape = bench.info.shape
-    pixels = sum(bench.info.sizes.values()) * shape.channels * shape.height * shape.width
+    pixels = sum(bench.info.sizes.values()) * bench.info.shape.values
     table.add_row(f"all of the actors' run ({_megabytes(pixels)} of pixels)", "", *map(_megabytes, sums), style="bold")
     return table
 

@@ -9,18 +9,12 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from benchmarks.bench.slow_server import slow_server
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig, TrackingConfig
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.exchange.messages import Snapshot
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.figures.image_grid import grid_array
 from hmdc_ray.run.coordinator import Coordinator
@@ -82,7 +76,8 @@ def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None
             if record.plan.step + 1 < schedule.steps:
                 return
             (snapshot,) = pool.get([record.snapshot])
-            tracking.image("images/condensed", _picture(snapshot, info), record.plan.version + 1)
+            condensed = CondensedSet.learned(snapshot.images_KICHW, info, config)
+            tracking.image("images/condensed", grid_array(condensed), record.plan.version + 1)
             seconds.append(time.perf_counter() - started)
             tracking.finish("FINISHED")
             number = record.plan.iteration + 1
@@ -95,10 +90,3 @@ def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None
         coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"])
         coordinator.run(0, after_step)
     return TrackingCost(delay, schedule.steps, tuple(seconds[2::2]), tuple(seconds[1::2]))
-
-
-def _picture(snapshot: Snapshot, info: DatasetInfo) -> NDArray[np.uint8]:
-    classes, images = snapshot.images_KICHW.shape[:2]
-    labels = torch.arange(classes).repeat_interleave(images)
-    condensed = CondensedSet(torch.tensor(snapshot.images_KICHW).flatten(0, 1), labels, info.class_names, info.mean, info.std)
-    return grid_array(condensed.pixels(), labels, info.class_names)

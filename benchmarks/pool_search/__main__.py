@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from hmdc_ray.cli.console import run_alone
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+from hmdc_ray.cli.console import console, run_alone, say
 
 
-@app.command()
 def pool_search(
     output: Annotated[Path, typer.Option(help="Folder for the search and its results; a study that was stopped is resumed.")],
     data: Annotated[
@@ -30,19 +26,13 @@ def pool_search(
     from hmdc_ray.cli.search_terminal import TerminalSearch
     from hmdc_ray.search.settings import SearchSettings
 
-    console = Console(soft_wrap=True)
     settings = SearchSettings(space=SPACE, trials=trials, concurrent=concurrent)
     if data is None:
-        console.print("no --data: the study takes the built-in digits", highlight=False)
-    say = TerminalSearch(console)
-    PoolSearchStudy(output, settings, seeds, set_ or [], say, say.stage, data).run()
-    console.print((output / "table.md").read_text(), highlight=False, markup=False)
-
-
-def main() -> None:
-    """Run the command; see :func:`hmdc_ray.cli.console.run_alone`."""
-    run_alone(app)
+        say("no --data: the study takes the built-in digits")
+    progress = TerminalSearch(console)
+    PoolSearchStudy(output, settings, seeds, set_ or [], progress, progress.stage, data).run()
+    say((output / "table.md").read_text())
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(pool_search)

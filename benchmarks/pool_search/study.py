@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 
 from benchmarks.study.condensing import condense_once
+from benchmarks.study.table import markdown_table, percent
 from hmdc_ray.actors.session import fetch, ray_session, remote
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import MemberConfig, RunConfig
@@ -146,18 +147,13 @@ def _differences(on_test: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[s
 def _markdown(on_test: Mapping[str, Sequence[Mapping[str, float]]], searched: float, uniform: Summary) -> str:
     """Accuracies on test data in %, mean ± half the 95 % interval over fresh seeds, and those on validation data before."""
     students = list(on_test[SEARCHED][0])
-    rows = [["", *students, "mean"], ["---"] * (len(students) + 2)]
+    rows = [["", *students, "mean"]]
     for name, sets in on_test.items():
         values = [[accuracies[student] for accuracies in sets] for student in students] + [[_mean(each) for each in sets]]
-        rows.append([name, *(_cell(summarise_values(each)) for each in values)])
-    rows.append(["difference, points", *(_cell(summary) for summary in _differences(on_test).values())])
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        rows.append([name, *map(percent, values)])
+    rows.append(["difference, points", *(percent(summary.values) for summary in _differences(on_test).values())])
     before = (
         f"On validation data: {100 * searched:.1f} % for the best of the search; for the uniform pool "
         f"{100 * uniform.mean:.1f} % on average and {100 * max(uniform.values):.1f} % at best of {len(uniform.values)} seeds."
     )
-    return f"{table}\n\n{before}\n"
-
-
-def _cell(summary: Summary) -> str:
-    return f"{100 * summary.mean:.1f} ± {100 * (summary.half_interval or 0):.1f}"
+    return f"{markdown_table(rows)}\n{before}\n"

@@ -8,11 +8,10 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bench.configuration import bench_config
-from hmdc_ray.cli.console import run_alone
+from hmdc_ray.cli.console import console, run_alone
 from hmdc_ray.cli.tables import print_table
 
 COLUMNS = (
@@ -30,10 +29,7 @@ COLUMNS = (
     "GB machine",
 )
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
-
-@app.command()
 def simulation(
     members: Annotated[list[int] | None, typer.Option(min=2, help="Members; may be repeated.")] = None,
     classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 100,
@@ -71,13 +67,8 @@ def simulation(
         table.add_column(column, justify="right", no_wrap=True)
     for row in table_rows(results):
         table.add_row(*row)
-    print_table(Console(), table)
-
-
-def main() -> None:
-    """Run the command; see :func:`hmdc_ray.cli.console.run_alone`."""
-    run_alone(app)
+    print_table(console, table)
 
 
 if __name__ == "__main__":
-    main()
+    run_alone(simulation)

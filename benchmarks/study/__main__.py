@@ -6,14 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from hmdc_ray.cli.console import run_alone
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+from hmdc_ray.cli.console import console, run_alone, say
 
 
-@app.command()
 def study(
     output: Annotated[Path, typer.Option(help="Folder for condensed sets and results; a study that was stopped is resumed.")],
     data: Annotated[
@@ -29,22 +25,12 @@ def study(
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from benchmarks.study.run import Study
 
-    console = Console(soft_wrap=True)
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
-
     if data is None:
         say("no --data: the study takes the built-in digits")
     table = Study(data or "digits", statistics, output, sets, seeds, mutual_distillation, set_ or [], say).run()
-    Console().print(table.terminal())
+    console.print(table.terminal())
     say(f"the same in Markdown: {output / 'table.md'}")
 
 
-def main() -> None:
-    """Run the command; see :func:`hmdc_ray.cli.console.run_alone`."""
-    run_alone(app)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(study)

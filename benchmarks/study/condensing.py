@@ -12,8 +12,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.config import RunConfig
@@ -81,17 +79,7 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
         _in_one_process(config), pool, classes=len(dataset.info.class_names), train_images=dataset.info.sizes["train"]
     )
     coordinator.run(0, after_step)
-    images_KICHW = torch.tensor(pool.server.snapshot().images_KICHW, dtype=torch.float32)
-    condensed = CondensedSet(
-        images=images_KICHW.flatten(0, 1),
-        labels=torch.arange(len(images_KICHW)).repeat_interleave(images_KICHW.shape[1]),
-        class_names=dataset.info.class_names,
-        mean=dataset.info.mean,
-        std=dataset.info.std,
-        formation=config.images.formation,
-        config=config.model_dump(mode="json"),
-        fingerprint=dataset.info.fingerprint,
-    )
+    condensed = CondensedSet.learned(pool.server.snapshot().images_KICHW, dataset.info, config)
     steps = config.schedule.iterations * config.schedule.steps
     means = {name: sum(values) / steps for name, values in shares.items()}
     measures = {name: sum(values) / len(values) for name, values in agreement.items()}

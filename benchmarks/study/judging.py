@@ -80,7 +80,7 @@ class Trained:
 def _of_seed(condensed: CondensedSet, dataset: ImageDataset, config: RunConfig, seed: int) -> dict[str, Trained | None]:
     """What each student reaches; None where its training, or its teacher's, diverged."""
     settings = config.evaluation
-    room = StudentTrainer(condensed, dataset, settings, config.seed, "cpu")
+    room = StudentTrainer(condensed, dataset, settings, config.seed)
     distillation = settings.distillation
     temperature = None if distillation is None else distillation.temperatures[0]
     trials = [
@@ -102,6 +102,6 @@ def _of_seed(condensed: CondensedSet, dataset: ImageDataset, config: RunConfig, 
                 room.train(network, trial, None, guide)
             except DivergedError:
                 continue
-            reached = accuracy(network, split_batches(condensed, dataset, settings.split, "cpu"))
+            reached = accuracy(network, split_batches(dataset, settings.split, "cpu", condensed))
             found[trial.student.name] = Trained(reached, accuracy(network, [condensed.decoded()]))
     return found

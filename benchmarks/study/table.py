@@ -79,7 +79,7 @@ class Table:
 
     def markdown(self) -> str:
         """The two tables and what their columns mean."""
-        return "\n".join([*(_markdown(cells) for cells in (self._summary(), self._by_student())), LEGEND]) + "\n"
+        return "\n".join([*(markdown_table(cells) for cells in (self._summary(), self._by_student())), LEGEND]) + "\n"
 
     def terminal(self) -> rich.console.Group:
         """The same tables for :mod:`rich`."""
@@ -102,9 +102,9 @@ class Table:
                     f"{line.learning_rate:g}",
                     str(line.steps),
                     f"{line.seconds:.0f}",
-                    _interval(line.means(every)) + _failed(statistics.fmean(line.failed.values())),
+                    percent(line.means(every)) + _failed(statistics.fmean(line.failed.values())),
                     self._difference(line, every),
-                    _interval(line.means(self.unseen)),
+                    percent(line.means(self.unseen)),
                     self._difference(line, self.unseen),
                     _percent(line.shares.get(DISTILLATION)),
                     _percent(line.agreement.get(PROBE)),
@@ -118,24 +118,26 @@ class Table:
         students = list(self.lines[0].students)
         head = ["", *(f"{student} (unseen)" if student in self.unseen else student for student in students)]
         cells = (
-            [_interval(line.students[student]) + _failed(line.failed[student]) for student in students] for line in self.lines
+            [percent(line.students[student]) + _failed(line.failed[student]) for student in students] for line in self.lines
         )
         return [head, *([line.title, *row] for line, row in zip(self.lines, cells, strict=True))]
 
     def _difference(self, line: Line, students: Sequence[str]) -> str:
-        return "-" if line.name == self.against else _interval(self._differences(line, students), sign="+")
+        return "-" if line.name == self.against else percent(self._differences(line, students), sign="+")
 
     def _differences(self, line: Line, students: Sequence[str]) -> list[float]:
         (other,) = (each for each in self.lines if each.name == self.against)
         return [ours - theirs for ours, theirs in zip(line.means(students), other.means(students), strict=True)]
 
 
-def _markdown(cells: Sequence[Sequence[str]]) -> str:
+def markdown_table(cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown from its head and rows."""
     head, *rows = cells
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)) + "\n"
 
 
-def _interval(values: Sequence[float], sign: str = "") -> str:
+def percent(values: Sequence[float], sign: str = "") -> str:
+    """Mean ± half the 95 % interval of fractions, in %."""
     summary = summarise_values(values)
     return f"{100 * summary.mean:{sign}.1f} ± {100 * (summary.half_interval or 0):.1f}"
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from hmdc_ray.cli.configuration import read_configuration, tell_how_to_resume
+from hmdc_ray.cli.configuration import read_configuration, telling_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
 
 
@@ -27,12 +27,7 @@ def condense(
     address: Address = None,
 ) -> None:
     """Learn synthetic images, evaluate them, and write a run's folder."""
-    assignments = [*(set_ or [])]
-    if data is not None:
-        assignments.append(f"data.source={data}")
-    if seed is not None:
-        assignments.append(f"seed={seed}")
-    config = read_configuration(configuration, assignments)
+    config = read_configuration(configuration, set_, {"data.source": data, "seed": seed})
     folder = output or Path("runs") / config.name
     if dry_run:
         from hmdc_ray.cli.dry_run import show_plan
@@ -42,25 +37,22 @@ def condense(
     from hmdc_ray.actors.session import ray_session
     from hmdc_ray.cli.terminal import TerminalProgress
     from hmdc_ray.run.folder import RunFolder
-    from hmdc_ray.system.signals import Interrupted, stop_on_signals
+    from hmdc_ray.system.signals import stop_on_signals
 
     RunFolder.check(folder.absolute(), overwrite, resume)  # the mistake that is made most often, before seconds of waiting
     progress = TerminalProgress(console)
-    try:
-        # What runs imports torch, which takes seconds, as Ray's start does: at the same time.
-        with (
-            progress,
-            stop_on_signals() as stop,
-            _importing("hmdc_ray.run.condense") as imported,
-            ray_session(address, progress.stage, stop.raise_if_requested),
-        ):
-            imported.join()
-            from hmdc_ray.run.condense import condense as run
+    # What runs imports torch, which takes seconds, as Ray's start does: at the same time.
+    with (
+        telling_how_to_resume(lambda: progress.position),
+        progress,
+        stop_on_signals() as stop,
+        _importing("hmdc_ray.run.condense") as imported,
+        ray_session(address, progress.stage, stop.raise_if_requested),
+    ):
+        imported.join()
+        from hmdc_ray.run.condense import condense as run
 
-            summary = run(config, folder, resume=resume, overwrite=overwrite, address=address, progress=progress)
-    except Interrupted as stopped:
-        tell_how_to_resume(stopped, progress.position)
-        raise typer.Exit(128 + stopped.signal_number) from None
+        summary = run(config, folder, resume=resume, overwrite=overwrite, address=address, progress=progress)
     say(f"images      {shown(summary.folder / 'images.png')}")
     say(f"data set    {shown(summary.folder / 'condensed.parquet')}")
     say(f"accuracies  {shown(summary.folder / 'evaluation.json')}")

@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import typer
 
 from hmdc_ray.cli.console import errors, say
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides, load_config
 from hmdc_ray.config.presets import PRESETS, preset
-
-if TYPE_CHECKING:
-    from hmdc_ray.system.signals import Interrupted
+from hmdc_ray.system.signals import Interrupted
 
 
-def read_configuration(text: str, assignments: list[str]) -> RunConfig:
+def read_configuration(text: str, assignments: Sequence[str] | None, fields: Mapping[str, str | None]) -> RunConfig:
     """The preset, or the file, with the fields replaced; a preset may have another schedule for other images per class.
 
     Says so where this means the built-in digits and nobody has named them.
+
+    Args:
+        text: name of the preset, path of the file, or folder of a run.
+        assignments: values of ``--set``.
+        fields: values of options by the fields that they set; None where an option was not given.
     """
+    assignments = [*(assignments or []), *(f"{field}={value}" for field, value in fields.items() if value is not None)]
     config = _read(text, assignments)
     named = any(assignment.partition("=")[0].strip() in ("data", "data.source") for assignment in assignments)
     if config.data.source == "digits" and not named and text != "digits":
@@ -36,10 +43,17 @@ def _read(text: str, assignments: list[str]) -> RunConfig:
     return apply_overrides(preset(text, ipc=ipc), assignments)
 
 
-def tell_how_to_resume(stopped: Interrupted, position: str) -> None:
-    """Print where a command was stopped, and the command that resumes it, or starts it again."""
-    again = f"Resume with:\n  {resuming()}" if stopped.resumable else f"Start again with:\n  hmdc {shlex.join(sys.argv[1:])}"
-    errors.print(f"{stopped} {position}. {again}", highlight=False, markup=False, soft_wrap=True)
+@contextmanager
+def telling_how_to_resume(position: Callable[[], str]) -> Iterator[None]:
+    """Where a signal stops the block: print where it was, and the command that resumes it or starts it again, and exit."""
+    try:
+        yield
+    except Interrupted as stopped:
+        again = (
+            f"Resume with:\n  {resuming()}" if stopped.resumable else f"Start again with:\n  hmdc {shlex.join(sys.argv[1:])}"
+        )
+        errors.print(f"{stopped} {position()}. {again}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(128 + stopped.signal_number) from None
 
 
 def resuming() -> str:

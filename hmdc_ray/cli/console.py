@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -33,6 +34,11 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def report(text: str) -> None:
+    """Print a line on the progress, dimmed; else as :func:`say`."""
+    console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
 def fail(message: str, code: int, hint: str = "") -> NoReturn:
     """Print the message as one line on the standard error output, and a hint below it if there is one, and exit."""
     errors.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
@@ -41,8 +47,10 @@ def fail(message: str, code: int, hint: str = "") -> NoReturn:
     sys.exit(code)
 
 
-def run_alone(app: typer.Typer) -> None:
+def run_alone(command: Callable[..., None]) -> None:
     """Run a program of one command: bad input is one line and exit code 2, a failed run exit code 1, a signal 128 and more."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app.command()(command)
     try:
         home()  # before libraries look for it
         app(standalone_mode=True)

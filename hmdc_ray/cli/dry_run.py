@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hmdc_ray.cli.expected_memory import expected_memory
-from hmdc_ray.cli.tables import print_table
+from hmdc_ray.cli.tables import print_rows
 from hmdc_ray.config import ImagesConfig, MemberConfig, RunConfig
 from hmdc_ray.config.io import flow
 from hmdc_ray.data.dataset import open_dataset
@@ -59,12 +57,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
         ("folder", str(folder)),
         *_memory(config, info),
     ]
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    print_table(console, table)
+    print_rows(console, rows)
 
 
 def _memory(config: RunConfig, info: DatasetInfo) -> list[tuple[str, str]]:

@@ -80,12 +80,12 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
         if not memory.gpu:
             parts[memory.name] = parts.get(memory.name, 0) + peak
     messages = CHUNKS_UNDER_WAY * classes * sum(memory.footprint.message for memory in (*pool, pool[0]))
-    server = IMAGE_COPIES * total * config.images.ipc * _pixels(info) * 4
+    server = IMAGE_COPIES * total * config.images.ipc * info.shape.values * 4
     parts |= {
         "server": PROCESS * config.server_shards + server + messages,
         "driver": DRIVER,
         "Ray": RAY + messages,
-        "shared files": LIBRARIES + info.sizes["train"] * _pixels(info),
+        "shared files": LIBRARIES + info.sizes["train"] * info.shape.values,
     }
     on_gpus = {memory.name: peak for memory, peak in peaks if memory.gpu}
     return ExpectedMemory(None if unknown else size, on_gpus, unknown, parts)
@@ -97,7 +97,3 @@ def _measured(config: RunConfig, index: int, agreed: Sequence[MemberTaps]) -> Wo
     memory = worker.measure(agreed)
     parameters = sum(parameter.nbytes for parameter in worker.member.network.parameters())
     return memory if memory.gpu else replace(memory, own=int(PROCESS + parameters))
-
-
-def _pixels(info: DatasetInfo) -> int:
-    return info.shape.channels * info.shape.height * info.shape.width

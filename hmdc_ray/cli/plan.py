@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from hmdc_ray.cli.configuration import read_configuration
-from hmdc_ray.cli.console import Assignments, Data, console
+from hmdc_ray.cli.console import Assignments, Data, console, report, say
 from hmdc_ray.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def plan(
     set_: Assignments = None,
 ) -> None:
     """Measure a few steps of the pool, and predict memory, bytes and seconds of a step of a larger one."""
-    assignments = [*(set_ or []), *([] if data is None else [f"data.source={data}"])]
-    config = read_configuration(configuration, assignments)
+    config = read_configuration(configuration, set_, {"data.source": data})
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from hmdc_ray.profiling.capacity import Cluster, count_nodes, predict
     from hmdc_ray.profiling.check import check as run
@@ -44,10 +43,6 @@ def plan(
 
     cluster = Cluster(gpus_per_node, cores_per_node, network * GBIT)
     count_nodes([member.num_gpus for member in config.pool.members], cluster)
-
-    def report(line: str) -> None:
-        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
-
     measured = profile(config, steps, report)
     small = predict(measured, len(measured.members), 1, cluster)
     members = members or len(measured.members)
@@ -56,12 +51,8 @@ def plan(
     if check:
         checked = run(config, members, replicas, steps, report)
         peaks = ", ".join(f"{name} {_megabytes(count)}" for name, count in checked.worker_peak_bytes.items())
-        console.print(
-            f"run here: {checked.seconds_per_step:.3f} seconds, MB of a worker: {peaks}; of the server: "
-            f"{_megabytes(checked.server_peak_bytes)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        server = _megabytes(checked.server_peak_bytes)
+        say(f"run here: {checked.seconds_per_step:.3f} seconds, MB of a worker: {peaks}; of the server: {server}")
 
 
 def _table(small: Prediction, large: Prediction) -> Table:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hmdc_ray.cli.configuration import read_configuration, tell_how_to_resume
+from hmdc_ray.cli.configuration import read_configuration, telling_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
 
 
@@ -45,33 +45,27 @@ def pretrain(
     address: Address = None,
 ) -> None:
     """Train networks on the real images, for pool members to start from and as upper bound."""
-    wanted = {"data.source": data, "evaluation.whole_data_epochs": epochs, "seed": seed}
-    assignments = [*(set_ or []), *(f"{field}={value}" for field, value in wanted.items() if value is not None)]
-    config = read_configuration(configuration, assignments)
+    fields = {"data.source": data, "evaluation.whole_data_epochs": epochs, "seed": seed}
+    config = read_configuration(configuration, set_, fields)
     folder = output or Path("pretrained") / config.name
     from hmdc_ray.cli.pretrain_terminal import EpochProgress
     from hmdc_ray.cli.tables import print_table
     from hmdc_ray.pretrain import pretrain as run
-    from hmdc_ray.system.signals import Interrupted
 
     progress = EpochProgress(console)
-    try:
-        with progress:
-            result = run(
-                config,
-                folder,
-                progress=progress,
-                architectures=architectures,
-                workers=workers,
-                split=split,
-                storage_path=storage_path,
-                resume=resume,
-                overwrite=overwrite,
-                address=address,
-            )
-    except Interrupted as stopped:
-        tell_how_to_resume(stopped, progress.position)
-        raise typer.Exit(128 + stopped.signal_number) from None
+    with telling_how_to_resume(lambda: progress.position), progress:
+        result = run(
+            config,
+            folder,
+            progress=progress,
+            architectures=architectures,
+            workers=workers,
+            split=split,
+            storage_path=storage_path,
+            resume=resume,
+            overwrite=overwrite,
+            address=address,
+        )
     print_table(console, result.table())
     say(f"weights     {shown(folder)}")
     use = result.assignments(folder.absolute(), config.pool.members)

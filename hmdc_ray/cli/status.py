@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hmdc_ray.cli.console import console, shown
-from hmdc_ray.cli.tables import print_table
+from hmdc_ray.cli.tables import print_rows, print_table
 
 if TYPE_CHECKING:
     from hmdc_ray.run.status import RunStatus
@@ -26,17 +26,14 @@ def status(
 
     found = [run_status(path) for path in run_folders(folder)]
     if len(found) == 1:
-        print_table(console, _details(found[0]))
+        print_rows(console, _details(found[0]))
     else:
         print_table(console, _overview(found))
 
 
-def _details(run: RunStatus) -> Table:
+def _details(run: RunStatus) -> list[tuple[str, str]]:
     from hmdc_ray.run.status import age
 
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
     rows = [("run", f"{run.name}, {_state(run)}"), ("step", _position(run))]
     if run.checkpoint is None:
         rows.append(("checkpoint", "none"))
@@ -53,9 +50,7 @@ def _details(run: RunStatus) -> Table:
         )
     if run.state == "stopped":
         rows.append(("resume", f"hmdc condense {path} --output {path} --resume"))
-    for name, value in rows:
-        table.add_row(name, Text(value))
-    return table
+    return rows
 
 
 def _overview(runs: list[RunStatus]) -> Table:

@@ -6,7 +6,7 @@ wide is printed as several tables of the same rows, each of which begins with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.segment import Segments
 from rich.table import Column, Table
+from rich.text import Text
 
 TEXT_WIDTH = 26
 """Characters a line to which a column of text may be narrowed before other columns move to another table."""
@@ -41,6 +42,16 @@ def print_table(console: Console, table: Table) -> None:
             console.print()  # else the next head would look like a row
         room = console.options.update(width=min(width, _width(console, part)))
         console.print(Segments(console.render(part, room)), crop=False, end="")
+
+
+def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Print rows of a name and a text."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, text in rows:
+        table.add_row(name, Text(text))
+    print_table(console, table)
 
 
 def _divided(console: Console, table: Table, width: int) -> list[list[int]]:

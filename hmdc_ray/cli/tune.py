@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hmdc_ray.cli.configuration import read_configuration, tell_how_to_resume
+from hmdc_ray.cli.configuration import read_configuration, telling_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
 
 
@@ -38,7 +38,7 @@ def tune(
     address: Address = None,
 ) -> None:
     """Search for the configuration of the highest accuracy on validation data; each trial is a run with its own actors."""
-    config = read_configuration(configuration, [*(set_ or [])] + ([] if data is None else [f"data.source={data}"]))
+    config = read_configuration(configuration, set_, {"data.source": data})
     from hmdc_ray.cli.evaluation_table import print_evaluation
     from hmdc_ray.cli.failed import end_if_students_failed
     from hmdc_ray.cli.search_table import trials_table
@@ -48,24 +48,13 @@ def tune(
     from hmdc_ray.search.search import BEST_FILE, TRIALS_FILE, TRIALS_FOLDER
     from hmdc_ray.search.search import search as run
     from hmdc_ray.search.settings import SearchSettings
-    from hmdc_ray.system.signals import Interrupted
 
     chosen: Any = {"scheduler": scheduler, "search": search}  # checked with the other settings
     settings = SearchSettings(space=space, trials=trials, concurrent=concurrent, multi_objective=multi_objective, **chosen)
     folder = output or Path("runs") / f"{config.name}-{space.rpartition('.')[2]}"
-    try:
-        summary = run(
-            config,
-            settings,
-            folder,
-            resume=resume,
-            storage_path=storage_path,
-            address=address,
-            progress=TerminalSearch(console),
-        )
-    except Interrupted as stopped:
-        tell_how_to_resume(stopped, "while searching")
-        raise typer.Exit(128 + stopped.signal_number) from None
+    with telling_how_to_resume(lambda: "while searching"):
+        progress = TerminalSearch(console)
+        summary = run(config, settings, folder, resume=resume, storage_path=storage_path, address=address, progress=progress)
     print_table(console, trials_table(summary.trials, summary.best))
     print_evaluation(console, summary.evaluation)
     say(f"best        trial {summary.best.number}: {shown(summary.folder / BEST_FILE)}")

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def write_decoded(path: Path, source: LabelledImages, progress: Progress | None)
     schema = pa.schema([("pixels", pa.binary(first.size)), ("label", pa.int64()), ("split", pa.uint8())])
     histogram, digest = PixelHistogram(shape.channels), hashlib.sha256()
     step = max(1, _BATCH_BYTES // first.size)
-    images = _chain(first, images)
+    images = chain([first], images)
     with path.open("wb") as file:
         with pa.ipc.new_file(file, schema) as writer:
             for start in range(0, total, step):
@@ -104,11 +104,6 @@ def open_decoded(path: Path) -> DecodedFile | None:
         splits=_column(batches, "split"),
         batches=tuple(_view(batch.column("pixels"), info.shape) for batch in batches),
     )
-
-
-def _chain(first: Pixels, images: Iterator[Pixels]) -> Iterator[Pixels]:
-    yield first
-    yield from images
 
 
 def _batch(schema: pa.Schema, pixels_NCHW: Pixels, labels: Labels, splits: Pixels) -> pa.RecordBatch:

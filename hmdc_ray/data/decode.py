@@ -75,11 +75,6 @@ class PixelRule:
         shape = ImageShape(channels=channels or (1 if first.mode in _GREY_MODES else 3), height=height, width=width)
         return cls(shape, resizes=image_size is not None, converts=channels is not None)
 
-    @property
-    def bytes_per_image(self) -> int:
-        """Memory that one decoded image takes."""
-        return self.shape.channels * self.shape.height * self.shape.width
-
 
 def read_encoded(path: Path) -> bytes:
     """Content of a file that may be an image.

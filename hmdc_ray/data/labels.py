@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hmdc_ray.data.columns import is_text
+from hmdc_ray.data.label_arrays import MOST_CLASSES
 from hmdc_ray.data.schema import Labels
 from hmdc_ray.errors import InputError, closest
-
-_MOST_CLASSES = 1_000_000
 
 
 def index_labels(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, ...] | None) -> tuple[Labels, tuple[str, ...]]:
@@ -115,7 +114,7 @@ def _from_texts(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, .
 def _from_integers(
     columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, ...] | None
 ) -> tuple[Labels, tuple[str, ...]]:
-    limit = _MOST_CLASSES if names is None else len(names)
+    limit = MOST_CLASSES if names is None else len(names)
     parts = []
     for file, column in columns:
         values = column.to_numpy()

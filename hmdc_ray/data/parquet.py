@@ -204,7 +204,7 @@ def _groups(tables: list[_Table], kept: npt.NDArray[np.bool_], config: DataConfi
             if rule is None:
                 with _at(table.path, rows[0]):
                     rule = PixelRule.following(_open(rows[0].image), config.image_size, config.channels)
-            step = max(1, _DECODED_BYTES // rule.bytes_per_image)
+            step = max(1, _DECODED_BYTES // rule.shape.values)
             for first in range(0, len(rows), step):
                 yield _Group(table.path, rule, rows[first : first + step])
         offset += len(table.labels)

@@ -31,7 +31,7 @@ from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets, with_families
 from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.temperature import candidates, group, is_distilled, require_validation, undecided, with_temperatures
-from hmdc_ray.evaluation.trial import Trial, make_teacher
+from hmdc_ray.evaluation.trial import StudentTrainer, Trial, make_teacher
 from hmdc_ray.seeding import Key
 
 
@@ -183,6 +183,11 @@ def _dataset(config: str) -> ImageDataset:
     return open_dataset(DataConfig.model_validate_json(config))
 
 
+def _trainer(condensed: CondensedSet, config: RunConfig, split: Split) -> StudentTrainer:
+    dataset, settings = _dataset(config.data.model_dump_json()), config.evaluation.model_copy(update={"split": split})
+    return StudentTrainer(condensed, dataset, settings, config.seed, student_device(config), config.cluster.threads)
+
+
 def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunConfig) -> np.ndarray:
     """Rows of the training split for a baseline, int64 (N,)."""
     return chosen_rows(kind, seed_index, condensed, _dataset(config.data.model_dump_json()), config.seed)
@@ -190,10 +195,7 @@ def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunCon
 
 def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> State:
     """The trained teacher of a trial; ``rows`` (N,) of a baseline."""
-    dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
-    return train_teacher(
-        trial, condensed, dataset, config.evaluation, config.seed, threads, rows=rows, device=student_device(config)
-    )
+    return train_teacher(trial, _trainer(condensed, config, config.evaluation.split), rows=rows)
 
 
 def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:
@@ -206,7 +208,4 @@ def _measure(
     trial: Trial, split: Split, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None, teacher: State | None
 ) -> float:
     """The accuracy of a trial; ``rows`` (N,) of a baseline."""
-    dataset, threads = _dataset(config.data.model_dump_json()), config.cluster.threads
-    settings = config.evaluation.model_copy(update={"split": split})
-    device = student_device(config)
-    return run_trial(trial, condensed, dataset, settings, config.seed, threads, rows=rows, teacher=teacher, device=device)
+    return run_trial(trial, _trainer(condensed, config, split), rows=rows, teacher=teacher)

@@ -74,10 +74,15 @@ def training_images(
     return condensed.normalise(dataset.pixels("train", rows)).to(device), torch.from_numpy(labels[rows]).to(device)
 
 
-def split_batches(condensed: CondensedSet, dataset: ImageDataset, split: Split, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (B, C, H, W) and labels (B,) of a split, batch by batch, on the device."""
-    labels = dataset.labels(split)
-    for start in range(0, len(labels), TEST_BATCH):
-        rows = np.arange(start, min(start + TEST_BATCH, len(labels)))
-        images_BCHW = condensed.normalise(dataset.pixels(split, rows).to(device))
-        yield images_BCHW, torch.from_numpy(labels[rows]).to(device)
+def split_batches(
+    dataset: ImageDataset, split: Split, device: str | torch.device, condensed: CondensedSet | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images (B, C, H, W) and labels (B,) of a split, batch by batch, on the device; normalised with the statistics of a
+    condensed set, or without one with the data's own."""
+    labels_N = torch.tensor(dataset.labels(split))
+    for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
+        if condensed is None:
+            images_BCHW = dataset.normalised(split, rows).to(device)
+        else:
+            images_BCHW = condensed.normalise(dataset.pixels(split, rows).to(device))
+        yield images_BCHW, labels_N[rows].to(device)

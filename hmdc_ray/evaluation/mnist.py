@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import isclose
-
 from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.evaluation.protocol import recipe
@@ -37,6 +35,5 @@ def mnist_notes(config: EvaluationConfig, *spaces: Normalisation) -> tuple[str, 
 
 
 def _is_mnist(space: Normalisation) -> bool:
-    (mean,), (std,) = KNOWN["mnist"]
-    pairs = [*((value, mean) for value in space.mean), *((value, std) for value in space.std)]
-    return all(isclose(value, constant, rel_tol=TOLERANCE) for value, constant in pairs)
+    mean, std = KNOWN["mnist"]
+    return space.is_close(Normalisation(mean * space.channels, std * space.channels), TOLERANCE)

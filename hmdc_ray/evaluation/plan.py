@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig
-from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.images import Kind, split_batches
@@ -62,31 +60,15 @@ def plan(config: EvaluationConfig, *, formation: int = 1, sets: int = 1) -> list
     ]
 
 
-def run_trial(
-    trial: Trial,
-    condensed: CondensedSet,
-    dataset: ImageDataset,
-    config: EvaluationConfig,
-    run_seed: int,
-    threads: int,
-    *,
-    rows: np.ndarray | None = None,
-    teacher: State | None = None,
-    device: str = "cpu",
-) -> float:
+def run_trial(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None = None, teacher: State | None = None) -> float:
     """Train one fresh student and test it. The same arguments give the same result, on a CPU to the last bit.
 
     Args:
         trial: the trial.
-        condensed: condensed images; their mean and std normalise real training and test images too.
-        dataset: real data, of which the training split gives real images, and the configured split the test images.
-        config: configuration with recipe and split.
-        run_seed: the run's seed.
-        threads: number of torch threads, at least 1; restored afterwards.
+        trainer: trainer, whose configuration names the split to test on.
         rows: result of :func:`hmdc_ray.evaluation.images.chosen_rows` for the trial's kind and seed, int64 (N,), if already
             computed. All students of a seed share it, and with k-means it costs a pass over the training split.
         teacher: result of :func:`train_teacher` for the trial, if already computed.
-        device: device of the student, ``cpu`` or ``cuda``.
 
     Returns:
         Accuracy in [0, 1].
@@ -95,41 +77,30 @@ def run_trial(
         InputError: the data or an architecture does not fit, or the split is empty.
         RunError: training diverged; names the student, the images and the seed.
     """
+    condensed, dataset, split = trainer.condensed, trainer.dataset, trainer.config.split
     check_fit(condensed, dataset.info)
-    if not len(dataset.labels(config.split)):
-        raise InputError(f"evaluation.split is {config.split!r}, which has no images in data {dataset.info.source!r}")
-    room, guide = StudentTrainer(condensed, dataset, config, run_seed, device), None
+    if not len(dataset.labels(split)):
+        raise InputError(f"evaluation.split is {split!r}, which has no images in data {dataset.info.source!r}")
+    guide = None
     if trial.temperature is not None:
-        assert config.distillation is not None, "a temperature without a teacher"
-        if teacher is None:
-            teacher = train_teacher(trial, condensed, dataset, config, run_seed, threads, rows=rows, device=device)
-        trained = room.teacher(trial.seed_index)
-        trained.load_state_dict(teacher)
-        guide = Teacher(trained.eval(), config.distillation.alpha, trial.temperature)
-    with torch_threads(threads):
-        network = room.student(trial.student, trial.seed_index)
-        room.train(network, trial, rows, guide)
-        return accuracy(network, split_batches(condensed, dataset, config.split, device))
+        assert trainer.config.distillation is not None, "a temperature without a teacher"
+        trained = trainer.teacher(trial.seed_index)
+        trained.load_state_dict(train_teacher(trial, trainer, rows=rows) if teacher is None else teacher)
+        guide = Teacher(trained.eval(), trainer.config.distillation.alpha, trial.temperature)
+    with torch_threads(trainer.threads):
+        network = trainer.student(trial.student, trial.seed_index)
+        trainer.train(network, trial, rows, guide)
+        return accuracy(network, split_batches(dataset, split, trainer.device, condensed))
 
 
-def train_teacher(
-    trial: Trial,
-    condensed: CondensedSet,
-    dataset: ImageDataset,
-    config: EvaluationConfig,
-    run_seed: int,
-    threads: int,
-    *,
-    rows: np.ndarray | None = None,
-    device: str = "cpu",
-) -> State:
+def train_teacher(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None = None) -> State:
     """Train the teacher of a trial from labels alone, on the same images and with the same recipe, with a key of its own.
 
     It does not depend on the trial's student and temperature. See :func:`run_trial` for arguments and errors.
     """
-    assert config.distillation is not None, "no teacher is asked for"
-    room = StudentTrainer(condensed, dataset, config, run_seed, device)
-    with torch_threads(threads):
-        network = room.teacher(trial.seed_index)
-        room.train(network, replace(trial, student=config.distillation.teacher, temperature=None), rows, role="teacher")
+    distillation = trainer.config.distillation
+    assert distillation is not None, "no teacher is asked for"
+    with torch_threads(trainer.threads):
+        network = trainer.teacher(trial.seed_index)
+        trainer.train(network, replace(trial, student=distillation.teacher, temperature=None), rows, role="teacher")
     return {name: value.cpu() for name, value in network.state_dict().items()}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from hmdc_ray.config import StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.errors import InputError
-from hmdc_ray.evaluation.images import TEST_BATCH
+from hmdc_ray.evaluation.images import split_batches
 from hmdc_ray.evaluation.threads import torch_threads
 from hmdc_ray.evaluation.training import accuracy
 from hmdc_ray.models.network import Network
@@ -78,11 +74,4 @@ def stored_accuracy(
     """
     network = stored_network(student, folder, dataset.info)
     with torch_threads(threads):
-        return accuracy(network.to(device), _batches(dataset, split, device))
-
-
-def _batches(dataset: ImageDataset, split: Split, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Normalised images (B, C, H, W) and labels (B,) of a split, batch by batch."""
-    labels_N = torch.tensor(dataset.labels(split))
-    for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
-        yield dataset.normalised(split, rows.numpy()).to(device), labels_N[rows].to(device)
+        return accuracy(network.to(device), split_batches(dataset, split, device))

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from hmdc_ray.config import EvaluationConfig, Family, StudentConfig
+from hmdc_ray.models.network import Network
 
 Variation = Literal["none", "crop_scale_rotate", "idc"]
 
@@ -78,6 +79,11 @@ class Recipe:
         elif student.weights != "scratch":
             rate = next(rate for pattern, rate in self.pretrained_rates if fnmatch(student.architecture, pattern))
         return replace(self, learning_rate=rate)
+
+    def for_network(self, network: Network) -> Recipe:
+        """The recipe, without CutMix where the network works on tokens and the recipe mixes no images for those."""
+        mixes = self.cutmix_tokens or all(tap.kind != "tokens" for tap in network.taps)
+        return replace(self, cutmix=self.cutmix and mixes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,16 +55,26 @@ def evaluation_config(
         changes.append(f"evaluation.distillation.temperatures=[{temperatures}]")
     config = apply_overrides(config, [*changes, *assignments])
     if architectures is not None:
-        names = [name.strip() for name in architectures.split(",")]
+        names = split_names(architectures)
     elif condensed.config is None:
         names = list(DEFAULT_STUDENTS)
     else:
         names = [student.name for student in config.evaluation.students]
-    if not all(names):
-        raise InputError(f"--architectures is {architectures!r}: must be names with commas between them, such as convnet,mlp")
     students = tuple(_student(name, config, trusted=condensed.config is None) for name in names)
     evaluation = config.evaluation.model_dump() | {"students": [student.model_dump() for student in students]}
     return parse_config(config.model_dump() | {"evaluation": evaluation}, "--architectures")
+
+
+def split_names(architectures: str) -> list[str]:
+    """The names that ``--architectures`` gives.
+
+    Raises:
+        InputError: a name is empty.
+    """
+    names = [name.strip() for name in architectures.split(",")]
+    if not all(names):
+        raise InputError(f"--architectures is {architectures!r}: must be names with commas between them, such as convnet,mlp")
+    return names
 
 
 def set_names(paths: Sequence[Path]) -> list[str]:

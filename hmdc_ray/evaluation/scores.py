@@ -1,6 +1,6 @@
 """Scores of images apart from the effect of labels and augmentation (DD-Ranking, Li et al., arXiv 2505.13300).
 
-All accuracies are fractions in [0, 1], and so are the scores; 1 is best. A weight of 0.5 is DD-Ranking's.
+All accuracies are fractions in [0, 1], and so are the scores; 1 is best.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ import math
 
 from hmdc_ray.errors import InputError
 
+WEIGHT = 0.5
+"""DD-Ranking's weight of both scores."""
 
-def label_robust_score(real: float, condensed: float, random: float, weight: float = 0.5) -> float:
+
+def label_robust_score(real: float, condensed: float, random: float) -> float:
     """Recovery of the whole data's accuracy and gain over random images, as one number.
 
     With HLR = real - condensed (hard-label recovery, the smaller the better) and IOR = condensed - random (improvement over
@@ -20,17 +23,16 @@ def label_robust_score(real: float, condensed: float, random: float, weight: flo
         real: accuracy with the whole data set.
         condensed: accuracy with the condensed images, trained in the same way.
         random: accuracy with as many random real images, trained in the same way.
-        weight: weight of IOR.
 
     Raises:
         InputError: a number is not a fraction in [0, 1].
     """
-    _require_fractions(real=real, condensed=condensed, random=random, weight=weight)
-    return _normalised(weight * (condensed - random) - (1 - weight) * (real - condensed))
+    _require_fractions(real=real, condensed=condensed, random=random)
+    return _normalised(WEIGHT * (condensed - random) - (1 - WEIGHT) * (real - condensed))
 
 
 def augmentation_robust_score(
-    condensed_augmented: float, random_augmented: float, condensed_plain: float, random_plain: float, weight: float = 0.5
+    condensed_augmented: float, random_augmented: float, condensed_plain: float, random_plain: float
 ) -> float:
     """The improvement over random images with and without augmentation of the training images, as one number.
 
@@ -42,7 +44,6 @@ def augmentation_robust_score(
         random_augmented: accuracy with as many random real images, augmented.
         condensed_plain: accuracy with the condensed images without augmentation.
         random_plain: accuracy with the random real images without augmentation.
-        weight: weight gamma of the improvement with augmentation.
 
     Raises:
         InputError: a number is not a fraction in [0, 1].
@@ -52,10 +53,9 @@ def augmentation_robust_score(
         random_augmented=random_augmented,
         condensed_plain=condensed_plain,
         random_plain=random_plain,
-        weight=weight,
     )
     return _normalised(
-        weight * (condensed_augmented - random_augmented) + (1 - weight) * (condensed_plain - random_plain),
+        WEIGHT * (condensed_augmented - random_augmented) + (1 - WEIGHT) * (condensed_plain - random_plain),
     )
 
 

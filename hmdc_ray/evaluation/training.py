@@ -48,7 +48,7 @@ def train_student(
     order = replace(key, stream="student_order").generator()
     vary = variation(recipe, replace(key, stream="student_augmentation").generator())
     rate, falls = recipe.learning_rate, recipe.falls
-    optimiser = _sgd(network, recipe, rate)
+    optimiser = sgd(network, recipe, rate)
     network.train()
     with forked(replace(key, stream="student", step=1)):
         for epoch in range(recipe.trained_epochs):
@@ -77,13 +77,14 @@ def train_student(
 
 def _lowered(optimiser: SGD, network: nn.Module, recipe: Recipe, rate: float) -> SGD:
     if recipe.fresh_optimiser:
-        return _sgd(network, recipe, rate)
+        return sgd(network, recipe, rate)
     for group in optimiser.param_groups:
         group["lr"] = rate
     return optimiser
 
 
-def _sgd(network: nn.Module, recipe: Recipe, learning_rate: float) -> SGD:
+def sgd(network: nn.Module, recipe: Recipe, learning_rate: float) -> SGD:
+    """The recipe's optimiser at this learning rate."""
     # Fused: half the time of a step of the default one, which matters when an epoch is one batch of ten images.
     return SGD(network.parameters(), lr=learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
 

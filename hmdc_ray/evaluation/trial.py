@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import EvaluationConfig, StudentConfig
+from hmdc_ray.config import EvaluationConfig, NetworkSection, StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import DivergedError, InputError
 from hmdc_ray.evaluation.distillation import Teacher
@@ -18,7 +18,7 @@ from hmdc_ray.evaluation.protocol import Recipe, recipe
 from hmdc_ray.evaluation.training import train_student
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.normalisation import Normalisation
-from hmdc_ray.models.registry import build
+from hmdc_ray.models.registry import build_section
 from hmdc_ray.models.shape import ImageShape
 from hmdc_ray.seeding import Key
 
@@ -70,22 +70,15 @@ def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key:
     assert config.distillation is not None
     teacher = config.distillation.teacher
     try:
-        return _build(teacher, shape, classes, key, space)
+        return build_section(teacher, shape, classes, key, space)
     except InputError as error:
         raise InputError(f"evaluation.distillation.teacher: {error}") from error
 
 
-def _build(section: StudentConfig, shape: ImageShape, classes: int, key: Key, space: Normalisation) -> Network:
-    return build(
-        section.architecture,
-        section.options,
-        shape,
-        classes,
-        key,
-        section.weights,
-        statistics=section.statistics,
-        space=space,
-    )
+def network_number(network: NetworkSection, *words: str) -> int:
+    """A number for the ``member`` of a network's keys, from architecture, options and ``words`` alone: its place in a list
+    must not change its draws."""
+    return zlib.crc32(" ".join([network.architecture, str(sorted(network.options.items())), *words]).encode())
 
 
 @dataclass(frozen=True)
@@ -98,23 +91,20 @@ class StudentTrainer:
         config: configuration of the students' training.
         run_seed: the run's seed.
         device: device of the students, ``cpu`` or ``cuda``.
+        threads: number of torch threads of a whole trial, at least 1; restored afterwards.
     """
 
     condensed: CondensedSet
     dataset: ImageDataset
     config: EvaluationConfig
     run_seed: int
-    device: str
+    device: str = "cpu"
+    threads: int = 1
 
     def key(self, student: StudentConfig, seed_index: int, role: Role = "student") -> Key:
-        """Key of a student's draws, made from the network itself: its place in a list must not change its numbers.
-
-        A teacher has a key of its own, so that no student of the same architecture is taught by its twin.
-        """
-        origin = "" if student.weights == "scratch" else f" {student.weights}"
-        suffix = "" if role == "student" else f" {role}"
-        number = zlib.crc32(f"{student.architecture} {sorted(student.options.items())}{origin}{suffix}".encode())
-        return Key(self.run_seed, "student", member=number, iteration=seed_index)
+        """Key of a student's draws; a teacher's is another one, so that no student of its architecture is its twin."""
+        words = [word for word in (student.weights, role) if word not in ("scratch", "student")]
+        return Key(self.run_seed, "student", member=network_number(student, *words), iteration=seed_index)
 
     def student(self, student: StudentConfig, seed_index: int) -> Network:
         """An untrained student, on the device.
@@ -123,7 +113,7 @@ class StudentTrainer:
             InputError: the network does not exist or does not accept the images.
         """
         classes, key = len(self.condensed.class_names), self.key(student, seed_index)
-        return _build(student, self.dataset.info.shape, classes, key, self.condensed.normalisation).to(self.device)
+        return build_section(student, self.dataset.info.shape, classes, key, self.condensed.normalisation).to(self.device)
 
     def teacher(self, seed_index: int) -> Network:
         """The untrained teacher, on the device.
@@ -159,9 +149,8 @@ class StudentTrainer:
         images, labels_N = training_images(
             trial.kind, trial.seed_index, self.condensed, self.dataset, self.run_seed, rows=rows, device=self.device
         )
-        chosen, key = trial_recipe(trial, self.config), self.key(trial.student, trial.seed_index, role)
-        if not chosen.cutmix_tokens and any(tap.kind == "tokens" for tap in network.taps):
-            chosen = replace(chosen, cutmix=False)
+        chosen = trial_recipe(trial, self.config).for_network(network)
+        key = self.key(trial.student, trial.seed_index, role)
         try:
             train_student(network, images, labels_N, chosen, key, teacher)
         except FloatingPointError as error:

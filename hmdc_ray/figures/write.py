@@ -10,7 +10,7 @@ from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.figures.canvas import save
 from hmdc_ray.figures.evaluated import evaluation_figures
 from hmdc_ray.figures.gradients import gradient_magnitudes
-from hmdc_ray.figures.side_by_side import condensed_side_by_side
+from hmdc_ray.figures.image_grid import image_grid
 
 GRADIENTS_FILE = "gradients.png"
 IMAGES_FILE = "side_by_side.png"
@@ -52,10 +52,10 @@ def write_figures(evaluation: Evaluation, sets: Mapping[str, CondensedSet], fold
     Raises:
         InputError: a file cannot be written.
     """
-    figures = evaluation_figures(evaluation)
-    if len(sets) > 1:
-        figures[IMAGES_FILE] = condensed_side_by_side(list(sets.items()))
-    paths = {folder / f"{prefix}{name}": figure for name, figure in figures.items()}
+    paths = {folder / f"{prefix}{name}": figure for name, figure in evaluation_figures(evaluation).items()}
     for path, figure in paths.items():
         save(figure, path)
-    return tuple(paths)
+    if len(sets) < 2:
+        return tuple(paths)
+    image_grid(sets, folder / f"{prefix}{IMAGES_FILE}")
+    return *paths, folder / f"{prefix}{IMAGES_FILE}"

@@ -293,5 +293,4 @@ def _counted(member: Member) -> Iterator[LiveBytes]:
 
 def _image_bytes(member: Member) -> int:
     """Bytes of one image in the member's number format."""
-    shape = member.batches.dataset.info.shape
-    return shape.channels * shape.height * shape.width * torch.empty((), dtype=member.batches.dtype).element_size()
+    return member.batches.dataset.info.shape.values * torch.empty((), dtype=member.batches.dtype).element_size()

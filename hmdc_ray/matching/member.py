@@ -26,7 +26,7 @@ from hmdc_ray.matching.ssd import Aligner, common_size, token_mask
 from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
 from hmdc_ray.models.optimisers import SGD, Adam
 from hmdc_ray.models.precision import matrix_dtype
-from hmdc_ray.models.registry import build
+from hmdc_ray.models.registry import build_section
 from hmdc_ray.seeding import Key, Stream, forked
 from hmdc_ray.system.timing import Clock
 
@@ -189,16 +189,7 @@ class Member:
         self.options = dict(drawn)
         options = {**self.config.options, **self.options}
         key = self.key("network", iteration)
-        network = build(
-            self.config.architecture,
-            options,
-            info.shape,
-            len(info.class_names),
-            key,
-            self.config.weights,
-            statistics=self.config.statistics,
-            space=info.normalisation,
-        )
+        network = build_section(self.config, info.shape, len(info.class_names), key, info.normalisation, options)
         self.network = network.to(self.device, self.batches.dtype)
         self.network.matrix_dtype = matrix_dtype(self.matching.precision)
         self.parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from hmdc_ray.errors import InputError, closest
+from hmdc_ray.models.factories import VARIADIC
 from hmdc_ray.models.network import Architecture
 from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.models.probe import outputs, zeros
@@ -33,7 +34,6 @@ LIBRARIES = ("timm", "torchvision")
 
 _SET_BY_US = {"self", "num_classes", "in_chans", "img_size", "image_size", "input_size", "device", "dtype"}
 _OURS = {"input_size", "taps"}
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # What a constructor raises when it is given an option that it cannot work with, or images that a network does not admit.
 _REFUSALS = (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError, ArithmeticError)
 
@@ -151,7 +151,7 @@ def _constructor_options(network: type[nn.Module]) -> set[str]:
         if "__init__" in vars(base):
             parameters = inspect.signature(vars(base)["__init__"]).parameters
             kinds = {name: parameter.kind for name, parameter in parameters.items()}
-            names |= {name for name, kind in kinds.items() if kind not in _VARIADIC}
+            names |= {name for name, kind in kinds.items() if kind not in VARIADIC}
             if inspect.Parameter.VAR_KEYWORD not in kinds.values():
                 break
     return names

@@ -18,7 +18,7 @@ from hmdc_ray.models.network import Architecture
 
 Factory = Callable[..., Architecture | nn.Module]
 
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def import_factory(path: str) -> Factory:
@@ -82,7 +82,7 @@ def check_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any
         InputError: an unknown or missing option, or a value of the wrong type or range.
     """
     parameters = option_parameters(factory)
-    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in _VARIADIC}
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind not in VARIADIC}
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for name in options:
         if name not in named and not open_ended:

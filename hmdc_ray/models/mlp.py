@@ -21,9 +21,8 @@ def mlp(shape: ImageShape, classes: int, *, width: Width = 128) -> Architecture:
         classes: number of logits.
         width: number of units of either hidden layer.
     """
-    pixels = shape.channels * shape.height * shape.width
     hidden = nn.Sequential(
-        nn.Sequential(nn.Linear(pixels, width), nn.ReLU()),
+        nn.Sequential(nn.Linear(shape.values, width), nn.ReLU()),
         nn.Sequential(nn.Linear(width, width), nn.ReLU()),
     )
     module = nn.Sequential(OrderedDict(flatten=nn.Flatten(), hidden=hidden, classifier=nn.Linear(width, classes)))

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import nn
 
+from hmdc_ray.config import NetworkSection
 from hmdc_ray.errors import InputError, closest
 from hmdc_ray.models.external import LIBRARIES, make_external
 from hmdc_ray.models.factories import Factory, check_options, import_factory, option_parameters
@@ -115,6 +116,20 @@ def build(
         return network
     except InputError as error:
         raise InputError(f"architecture {architecture!r}: {error}") from error
+
+
+def build_section(
+    section: NetworkSection,
+    shape: ImageShape,
+    classes: int,
+    key: Key,
+    space: Normalisation | None,
+    options: Mapping[str, Any] | None = None,
+) -> Network:
+    """:func:`build` for a section of the configuration; ``options`` take the place of its own."""
+    chosen = section.options if options is None else options
+    weights, statistics = section.weights, section.statistics
+    return build(section.architecture, chosen, shape, classes, key, weights, statistics=statistics, space=space)
 
 
 def _make(architecture: str, options: Mapping[str, Any], shape: ImageShape, classes: int, pretrained: bool) -> Architecture:

@@ -25,6 +25,11 @@ class ImageShape:
         return f"{self.channels}x{self.height}x{self.width}"
 
     @property
+    def values(self) -> int:
+        """Number of values of an image: a number for every channel of every pixel."""
+        return self.channels * self.height * self.width
+
+    @property
     def margin(self) -> int:
         """Extra pixels of padding on each side in the first layer of a network with pooling.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -12,9 +11,11 @@ from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.protocol import Recipe, recipe
+from hmdc_ray.evaluation.request import split_names
+from hmdc_ray.evaluation.trial import network_number
 from hmdc_ray.matching.rehearsal import rehearse_training
-from hmdc_ray.models import build
 from hmdc_ray.models.precision import gpu_format
+from hmdc_ray.models.registry import build_section
 from hmdc_ray.seeding import Key
 
 DEFAULT_EPOCHS = 30
@@ -96,16 +97,7 @@ def make_plan(
     for network in networks:
         shape, classes, key = info.shape, len(info.class_names), Key(0, "network")
         try:
-            built = build(
-                network.architecture,
-                network.options,
-                shape,
-                classes,
-                key,
-                network.weights,
-                statistics=network.statistics,
-                space=info.normalisation,
-            )
+            built = build_section(network, shape, classes, key, info.normalisation)
         except InputError as error:
             raise InputError(f"network {network.name!r}: {error}") from error
         try:
@@ -130,8 +122,7 @@ def make_plan(
 
 def network_key(seed: int, network: StudentConfig) -> Key:
     """Key of a network's draws, made from the network itself: its place in a list must not change its numbers."""
-    number = zlib.crc32(f"{network.architecture} {sorted(network.options.items())} {network.weights}".encode())
-    return Key(seed, "network", member=number)
+    return Key(seed, "network", member=network_number(network, network.weights))
 
 
 def _chosen(config: RunConfig, architectures: str | None) -> tuple[StudentConfig, ...]:
@@ -143,9 +134,7 @@ def _chosen(config: RunConfig, architectures: str | None) -> tuple[StudentConfig
         if not names:
             raise InputError("every member of the pool has random options: name what to train with --architectures")
     else:
-        names = [name.strip() for name in architectures.split(",")]
-    if not all(names):
-        raise InputError(f"--architectures is {architectures!r}: must be names with commas between them, such as convnet,mlp")
+        names = split_names(architectures)
     networks = tuple(_network(name, members, students) for name in names)
     found = [network.name for network in networks]
     for name in found:

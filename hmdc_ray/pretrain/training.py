@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from hmdc_ray.config import StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import DeadEndError
-from hmdc_ray.evaluation.images import TEST_BATCH
+from hmdc_ray.evaluation.images import split_batches
 from hmdc_ray.evaluation.protocol import Recipe
-from hmdc_ray.evaluation.training import accuracy
-from hmdc_ray.models import Network, build
-from hmdc_ray.models.optimisers import SGD
+from hmdc_ray.evaluation.training import accuracy, sgd
+from hmdc_ray.models.network import Network
+from hmdc_ray.models.registry import build_section
 from hmdc_ray.pretrain.batches import GlobalBatches, Group
 from hmdc_ray.pretrain.plan import MeasuredSplit, network_key
 from hmdc_ray.seeding import forked
@@ -55,27 +54,12 @@ class Training:
         self, section: StudentConfig, recipe: Recipe, dataset: ImageDataset, seed: int, group: Group, device: torch.device
     ) -> None:
         info, self._key = dataset.info, network_key(seed, section)
-        self.network: Network = build(
-            section.architecture,
-            section.options,
-            info.shape,
-            len(info.class_names),
-            self._key,
-            section.weights,
-            statistics=section.statistics,
-            space=info.normalisation,
-        ).to(device)
-        if not recipe.cutmix_tokens and any(tap.kind == "tokens" for tap in self.network.taps):
-            recipe = replace(recipe, cutmix=False)
+        classes = len(info.class_names)
+        self.network: Network = build_section(section, info.shape, classes, self._key, info.normalisation).to(device)
+        recipe = recipe.for_network(self.network)
         self._name, self._recipe, self._dataset, self._group, self._device = section.name, recipe, dataset, group, device
         self._batches = GlobalBatches(dataset, recipe, self._key, device)
-        self._optimiser = SGD(
-            self.network.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self._optimiser = sgd(self.network, recipe, recipe.learning_rate)
         self.epoch = 0
         self.losses: list[float] = []
 
@@ -130,13 +114,7 @@ class Training:
 
     def accuracy(self, split: MeasuredSplit) -> float:
         """The fraction, in [0, 1], of the split's images that are classified correctly."""
-        return accuracy(self.network, self._split(split))
-
-    def _split(self, split: MeasuredSplit) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised images (B, C, H, W) and labels (B,) of a split, batch by batch."""
-        labels_N = torch.tensor(self._dataset.labels(split))
-        for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
-            yield self._dataset.normalised(split, rows.numpy()).to(self._device), labels_N[rows].to(self._device)
+        return accuracy(self.network, split_batches(self._dataset, split, self._device))
 
     def save(self, path: Path) -> None:
         """Write network and optimiser as safetensors; :attr:`epoch` and :attr:`losses` are kept elsewhere."""

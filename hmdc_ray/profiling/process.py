@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from hmdc_ray.system.memory import status_bytes
+
 
 @dataclass(frozen=True)
 class ProcessUse:
@@ -41,12 +43,7 @@ def process_use(host: object, cache: Path) -> ProcessUse:
     return ProcessUse(
         pid=os.getpid(),
         cpu_seconds=time.process_time(),
-        peak_bytes=_peak_bytes(Path("/proc/self/status").read_text()),
+        peak_bytes=status_bytes("VmHWM"),
         data_resident_bytes=sum(entry.rss for entry in maps),
         data_share_bytes=sum(entry.pss for entry in maps),
     )
-
-
-def _peak_bytes(status: str) -> int:
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    return int(fields["VmHWM"].removesuffix("kB")) * 1024

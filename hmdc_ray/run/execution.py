@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.pool import RayPool
@@ -161,7 +160,7 @@ class Run:
 
     def _save(self, condensed: CondensedSet) -> None:
         save_condensed(self.path / "condensed.parquet", condensed)
-        image_grid(condensed.pixels(), condensed.labels, condensed.class_names, self.path / "images.png")
+        image_grid(condensed, self.path / "images.png")
 
     def _pauses(self, version: int) -> bool:
         """Whether the run pauses after this many steps, with a checkpoint; only runs that are judged on the way do."""
@@ -235,8 +234,7 @@ class Run:
         self.stop.raise_if_requested()
 
     def _track_images(self, version: int, images: CondensedSet) -> None:
-        picture = grid_array(images.pixels(), images.labels, images.class_names)
-        self.tracking.image("images/condensed", picture, version)  # MLflow groups by what stands before the slash
+        self.tracking.image("images/condensed", grid_array(images), version)  # MLflow groups by what stands before the slash
 
     def _checkpoint(self, coordinator: Coordinator, version: int) -> None:
         failed = self.saves.attempt(lambda: coordinator.checkpoint(version))
@@ -266,17 +264,7 @@ class Run:
         return evaluation
 
     def _condensed_set(self, array_KICHW: np.ndarray) -> CondensedSet:
-        images_KICHW = torch.tensor(array_KICHW, dtype=torch.float32)
-        return CondensedSet(
-            images=images_KICHW.flatten(0, 1),
-            labels=torch.arange(len(images_KICHW)).repeat_interleave(images_KICHW.shape[1]),
-            class_names=self.info.class_names,
-            mean=self.info.mean,
-            std=self.info.std,
-            formation=self.config.images.formation,
-            config=self.config.model_dump(mode="json"),
-            fingerprint=self.info.fingerprint,
-        )
+        return CondensedSet.learned(array_KICHW, self.info, self.config)
 
     def _open_tracking(self) -> Tracking:
         return open_tracking(self.config, self.info, self.path, self.resumes, self.parent)

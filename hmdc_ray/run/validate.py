@@ -15,7 +15,7 @@ from hmdc_ray.evaluation.temperature import require_validation
 from hmdc_ray.matching.member import option_draws
 from hmdc_ray.matching.rehearsal import rehearse_matching, rehearse_training
 from hmdc_ray.models.network import Network
-from hmdc_ray.models.registry import build
+from hmdc_ray.models.registry import build_section
 from hmdc_ray.seeding import Key
 from hmdc_ray.server.initial_set import read_initial_set
 
@@ -82,19 +82,10 @@ class _Networks:
         if identity not in self._built:
             shape, classes = self._info.shape, len(self._info.class_names)
             try:
-                network = build(
-                    section.architecture,
-                    options,
-                    shape,
-                    classes,
-                    Key(0, "network"),
-                    section.weights,
-                    statistics=section.statistics,
-                    space=self._info.normalisation,
-                )
+                key, space = Key(0, "network"), self._info.normalisation
+                self._built[identity] = build_section(section, shape, classes, key, space, options)
             except InputError as error:
                 raise InputError(f"{field}: {error}") from error
-            self._built[identity] = network
         return self._built[identity]
 
     def rehearse(self, field: str, network: Network, step: Callable[..., None], *arguments: Any) -> None:

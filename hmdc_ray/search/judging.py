@@ -12,7 +12,7 @@ from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import with_families
 from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.temperature import candidates, with_temperatures
-from hmdc_ray.evaluation.trial import Trial
+from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.search.without_test_split import WithoutTest
 
 
@@ -35,11 +35,11 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
     alone = {"baselines": "none", "whole_data_epochs": None, "whole_data": None, "augmentation_robust": False}
     families = with_families(config.evaluation, condensed)
     settings = with_mnist(families, condensed.normalisation, dataset.info.normalisation).model_copy(update=alone)
+    trainer = StudentTrainer(condensed, dataset, settings, config.seed, device, config.cluster.threads)
 
     def measure(trial: Trial) -> float:
-        threads = config.cluster.threads
         try:
-            return run_trial(trial, condensed, dataset, settings, config.seed, threads, device=device)
+            return run_trial(trial, trainer)
         except (InputError, RunError):
             raise
         except Exception as error:

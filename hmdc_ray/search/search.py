@@ -217,7 +217,7 @@ class _Course:
         on_test = chosen.model_copy(update={"evaluation": chosen.evaluation.model_copy(update={"split": "test"})})
         evaluation = evaluate(condensed, on_test)
         evaluation.write(self._folder / "evaluation.json")
-        image_grid(condensed.pixels(), condensed.labels, condensed.class_names, self._folder / "images.png")
+        image_grid(condensed, self._folder / "images.png")
         return evaluation
 
     def _figures(self, trials: list[TrialRecord], best: TrialRecord, importance: Mapping[str, float]) -> tuple[Path, ...]:

@@ -40,9 +40,14 @@ def keep_freed_memory() -> None:
 def own_bytes() -> int:
     """Memory that this process has for itself: without libraries, decoded data and messages, which processes share."""
     with suppress(OSError, KeyError, ValueError):
-        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return 1024 * int(fields["RssAnon"].removesuffix("kB"))
+        return status_bytes("RssAnon")
     return int(psutil.Process().memory_info().rss)  # of a system that does not tell them apart
+
+
+def status_bytes(field: str) -> int:
+    """A field of Linux's ``/proc/self/status`` that is in kB, in bytes."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(fields[field].removesuffix("kB"))
 
 
 def free_bytes(limits: Path = Path("/sys/fs/cgroup")) -> int:

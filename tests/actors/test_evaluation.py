@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
-from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.models import ImageShape
@@ -33,13 +31,6 @@ def fails_in_training(shape: ImageShape, classes: int) -> nn.Module:
         raise ZeroDivisionError("a mistake\nof several lines")
 
     return nn.Sequential(nn.Flatten(), Failing(), nn.Linear(shape.channels * shape.height * shape.width, classes))
-
-
-@pytest.fixture
-def noise(three_digits: ImageDataset) -> CondensedSet:
-    info = three_digits.info
-    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    return CondensedSet(images, torch.arange(3), info.class_names, info.mean, info.std)
 
 
 def configuration(data: DataConfig, cache: Path, **fields: Any) -> RunConfig:

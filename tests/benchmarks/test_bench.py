@@ -16,12 +16,13 @@ from parity.runs import gradients_message
 from rich.console import Console
 from whole_runs import tiniest
 
-from benchmarks.bench.__main__ import main
+from benchmarks.bench.__main__ import bench
 from benchmarks.bench.configuration import STAND_IN, bench_config
 from benchmarks.bench.report import print_against_plain, print_bench, print_startup, print_tracking
 from benchmarks.bench.startup import Startup
 from benchmarks.bench.trace import check_trace, write_trace
 from benchmarks.bench.tracking import TrackingCost, measure_tracking
+from hmdc_ray.cli.console import run_alone
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.messages import Features
@@ -237,7 +238,7 @@ def test_without_data_the_built_in_digits_are_taken_and_a_line_says_so(
     for given, said in (([], True), (["--data", "digits"], False)):
         monkeypatch.setattr(sys, "argv", ["bench", *given])
         with pytest.raises(SystemExit):
-            main()
+            run_alone(bench)
         captured = capsys.readouterr()
         assert ("on the built-in digits" in captured.out) == said and "stopped here" in captured.err
     assert [config.data for config in configs] == [STAND_IN, DataConfig(source="digits")]
@@ -248,7 +249,7 @@ def test_missing_data_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["bench", "--data", str(tmp_path / "none")])
     with pytest.raises(SystemExit) as stopped:
-        main()
+        run_alone(bench)
     assert stopped.value.code == 2
     output = capsys.readouterr()
     assert output.out == ""

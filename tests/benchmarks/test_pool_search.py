@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pool_search.__main__ import main
+from benchmarks.pool_search.__main__ import pool_search
 from benchmarks.pool_search.study import SEARCHED, SPACE, UNIFORM, PoolSearchStudy, _differences, _markdown, base_config
+from hmdc_ray.cli.console import run_alone
 from hmdc_ray.evaluation.statistics import summarise_values
 from hmdc_ray.search.spaces import open_space
 
@@ -34,7 +35,7 @@ def test_without_data_the_built_in_digits_are_taken_and_a_line_says_so(
     for given, said in (([], True), (["--data", "images"], False)):
         monkeypatch.setattr(sys, "argv", ["pool_search", "--output", str(tmp_path), *given])
         with pytest.raises(SystemExit) as ended:
-            main()
+            run_alone(pool_search)
         assert ended.value.code == 0
         printed = capsys.readouterr().out
         assert ("no --data: the study takes the built-in digits" in printed) == said and "the table" in printed
@@ -47,7 +48,7 @@ def test_data_that_cannot_be_used_is_refused_before_anything_starts(
     argv = ["pool_search", "--output", str(tmp_path / "study"), "--data", str(tmp_path / "none")]
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_alone(pool_search)
     assert ended.value.code == 2
     assert "does not exist" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from whole_runs import tiniest
 
-from benchmarks.simulation.__main__ import main
+from benchmarks.simulation.__main__ import simulation
 from benchmarks.simulation.measure import EXCHANGES, measured
 from benchmarks.simulation.members import Members, Sizes
 from benchmarks.simulation.run import Simulated, simulate
 from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.cli.console import run_alone
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.exchange.messages import Cotangents, Features, Gradients
@@ -80,7 +81,7 @@ def test_what_a_member_computes_may_be_given(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("benchmarks.simulation.run.simulate", noted)
     monkeypatch.setattr(sys, "argv", ["simulation", "--members", "2", "--compute", "0.25", "--side", "16"])
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_alone(simulation)
     assert ended.value.code == 0
     assert found[0].seconds.keys() == EXCHANGES.keys() and sum(found[0].seconds.values()) == 0.25
     assert found[0].images == (50, 3, 16, 16)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from whole_runs import tiniest
 
-from benchmarks.study.__main__ import main
+from benchmarks.study.__main__ import study
 from benchmarks.study.condensing import Outcome, condense_once
 from benchmarks.study.judging import Judged, judge_once
 from benchmarks.study.rates import HIGHEST, LOWEST, START, best_rung, next_rung, rate
@@ -19,6 +19,7 @@ from benchmarks.study.rows import ALONE, BALANCED, DRAWN_MAX, ROWS, WORK, studen
 from benchmarks.study.run import Found, Place, Study, _means
 from benchmarks.study.table import Line, Table
 from hmdc_ray.actors.worker import PoolWorker
+from hmdc_ray.cli.console import run_alone
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, EvaluationConfig, RunConfig, StudentConfig
 from hmdc_ray.config.io import load_config
@@ -159,7 +160,7 @@ def test_without_data_the_built_in_digits_are_taken_and_a_line_says_so(
     for given, said in (([], True), (["--data", "images"], False)):
         monkeypatch.setattr(sys, "argv", ["study", "--output", str(tmp_path), *given])
         with pytest.raises(SystemExit) as ended:
-            main()
+            run_alone(study)
         assert ended.value.code == 0
         assert ("no --data: the study takes the built-in digits" in capsys.readouterr().out) == said
     assert sources == ["digits", "images"]

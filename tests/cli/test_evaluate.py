@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,13 @@ import pytest
 import torch
 import typer
 from typer.testing import CliRunner
+from whole_runs import without_ray
 
 from hmdc_ray.cli.evaluate import evaluate
 from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError
-from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
-from hmdc_ray.evaluation.report import Evaluation
-from hmdc_ray.evaluation.sets import Sets
 from hmdc_ray.run import evaluate as run
 from hmdc_ray.run.progress import Silent
 
@@ -31,13 +27,7 @@ Hmdc = Callable[..., Any]
 
 @pytest.fixture
 def hmdc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hmdc:
-    def here(
-        condensed: Sets, config: RunConfig, *, pool: Any, progress: Any, check: Callable[[], None], earlier: Any
-    ) -> Evaluation:
-        return conduct(condensed, config, pool=pool, executor=InProcess(check), progress=progress, earlier=earlier)
-
-    monkeypatch.setattr(run, "evaluate_on_ray", here)
-    monkeypatch.setattr(run, "ray_session", lambda *_: nullcontext())
+    without_ray(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     app = typer.Typer()
     app.command()(evaluate)

@@ -17,7 +17,6 @@ from hmdc_ray.cli.dry_run import show_plan
 from hmdc_ray.cli.expected_memory import PROCESS, expected_memory
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.matching import member as member_module
 from hmdc_ray.models import registry
 from hmdc_ray.models.network import Network
 from hmdc_ray.server.identity import identity
@@ -126,7 +125,7 @@ def test_networks_are_built_one_after_the_other(
         alive.add(network)
         return network
 
-    monkeypatch.setattr(member_module, "build", counted)
+    monkeypatch.setattr(registry, "build", counted)
     pool = {"members": members("deep", "mlp", "vit")}
     expected_memory(configured(three_digits_config, pool=pool), three_digits.info)
     assert len(there) >= 6

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from whole_runs import STEPS, CommandLine, pixels, tiniest, tree, without_ray, write_config, write_images
+from whole_runs import STEPS, CommandLine, condense_here, pixels, tiniest, tree, write_config, write_images
 
 from hmdc_ray.cli.main import main
 from hmdc_ray.cli.terminal import TerminalProgress
@@ -34,26 +34,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture
-def hmdc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    """The command line in an empty folder, with a pool that needs no Ray."""
-    without_ray(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return CommandLine(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
 def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a configuration, tiny.yaml, and its run, run/."""
-    from hmdc_ray import condense
 
     folder = tmp_path_factory.mktemp("finished")
     config = tiniest(home, evaluation={"students": ["mlp", "lenet"]})
     write_config(folder / "tiny.yaml", config)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_ray(monkeypatch)
-        condense(config, folder / "run")
+    condense_here(config, folder / "run")
     before = tree(folder)
     yield folder
     assert tree(folder) == before, "a test changed the run that others use"

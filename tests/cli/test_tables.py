@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from evaluations import evaluation_of
 from rich.console import Console
 from rich.table import Table
 
@@ -83,25 +84,7 @@ def evaluation(sets: tuple[str, ...], *, whole_data: bool = True) -> Evaluation:
     comparison = tuple(
         SetComparison(sets[0], name, compare(summary(0.31), dict.fromkeys(STUDENTS, (0.5, 0.61, 0.67)))) for name in sets[1:]
     )
-    return Evaluation(
-        rows=rows,
-        protocol="dc",
-        split="test",
-        epochs=300,
-        augmentation=False,
-        seeds=3,
-        run_seed=0,
-        ipc=10,
-        formation=2,
-        mean=(0.5,),
-        std=(0.2,),
-        data_source="digits",
-        data_fingerprint="a",
-        condensed_fingerprint=None,
-        version="0",
-        sets=judged,
-        comparison=comparison,
-    )
+    return evaluation_of(rows, seeds=3, formation=2, sets=judged, comparison=comparison)
 
 
 def test_all_numbers_of_a_packed_set_reach_a_pipe_in_one_table() -> None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from evaluations import evaluation_of
 from rich.console import Console
 
 from hmdc_ray.cli import terminal
@@ -160,23 +161,7 @@ def test_a_target_that_is_left_out_is_warned_of_once(is_terminal: bool) -> None:
 
 def evaluation() -> Evaluation:
     row = Row("vit", True, summarise_values([0.5, 0.54]), summarise_values([0.4, 0.42]), None, {})
-    return Evaluation(
-        rows=(row, replace(row, architecture="mlp", in_pool=False)),
-        protocol="dc",
-        split="test",
-        epochs=2,
-        augmentation=False,
-        seeds=2,
-        run_seed=0,
-        ipc=1,
-        formation=1,
-        mean=(0.0,),
-        std=(1.0,),
-        data_source="digits",
-        data_fingerprint="f",
-        condensed_fingerprint="f",
-        version="0",
-    )
+    return evaluation_of([row, replace(row, architecture="mlp", in_pool=False)], seeds=2, ipc=1)
 
 
 def test_the_end_is_a_table() -> None:

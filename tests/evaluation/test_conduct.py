@@ -51,9 +51,9 @@ class Judge:
             self.trained.append(replace(what, kind=f"teacher {what.kind}") if more.get("role") else what)  # type: ignore[arg-type]
             train(room, network, what, *others, **more)
 
-        def tested(condensed: CondensedSet, dataset: ImageDataset, split: Any, device: str) -> Iterator[Any]:
+        def tested(dataset: ImageDataset, split: Any, *others: Any) -> Iterator[Any]:
             self.tested[split] += 1
-            yield from batches(condensed, dataset, split, device)
+            yield from batches(dataset, split, *others)
 
         monkeypatch.setattr(trial.StudentTrainer, "train", counted)
         monkeypatch.setattr(plan, "split_batches", tested)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -51,13 +50,6 @@ def broken() -> Iterator[list[BaseException]]:
     BROKEN.append(ValueError("weights have gone\nastray"))
     yield BROKEN
     BROKEN.clear()
-
-
-@pytest.fixture
-def noise(three_digits: ImageDataset) -> CondensedSet:
-    info = three_digits.info
-    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    return CondensedSet(images, torch.arange(3), info.class_names, info.mean, info.std)
 
 
 class Judge:

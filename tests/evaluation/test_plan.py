@@ -81,24 +81,25 @@ def test_a_taught_student_learns_more_than_labels(digits: ImageDataset, digit_me
     config = EvaluationConfig.model_validate(
         {"epochs": 5, "students": ["mlp"], "distillation": {"teacher": {"architecture": "mlp", "options": {"width": 64}}}}
     )
+    trainer = StudentTrainer(digit_means, digits, config, 0)
     taught = Trial("condensed", MLP, 0, 0, temperature=1.5)
-    state = train_teacher(taught, digit_means, digits, config, 0, 1)
+    state = train_teacher(taught, trainer)
 
-    alone = run_trial(replace(taught, temperature=None), digit_means, digits, config, 0, 1)
-    results = [run_trial(taught, digit_means, digits, config, 0, 1, teacher=given) for given in (None, state)]
+    alone = run_trial(replace(taught, temperature=None), trainer)
+    results = [run_trial(taught, trainer, teacher=given) for given in (None, state)]
 
     assert results[0] == results[1] != alone
     # The teacher that is given counts.
     assert config.distillation is not None
     with_labels = replace(taught, student=config.distillation.teacher)
     blank = {name: torch.zeros_like(value) for name, value in state.items()}
-    assert run_trial(with_labels, digit_means, digits, config, 0, 1, teacher=blank) != results[0]
+    assert run_trial(with_labels, trainer, teacher=blank) != results[0]
 
 
 @pytest.mark.parametrize("student", [MLP, StudentConfig(architecture="lenet")], ids=["mlp", "lenet"])
 def test_no_student_is_taught_by_its_twin(student: StudentConfig, digits: ImageDataset, digit_means: CondensedSet) -> None:
     config = EvaluationConfig(students=(student,), epochs=2, distillation=DistillationConfig(teacher=student))
-    room = StudentTrainer(digit_means, digits, config, 0, "cpu")
+    room = StudentTrainer(digit_means, digits, config, 0)
     taught = Trial("condensed", student, 1, 0, temperature=1.5)
     alone = room.student(student, 1)
     apart = [
@@ -107,18 +108,16 @@ def test_no_student_is_taught_by_its_twin(student: StudentConfig, digits: ImageD
     assert any(apart)
 
     room.train(alone, replace(taught, temperature=None), None)
-    state = train_teacher(taught, digit_means, digits, config, 0, 1)
+    state = train_teacher(taught, room)
 
     assert any(not torch.equal(value, state[name]) for name, value in alone.state_dict().items())
-    assert all(
-        torch.equal(value, state[name]) for name, value in train_teacher(taught, digit_means, digits, config, 0, 1).items()
-    )
+    assert all(torch.equal(value, state[name]) for name, value in train_teacher(taught, room).items())
     assert room.key(student, 1) != room.key(student, 1, "teacher") != room.key(student, 0, "teacher")
 
 
 def test_the_whole_split_is_the_upper_bound(digits: ImageDataset, digit_means: CondensedSet) -> None:
     config = EvaluationConfig(students=(MLP,), epochs=40, whole_data_epochs=30)
-    assert run_trial(Trial("whole_data", MLP, 0, 0), digit_means, digits, config, 0, 1) > 0.85
+    assert run_trial(Trial("whole_data", MLP, 0, 0), StudentTrainer(digit_means, digits, config, 0)) > 0.85
 
 
 def test_cutmix_is_not_for_networks_on_tokens(
@@ -133,16 +132,16 @@ def test_cutmix_is_not_for_networks_on_tokens(
     monkeypatch.setattr(training, "cutmix", spy)
     config = EvaluationConfig(protocol="hmdc", epochs=2)
     vit = StudentConfig(architecture="vit", options={"patch_size": 8, "depth": 1})
-    run_trial(Trial("condensed", vit, 0, 0), digit_means, digits, config, 0, 1)
+    run_trial(Trial("condensed", vit, 0, 0), StudentTrainer(digit_means, digits, config, 0))
     assert mixed == []
-    run_trial(Trial("condensed", MLP, 0, 0), digit_means, digits, config, 0, 1)
+    run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(digit_means, digits, config, 0))
     assert len(mixed) == len(set(mixed)) == 2
 
 
 def test_class_means_teach_better_than_random_images_and_trials_repeat(digits: ImageDataset, digit_means: CondensedSet) -> None:
     threads = torch.get_num_threads()
     condensed, again, random = (
-        run_trial(Trial(kind, MLP, 0, 0), digit_means, digits, CONFIG, 0, threads=1)
+        run_trial(Trial(kind, MLP, 0, 0), StudentTrainer(digit_means, digits, CONFIG, 0))
         for kind in ("condensed", "condensed", "random")
     )
 
@@ -156,7 +155,8 @@ def test_rows_given_are_the_rows_used(digits: ImageDataset, digit_means: Condens
     rows = baseline_rows("random", 1, digit_means, digits, 7)
     one_class = digits.class_rows("train", 3)[:10]
 
-    results = [run_trial(trial, digit_means, digits, CONFIG, 7, 1, rows=given) for given in (None, rows, one_class)]
+    trainer = StudentTrainer(digit_means, digits, CONFIG, 7)
+    results = [run_trial(trial, trainer, rows=given) for given in (None, rows, one_class)]
 
     assert results[0] == results[1]
     assert results[2] == pytest.approx(np.mean(digits.labels("test") == 3), abs=0.02)
@@ -172,18 +172,21 @@ def test_real_images_are_normalised_with_the_sets_own_statistics(digits: ImageDa
     torch.testing.assert_close(rescaled.pixels(), digit_means.pixels(), atol=1e-5, rtol=0)
 
     # With the data's own statistics, test images would be 17 times too small and around another zero.
-    assert run_trial(Trial("condensed", MLP, 0, 0), rescaled, digits, CONFIG, 0, 1) > 0.75
+    assert run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(rescaled, digits, CONFIG, 0)) > 0.75
 
 
 def test_formation_is_decoded_for_training(digits: ImageDataset, digit_means: CondensedSet) -> None:
     packed = replace(digit_means, images=digit_means.images[:, :, ::2, ::2].repeat(1, 1, 2, 2), formation=2)
 
-    assert run_trial(Trial("condensed", MLP, 0, 0), packed, digits, CONFIG, 0, 1) > 0.7
+    assert run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(packed, digits, CONFIG, 0)) > 0.7
 
 
 def test_the_configured_split_is_tested(digits: ImageDataset, digit_means: CondensedSet) -> None:
     validation = CONFIG.model_copy(update={"split": "validation"})
-    results = [run_trial(Trial("condensed", MLP, 0, 0), digit_means, digits, config, 0, 1) for config in (CONFIG, validation)]
+    results = [
+        run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(digit_means, digits, config, 0))
+        for config in (CONFIG, validation)
+    ]
 
     sizes = [digits.info.sizes["test"], digits.info.sizes["validation"]]
     assert results[0] != results[1]
@@ -195,7 +198,7 @@ def test_divergence_names_student_images_and_seed(digits: ImageDataset, digit_me
 
     told = r"student 'mlp' on condensed images, seed 2 of run seed 5: the loss is .* set evaluation.students.mlp.learning_rate"
     with pytest.raises(RunError, match=told):
-        run_trial(Trial("condensed", MLP, 2, 0), huge, digits, CONFIG, 5, 1)
+        run_trial(Trial("condensed", MLP, 2, 0), StudentTrainer(huge, digits, CONFIG, 5))
 
 
 def test_data_that_do_not_fit_are_refused(digits: ImageDataset, digit_means: CondensedSet) -> None:
@@ -216,7 +219,7 @@ def test_data_that_do_not_fit_are_refused(digits: ImageDataset, digit_means: Con
         with pytest.raises(InputError, match=message):
             check_fit(condensed, digits.info)
         with pytest.raises(InputError, match=message):
-            run_trial(Trial("condensed", MLP, 0, 0), condensed, digits, CONFIG, 0, 1)
+            run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(condensed, digits, CONFIG, 0))
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder with published condensed sets is absent")
@@ -226,7 +229,9 @@ def test_published_set_gives_the_published_accuracy(tmp_path: Path) -> None:
     ).condensed
     dataset = open_dataset(DataConfig(source=str(SHARED / "data/mnist/test-00000-of-00001.parquet"), cache=str(tmp_path)))
 
-    result = run_trial(Trial("condensed", MLP, 0, 0), condensed, dataset, EvaluationConfig(augmentation=True), 0, 1)
+    result = run_trial(
+        Trial("condensed", MLP, 0, 0), StudentTrainer(condensed, dataset, EvaluationConfig(augmentation=True), 0)
+    )
 
     # Published for MLP: 70.1 %, on the whole test split; here a fifth of it.
     assert result == pytest.approx(0.70, abs=0.06)

@@ -9,15 +9,13 @@ from hmdc_ray.evaluation.scores import augmentation_robust_score, label_robust_s
 def test_label_robust_score_of_known_accuracies() -> None:
     # IOR = 0.2, HLR = 0.4: alpha = 0.5 * 0.2 - 0.5 * 0.4 = -0.1; (e^-0.1 - e^-1) / (e^1 - e^-1) by hand
     assert label_robust_score(real=0.9, condensed=0.5, random=0.3) == pytest.approx(0.2284536, abs=1e-7)
-    assert label_robust_score(0.9, 0.5, 0.3, weight=1.0) == pytest.approx((math.exp(0.2) - 1 / math.e) / (2 * math.sinh(1)))
-    assert label_robust_score(0.9, 0.5, 0.3, weight=0.0) == pytest.approx((math.exp(-0.4) - 1 / math.e) / (2 * math.sinh(1)))
 
 
 def test_augmentation_robust_score_of_known_accuracies() -> None:
-    # beta = 0.25 * (0.6 - 0.5) + 0.75 * (0.5 - 0.2) = 0.25
-    score = augmentation_robust_score(0.6, 0.5, 0.5, 0.2, weight=0.25)
+    # beta = 0.5 * (0.6 - 0.5) + 0.5 * (0.5 - 0.2) = 0.2
+    score = augmentation_robust_score(0.6, 0.5, 0.5, 0.2)
 
-    assert score == pytest.approx((math.exp(0.25) - 1 / math.e) / (2 * math.sinh(1)))
+    assert score == pytest.approx((math.exp(0.2) - 1 / math.e) / (2 * math.sinh(1)))
     assert augmentation_robust_score(0.6, 0.5, 0.5, 0.2) == pytest.approx(augmentation_robust_score(0.5, 0.2, 0.6, 0.5))
 
 
@@ -40,5 +38,3 @@ def test_what_is_no_fraction_is_refused(value: float) -> None:
         label_robust_score(0.9, value, 0.3)
     with pytest.raises(InputError, match=r"random_plain is .* fraction"):
         augmentation_robust_score(0.9, 0.3, 0.5, value)
-    with pytest.raises(InputError, match=r"weight is .* fraction"):
-        label_robust_score(0.9, 0.5, 0.3, weight=value)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from pyarrow import fs
-from whole_runs import pixels, tiniest, tree, without_ray
+from whole_runs import condense_here, pixels, tiniest, tree, without_ray
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.messages import State
@@ -220,9 +220,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with checkpoints at steps 2, 4 and 6, which is its end."""
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_ray(monkeypatch)
-        condense(tiniest(folder), folder / "run")
+    condense_here(tiniest(folder), folder / "run")
     return folder
 
 

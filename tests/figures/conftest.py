@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 
 import pytest
+from evaluations import evaluation_of
 
 from hmdc_ray.evaluation.report import Evaluation, JudgedSet, Row
 from hmdc_ray.evaluation.statistics import Summary, summarise_values
@@ -34,7 +35,7 @@ def evaluation() -> EvaluationFactory:
             JudgedSet(name, f"{index}", (*ipcs, *[10] * len(sets))[index], 1, None, values(0.5 + 0.02 * index), None)
             for index, name in enumerate(sets)
         )
-        rows = tuple(
+        rows = [
             Row(
                 architecture=name,
                 in_pool=name in pool,
@@ -44,24 +45,7 @@ def evaluation() -> EvaluationFactory:
                 options={},
             )
             for name in architectures
-        )
-        return Evaluation(
-            rows=rows,
-            protocol="dc",
-            split="test",
-            epochs=300,
-            augmentation=False,
-            seeds=seeds,
-            run_seed=0,
-            ipc=judged[0].ipc,
-            formation=1,
-            mean=(0.5,),
-            std=(0.25,),
-            data_source="digits",
-            data_fingerprint="abc",
-            condensed_fingerprint=None,
-            version="0",
-            sets=judged,
-        )
+        ]
+        return evaluation_of(rows, seeds=seeds, ipc=judged[0].ipc, sets=judged)
 
     return make

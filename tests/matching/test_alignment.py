@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity.runs import one_member, step_plan
+from parity.runs import changed, copy_of, one_member, step_plan
 from torch import Tensor, nn
 
 from hmdc_ray.data.dataset import ImageDataset
@@ -31,14 +31,6 @@ def started(dataset: ImageDataset, name: str = "batchnorm", **sections: Any) -> 
 def aligner_of(alignment: Alignment) -> Aligner:
     assert alignment.member.aligner is not None
     return alignment.member.aligner
-
-
-def copy_of(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
-    return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
 
 
 def partner(features: Features) -> Features:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parity.runs import one_member, step_plan
+from parity.runs import changed, copy_of, one_member, step_plan
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,14 +28,6 @@ def started(dataset: ImageDataset, name: str = "plain", *, distil: bool = False,
         member.align(0, [own, MemberTaps("partner", own.taps[:1])])
     member.prepare(PLAN)
     return Trainer(member)
-
-
-def copy_of(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
-    return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
 
 
 def synthetic(version: int = 1, ipc: int = 2) -> Snapshot:

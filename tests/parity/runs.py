@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from hmdc_ray.config import DataConfig, ImagesConfig, MatchingConfig, MemberConfig, RunConfig, ScheduleConfig
 from hmdc_ray.data.dataset import ImageDataset
@@ -62,6 +63,15 @@ def one_member(dataset: ImageDataset, name: str, *, index: int = 0, seed: int = 
         dataset=dataset,
         device=torch.device("cpu"),
     )
+
+
+def copy_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    """Names of parameters and buffers that are not as they were."""
+    return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
 
 
 def step_plan(step: int = 0, *, members: int = 1, training_batches: int = 2, iteration: int = 0) -> StepPlan:

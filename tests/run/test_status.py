@@ -7,10 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from whole_runs import CommandLine, tiniest, tree, without_ray
+from whole_runs import CommandLine, condense_here, tiniest, tree
 
 from hmdc_ray.errors import InputError
-from hmdc_ray.run.condense import condense
 from hmdc_ray.run.events import EventLog
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.status import run_folders, run_status
@@ -20,9 +19,7 @@ from hmdc_ray.system.locks import lock_owner
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("status")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_ray(monkeypatch)
-        condense(tiniest(folder), folder / "run")
+    condense_here(tiniest(folder), folder / "run")
     return folder / "run"
 
 
@@ -32,13 +29,6 @@ def run(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "events.jsonl").unlink(missing_ok=True)
     return tmp_path / "run"
-
-
-@pytest.fixture
-def hmdc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    return CommandLine(monkeypatch, capsys)
 
 
 def cut(run: Path, lines: int) -> None:

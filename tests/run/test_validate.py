@@ -201,7 +201,7 @@ def test_random_options_may_hold_every_convnet_of_the_model_pool(info: DatasetIn
         made.append(options)
         return build(architecture, options, *rest, **named)
 
-    monkeypatch.setattr("hmdc_ray.run.validate.build", counted)
+    monkeypatch.setattr("hmdc_ray.models.registry.build", counted)
     choices = {
         "activation": ["sigmoid", "relu", "leakyrelu", "swish"],
         "norm": ["batch", "layer", "instance", "group"],
@@ -222,7 +222,7 @@ def test_equal_networks_are_built_once(info: DatasetInfo, monkeypatch: pytest.Mo
         made.append(architecture)
         return build(architecture, *rest, **named)
 
-    monkeypatch.setattr("hmdc_ray.run.validate.build", counted)
+    monkeypatch.setattr("hmdc_ray.models.registry.build", counted)
     members = [MLP, {**MLP, "name": "again"}, {**MLP, "name": "wider", "options": {"width": 5}}]
     networks = validate(parse_config({"pool": {"members": members}, "evaluation": {"students": [MLP]}}, "test"), info)
     assert made == ["mlp", "mlp"] and networks[0] is networks[1] is not networks[2]

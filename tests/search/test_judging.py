@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,8 @@ from hmdc_ray.search.without_test_split import WithoutTest
 
 
 @pytest.fixture
-def noise(three_digits: ImageDataset) -> CondensedSet:
-    info = three_digits.info
-    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    config = {"matching": {"families": ["crop"]}}
-    return CondensedSet(images, torch.arange(3), info.class_names, info.mean, info.std, config=config)
+def noise(noise: CondensedSet) -> CondensedSet:
+    return replace(noise, config={"matching": {"families": ["crop"]}})
 
 
 def configuration(data: DataConfig, cache: Path, **fields: Any) -> RunConfig:

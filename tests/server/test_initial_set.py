@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from whole_runs import CommandLine, pixels, tiniest, tree, without_ray, write_config
+from whole_runs import CommandLine, pixels, tiniest, tree, write_config
 
 from hmdc_ray import load_condensed
 from hmdc_ray.actors.launch import launch
@@ -216,14 +216,6 @@ def test_the_path_holds_in_any_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 # Whole runs
-
-
-@pytest.fixture
-def hmdc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    without_ray(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")
-    return CommandLine(monkeypatch, capsys)
 
 
 def test_a_run_goes_on_from_another_run_s_images(hmdc: CommandLine, tmp_path: Path) -> None:

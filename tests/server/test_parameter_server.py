@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from own_memory import own_bytes
 from parity.runs import gradients_message, step_plan
 
 from hmdc_ray.config import BalanceConfig, ImagesConfig
@@ -20,7 +19,7 @@ from hmdc_ray.matching.sizes import gradient_sizes
 from hmdc_ray.models import Tap
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.server.parameter_server import ParameterServer
-from hmdc_ray.system.memory import on_disk
+from hmdc_ray.system.memory import on_disk, own_bytes
 
 SHAPE = (3, 2, 1, 4, 4)
 MAP, VECTOR = Tap("a", "map", 4, 2, 2), Tap("b", "vector", 3, 0, 0)

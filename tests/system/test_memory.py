@@ -36,8 +36,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 OWN = """
 import numpy as np
-from own_memory import own_bytes
 from hmdc_ray.system import memory
+from hmdc_ray.system.memory import own_bytes
 
 memory.SPARE = 0.0
 before = own_bytes()

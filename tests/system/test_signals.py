@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import ray
 from mlflow.tracking import MlflowClient
-from whole_runs import STEPS, CommandLine, pixels, tiniest, tree, without_ray, write_config
+from whole_runs import STEPS, CommandLine, condense_here, pixels, tiniest, tree, without_ray, write_config
 
 from hmdc_ray import condense
 from hmdc_ray.run.progress import Silent
@@ -48,9 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(home: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Pixels of a run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("reference") / "run"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_ray(monkeypatch)
-        condense(tiniest(home), folder)
+    condense_here(tiniest(home), folder)
     return pixels(folder)
 
 
