@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import InProcess
 from torch import Tensor, nn
 
 from hmdc_ray.actors.evaluation import evaluate_on_ray
@@ -16,7 +17,6 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.models import ImageShape
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+from in_process import InProcess
 from typer.testing import CliRunner
 
 from hmdc_ray.cli.evaluate import evaluate
@@ -20,7 +21,6 @@ from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
 from hmdc_ray.run import evaluate as run
