@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import InProcess
 from parity.runs import parity_run
 from rich.console import Console
 from torch import Tensor
@@ -21,7 +22,6 @@ from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.evaluation.cache import BaselineCache
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.pretrained_bound import stored_accuracy
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial

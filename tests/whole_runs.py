@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from in_process import InProcess
 
 from hmdc_ray import condense
 from hmdc_ray.actors import session
@@ -24,7 +25,6 @@ from hmdc_ray.config.io import dump_config, parse_config
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
 from hmdc_ray.run import evaluate, execution

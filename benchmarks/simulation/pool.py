@@ -8,11 +8,10 @@ from typing import Any
 import ray
 
 from benchmarks.simulation.members import Members, Sizes
-from hmdc_ray.actors.handles import RemoteServer
-from hmdc_ray.actors.pool import ServerActor
+from hmdc_ray.actors.pool import ServerActor, remote_call
 from hmdc_ray.actors.session import Ref, fetch, remote, wait
-from hmdc_ray.actors.shards import Shards
 from hmdc_ray.exchange.messages import Array, Features, MemberRecord, MemberTaps, State
+from hmdc_ray.exchange.protocols import ServerHandle
 from hmdc_ray.exchange.recovery import Healed
 from hmdc_ray.exchange.schedule import StepPlan
 
@@ -99,17 +98,13 @@ class SimulatedPool:
         places = [self.hosts[member % len(self.hosts)] for member in range(members)]
         self.workers: list[Any] = [SimulatedWorker(host, member, taps) for member, host in enumerate(places)]
         self.actors = [remote(ServerActor).options(num_cpus=0, max_restarts=0).remote() for _ in parts]
-        self.server = Shards([RemoteServer(actor) for actor in self.actors], parts)
+        self.server = ServerHandle(self.actors, remote_call, parts)
         self._parts = parts
 
     def open(self, arguments: Mapping[str, Any], initial_KICHW: Array) -> None:
         """Build the server; see :meth:`hmdc_ray.actors.pool.ServerActor.open`."""
-        initial = ray.put(initial_KICHW)
-        self.get([actor.open.remote(arguments, initial, part) for actor, part in zip(self.actors, self._parts, strict=True)])
-
-    def shard_for(self, labels: tuple[int, ...]) -> RemoteServer:
-        """The shard that holds the classes of a chunk."""
-        return self.server.shard_for(labels)
+        initial, shards = ray.put(initial_KICHW), zip(self.actors, self._parts, strict=True)
+        self.get([remote_call(actor, "open", arguments, initial, part) for actor, part in shards])
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
         """Wait for results."""

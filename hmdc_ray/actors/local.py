@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,16 @@ from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.exchange.call_size import WorkerMemory
+from hmdc_ray.exchange.protocols import ServerHandle, WorkerHandle
 from hmdc_ray.exchange.recovery import Healed
 from hmdc_ray.server.identity import agreeing, server_arguments
 from hmdc_ray.server.initial_set import initial_images
 from hmdc_ray.server.parameter_server import ParameterServer
+
+
+def local_call(host: object, verb: str, *arguments: object, returns: int = 1) -> Any:
+    """Call what a process hosts, or a part of it, in this process; see :mod:`hmdc_ray.exchange.protocols`."""
+    return attrgetter(verb)(host)(*arguments)
 
 
 class LocalPool:
@@ -21,20 +28,18 @@ class LocalPool:
 
     def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path) -> None:
         self._config = config
-        self.workers = [PoolWorker(index, config) for index in range(len(config.pool.members))]
+        self._hosts = [PoolWorker(index, config) for index in range(len(config.pool.members))]
         initial_KICHW = initial_images(config, info)
         if initial_KICHW is None:
-            initial_KICHW = self.workers[config.pool.main_index].initial_images()
-        self.server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
+            initial_KICHW = self._hosts[config.pool.main_index].member.initial_images()
+        server = ParameterServer(initial_KICHW=initial_KICHW, **server_arguments(config, info, folder))
+        self.workers = [WorkerHandle([host], local_call, []) for host in self._hosts]
+        self.server = ServerHandle([server], local_call, [range(len(info.class_names))])
 
     def measure(self) -> list[WorkerMemory]:
         """The memory that each worker's work needs, all of it in this process."""
-        agreed = agreeing(self._config, [worker.build() for worker in self.workers])
-        return [worker.measure(agreed[worker.member.config.name]) for worker in self.workers]
-
-    def shard_for(self, labels: tuple[int, ...]) -> ParameterServer:
-        """The one server, which holds all classes."""
-        return self.server
+        agreed = agreeing(self._config, [host.build() for host in self._hosts])
+        return [host.measure(agreed[host.member.config.name]) for host in self._hosts]
 
     def keep(self, references: Sequence[Any]) -> None:
         """Nothing is lost in one process."""

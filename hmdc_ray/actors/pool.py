@@ -17,17 +17,16 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from hmdc_ray.actors.handles import RemoteServer, RemoteWorker
+from hmdc_ray.actors.local import local_call
 from hmdc_ray.actors.placement import Placement
-from hmdc_ray.actors.replicas import Replicas
 from hmdc_ray.actors.session import Ref, fetch, import_from, remote, wait
-from hmdc_ray.actors.shards import Shards
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, LostProcessError, RunError
 from hmdc_ray.exchange.call_size import WorkerMemory
 from hmdc_ray.exchange.messages import Array, MemberDescription
+from hmdc_ray.exchange.protocols import ServerHandle, WorkerHandle
 from hmdc_ray.exchange.recovery import Healed
 from hmdc_ray.exchange.schedule import class_parts
 from hmdc_ray.server.identity import agreeing, server_arguments
@@ -43,7 +42,21 @@ _NO_REPEATS = {"max_restarts": 0, "max_task_retries": 0}
 _logger = logging.getLogger(__name__)
 
 
-class _Worker(PoolWorker):
+def remote_call(actor: Any, verb: str, *arguments: object, returns: int = 1) -> Any:
+    """Start a call of an actor; see :mod:`hmdc_ray.exchange.protocols`. Ray's stubs do not know the methods of actors."""
+    return actor.call.options(num_returns=returns, name=verb).remote(verb, *arguments)
+
+
+class _Actor:
+    """A process of the pool."""
+
+    call = local_call
+
+    def __init__(self) -> None:
+        keep_freed_memory()
+
+
+class _Worker(_Actor, PoolWorker):
     """A worker that adds to its description what only Ray knows.
 
     The worker is built by :meth:`build`, its first call: an input error in a call reaches the driver as such, one in a
@@ -56,25 +69,22 @@ class _Worker(PoolWorker):
     """
 
     def __init__(self, index: int, config: RunConfig, folder: str) -> None:
+        super().__init__()
         self._arguments = index, config
         import_from(folder)
-        keep_freed_memory()
 
     def build(self) -> MemberDescription:
-        super().__init__(*self._arguments)
+        PoolWorker.__init__(self, *self._arguments)
         context = ray.get_runtime_context()
         gpus = context.get_accelerator_ids().get("GPU", [])
         return replace(super().build(), gpu_ids=tuple(gpus), node=context.get_node_id())
 
 
-class ServerActor(ParameterServer):
+class ServerActor(_Actor, ParameterServer):
     """A server, or a shard of it, whose process can start before there are images.
 
     The server is built by :meth:`open`, its first call.
     """
-
-    def __init__(self) -> None:
-        keep_freed_memory()
 
     def open(self, arguments: Mapping[str, Any], initial_KICHW: Array, labels: Sequence[int]) -> None:
         """Build the server or shard.
@@ -84,7 +94,7 @@ class ServerActor(ParameterServer):
             initial_KICHW: images of all K classes, I per class, float.
             labels: consecutive labels of the classes that it holds.
         """
-        super().__init__(initial_KICHW=initial_KICHW[labels[0] : labels[-1] + 1], first=labels[0], **arguments)
+        ParameterServer.__init__(self, initial_KICHW=initial_KICHW[labels[0] : labels[-1] + 1], first=labels[0], **arguments)
 
 
 class RayPool:
@@ -129,7 +139,7 @@ class RayPool:
         """
         self._actors = [self._new_worker(slot) for slot in range(len(self._members))]
         self._server_actors = [self._new_server() for _ in self._parts]  # their processes start beside the workers'
-        calls = [RemoteWorker(actor).build() for actor in self._actors]
+        calls = [remote_call(actor, "build") for actor in self._actors]
         missing = self._missing(calls)
         if missing:
             raise InputError(self._not_started(missing))
@@ -142,25 +152,21 @@ class RayPool:
         """The memory that each worker's work needs, and what is free for it; to be called before any iteration begins."""
         agreed = agreeing(self._config, self.descriptions)
         pairs = zip(self._actors, self.descriptions, strict=True)
-        found: list[WorkerMemory] = self.get([RemoteWorker(actor).measure(agreed[of.name]) for actor, of in pairs])
+        found: list[WorkerMemory] = self.get([remote_call(actor, "measure", agreed[of.name]) for actor, of in pairs])
         return [replace(memory, node=of.node) for memory, of in zip(found, self.descriptions, strict=True)]
 
     @property
-    def workers(self) -> list[Replicas]:
+    def workers(self) -> list[WorkerHandle]:
         """See the class."""
-        of_member: list[list[RemoteWorker]] = [[] for _ in self._config.pool.members]
+        of_member: list[list[Any]] = [[] for _ in self._config.pool.members]
         for member, actor in zip(self._members, self._actors, strict=True):
-            of_member[member].append(RemoteWorker(actor))
-        return [Replicas(workers, self._others) for workers in of_member]
+            of_member[member].append(actor)
+        return [WorkerHandle(actors, remote_call, self._others) for actors in of_member]
 
     @property
-    def server(self) -> Shards:
+    def server(self) -> ServerHandle:
         """See the class."""
-        return Shards([RemoteServer(actor) for actor in self._server_actors], self._parts)
-
-    def shard_for(self, labels: tuple[int, ...]) -> RemoteServer:
-        """The shard that holds the classes of a chunk."""
-        return self.server.shard_for(labels)
+        return ServerHandle(self._server_actors, remote_call, self._parts)
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
         """Wait for results, within the configured deadline; see :func:`hmdc_ray.actors.session.wait`.
@@ -259,7 +265,7 @@ class RayPool:
 
     def _await_restarted(self, slots: Sequence[int]) -> None:
         """Wait until new workers are ready; ``cluster.when_lost`` decides about those that get no resources."""
-        calls = [RemoteWorker(self._actors[slot]).build() for slot in slots]
+        calls = [remote_call(self._actors[slot], "build") for slot in slots]
         policy = self._config.cluster.when_lost
         missing = self._missing(calls, math.inf if policy == "wait" else self._config.cluster.start_timeout)
         if missing:
@@ -304,7 +310,9 @@ class RayPool:
 
     def _open_servers(self, shards: Sequence[int]) -> None:
         arguments = server_arguments(self._config, self._info, self._folder)
-        calls = [self._server_actors[shard].open.remote(arguments, self._initial, self._parts[shard]) for shard in shards]
+        calls = [
+            remote_call(self._server_actors[shard], "open", arguments, self._initial, self._parts[shard]) for shard in shards
+        ]
         try:
             wait(calls, self._config.cluster.start_timeout, self._check, "the parameter server")
             fetch(calls)

@@ -10,19 +10,7 @@ import torch
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.exchange.call_size import WorkerMemory
-from hmdc_ray.exchange.messages import (
-    Array,
-    Cotangents,
-    Features,
-    Gradients,
-    MemberDescription,
-    MemberRecord,
-    MemberTaps,
-    Selection,
-    Snapshot,
-    State,
-)
-from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.exchange.messages import MemberDescription, MemberTaps
 from hmdc_ray.matching.alignment import Alignment
 from hmdc_ray.matching.footprint import measure
 from hmdc_ray.matching.matcher import Matcher
@@ -33,11 +21,19 @@ from hmdc_ray.system.memory import free_bytes, own_bytes
 
 
 class PoolWorker:
-    """Hosts one architecture of the pool: network, aligner, optimisers and reader. One verb per call, each safe alone.
+    """Hosts one architecture of the pool: network, aligner, optimisers and reader.
+
+    Most verbs of :class:`hmdc_ray.exchange.protocols.WorkerHandle` are methods of its parts, one a call, each safe alone.
 
     Args:
         index: position of the member in the pool.
         config: the run.
+
+    Attributes:
+        member: the member.
+        matcher: its share of the matching.
+        trainer: training of its network.
+        alignment: training of its aligner.
     """
 
     def __init__(self, index: int, config: RunConfig) -> None:
@@ -87,10 +83,6 @@ class PoolWorker:
         part = min(1.0, member.config.num_gpus) if gpu else 0.0
         return WorkerMemory(member.config.name, "", part, own, free, measure(member, drawn))
 
-    def initial_images(self) -> Array:
-        """Images before the first step, (K, I, C, H, W); see :meth:`Member.initial_images`."""
-        return self.member.initial_images()
-
     def begin(self, iteration: int) -> MemberTaps:
         """See :meth:`Member.begin`. Any state of an interrupted step is discarded."""
         self.matcher, self.trainer, self.alignment = Matcher(self.member), Trainer(self.member), Alignment(self.member)
@@ -102,70 +94,3 @@ class PoolWorker:
         taps = self.begin(iteration)
         self.member.selection = selection
         return taps
-
-    def align(self, iteration: int, drawn: Sequence[MemberTaps]) -> None:
-        """See :meth:`Member.align`."""
-        self.member.align(iteration, drawn)
-
-    def choose(self, plan: StepPlan) -> Selection:
-        """See :meth:`Member.choose`."""
-        return self.member.choose(plan)
-
-    def select(self, plan: StepPlan, selection: Selection) -> None:
-        """See :meth:`Member.select`."""
-        self.member.select(plan, selection)
-
-    def selection(self, plan: StepPlan) -> Selection:
-        """See :meth:`Member.current_selection`."""
-        return self.member.current_selection(plan)
-
-    def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> Features:
-        """See :meth:`Matcher.features`."""
-        return self.matcher.features(plan, labels, snapshot)
-
-    def match(
-        self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
-    ) -> tuple[Gradients | None, Cotangents | None, MemberRecord]:
-        """See :meth:`Matcher.match`."""
-        return self.matcher.match(plan, labels, snapshot, consensus)
-
-    def pull_back(self, plan: StepPlan, labels: tuple[int, ...], cotangents: Cotangents) -> Gradients:
-        """See :meth:`Matcher.pull_back`; ``labels`` are the chunk's."""
-        assert labels == cotangents.labels, (labels, cotangents.labels)
-        return self.matcher.pull_back(plan, cotangents)
-
-    def train(self, plan: StepPlan, snapshot: Snapshot) -> MemberRecord:
-        """See :meth:`Trainer.alone`."""
-        return self.trainer.alone(plan, snapshot)
-
-    def training_features(self, plan: StepPlan, batch: int, snapshot: Snapshot) -> Features:
-        """See :meth:`Trainer.features`."""
-        return self.trainer.features(plan, batch, snapshot)
-
-    def training_step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
-        """See :meth:`Trainer.step`."""
-        return self.trainer.step(plan, consensus)
-
-    def aligner_features(self, plan: StepPlan, batch: int) -> Features:
-        """See :meth:`Alignment.features`."""
-        return self.alignment.features(plan, batch)
-
-    def aligner_step(self, plan: StepPlan, batch: int, consensus: Features) -> MemberRecord:
-        """See :meth:`Alignment.step`."""
-        return self.alignment.step(plan, batch, consensus)
-
-    def probe_features(self, plan: StepPlan) -> Features:
-        """See :meth:`Alignment.probe_features`."""
-        return self.alignment.probe_features(plan)
-
-    def probe(self, plan: StepPlan, consensus: Features) -> MemberRecord:
-        """See :meth:`Alignment.probe`."""
-        return self.alignment.probe(plan, consensus)
-
-    def state(self) -> State:
-        """See :meth:`Member.state`."""
-        return self.member.state()
-
-    def restore(self, state: State) -> None:
-        """See :meth:`Member.restore`."""
-        self.member.restore(state)

@@ -1,9 +1,8 @@
-"""Execution of an evaluation's tasks: here in this process; :mod:`hmdc_ray.actors.evaluation` runs them as Ray tasks."""
+"""Execution of an evaluation's tasks; :mod:`hmdc_ray.actors.evaluation` runs them as Ray tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 Handle = Any
@@ -24,39 +23,3 @@ class Executor(Protocol):
 
         See :func:`hmdc_ray.evaluation.outcome.attempt` for tasks that return a failure instead.
         """
-
-
-class InProcess:
-    """Runs each task in this process when its value is first needed.
-
-    Args:
-        check: called before every task; may raise to stop.
-    """
-
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
-        self._check = check
-
-    def put(self, value: Any) -> Handle:
-        """The value itself."""
-        return value
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
-        """A task that has not run yet."""
-        return _Task(function, arguments)
-
-    def completed(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
-        """Run the tasks in order."""
-        for position, handle in enumerate(handles):
-            self._check()
-            yield position, handle.value
-
-
-class _Task:
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self._function = function
-        self._arguments = arguments
-
-    @cached_property
-    def value(self) -> Any:
-        values = (argument.value if isinstance(argument, _Task) else argument for argument in self._arguments)
-        return self._function(*values)

@@ -205,7 +205,7 @@ class State:
     values: dict[str, int] = field(default_factory=dict)
 
 
-def join(parts: Sequence[Any]) -> Any:
+def join(*parts: Any) -> Any:
     """Join the results of a server's shards, each for its own classes, to that of a whole server.
 
     Args:

@@ -53,7 +53,6 @@ class StepRecord:
             in which it entered.
         left_out: number of classes in which a target was left out, by target; no entry for 0.
         bad: targets whose gradient was not finite in some class.
-        held: classes whose images were kept, because the update would not have been finite.
         members: options drawn for the iteration, by name of the members drawn.
         snapshot: reference to the new images.
     """
@@ -62,7 +61,6 @@ class StepRecord:
     metrics: dict[str, float]
     left_out: dict[str, int]
     bad: dict[str, BadGradient]
-    held: tuple[int, ...]
     members: dict[str, dict[str, Any]]
     snapshot: Reference
 

@@ -61,14 +61,6 @@ class Agreement:
         divisor_LT = torch.where(self.kept_LT, self.counts_LT.double(), torch.inf)
         return total_BLTD / divisor_LT[:, :, None].to(total_BLTD)
 
-    def consensus(self, features: Sequence[Tensor]) -> Tensor:
-        """Fbar, (B, L, T, D), of the features of all members in order, (B, L, T, D) each; differentiable.
-
-        The server's :class:`RunningConsensus` gives the same.
-        """
-        own = [self.own(member, part) for member, part in enumerate(features)]
-        return self.mean(torch.stack(own).sum(dim=0))
-
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
         """The member's term of L_MD, a scalar; the terms of all members sum to it. Differentiable in both arguments."""
         return (self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD).square()).sum()

@@ -79,7 +79,7 @@ def check(config: RunConfig, members: int, replicas: int, steps: int, report: Re
             uses: list[ProcessUse] = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])
             return [use.peak_bytes for use in uses]
 
-        peaks = [max(peak_bytes([worker.actor for worker in member.workers])) for member in pool.workers]
-        server = sum(peak_bytes([server.actor for server in pool.server.servers]))
+        peaks = [max(peak_bytes(member.processes)) for member in pool.workers]
+        server = sum(peak_bytes(pool.server.processes))
     of_member = {name: max(peaks[index :: len(names)]) for index, name in enumerate(names[:members])}
     return Checked(tuple(taken.values())[WARM_UP:], of_member, server)

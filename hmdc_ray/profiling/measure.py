@@ -129,8 +129,8 @@ def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Re
     cache = cache_folder(config.data.cache)
     report("starting the actors")
     with TemporaryDirectory() as folder, ray_session(), launch(config, info, Path(folder), lambda: None) as pool:
-        (server,) = pool.server.servers
-        actors = [*(worker.actor for member in pool.workers for worker in member.workers), server.actor]
+        (server,) = pool.server.processes
+        actors = [*(actor for member in pool.workers for actor in member.processes), server]
 
         def use() -> dict[str, ProcessUse]:
             inside = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])

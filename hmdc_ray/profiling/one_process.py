@@ -169,10 +169,10 @@ def measure_kmeans(config: RunConfig, report: Report) -> dict[str, float]:
     keep_freed_memory()
     with torch_threads(config.cluster.threads):
         for index, name in enumerate(workers_of(config)):
-            worker = PoolWorker(index, config)
-            worker.begin(0)
+            member = PoolWorker(index, config).member
+            member.begin(0)
             start = time.perf_counter()
-            worker.choose(plan)
+            member.choose(plan)
             found[name] = time.perf_counter() - start
             report(f"k-means over all images: {name}, {found[name]:.2f} s")
     return found

@@ -116,10 +116,6 @@ class CountedPool:
         self.traffic.received(DRIVER, "get", references)
         return self._pool.get(references)
 
-    def shard_for(self, labels: tuple[int, ...]) -> Any:
-        """One server holds all classes."""
-        return self.server
-
     def take_results(self) -> dict[tuple[str, str], list[Any]]:
         """Results of the calls in :data:`KEPT` since the last take, by process and call."""
         taken = {(name, call): worker.results.pop(call, []) for name, worker in self._named.items() for call in KEPT}

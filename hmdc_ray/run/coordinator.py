@@ -30,7 +30,7 @@ from typing import Any
 from hmdc_ray.config import RunConfig
 from hmdc_ray.errors import DeadEndError, LostProcessError, RunError
 from hmdc_ray.exchange.messages import MemberTaps, Snapshot
-from hmdc_ray.exchange.protocols import ChunkHandle, Pool, WorkerHandle
+from hmdc_ray.exchange.protocols import Pool, WorkerHandle
 from hmdc_ray.exchange.recovery import HEALTH, Cut, Health
 from hmdc_ray.exchange.schedule import StepPlan, plan_step, total_steps
 from hmdc_ray.exchange.step_records import DISTILLATION, Part, Reference, StepRecord, summarise
@@ -133,14 +133,14 @@ class Coordinator:
         new_snapshot, applied = self.pool.server.apply(plan)
         parts += matched + (self._train(plan, new_snapshot) if plan.trains else [])
         parts += [] if self._is_last(plan) else self._align(self.plan(plan.version + 1))
-        *results, held = self.pool.get([*balances, *(part.reference for part in parts), applied])
+        *results, _ = self.pool.get([*balances, *(part.reference for part in parts), applied])
         members = list(zip(parts, results[len(balances) :], strict=True))
         targets = [self.names[member] for member in plan.members] + [DISTILLATION] * self._distils(plan)
         metrics, left_out, bad = summarise(targets, results[: len(balances)], members)
         if self.config.pool.warmup or self.config.pool.drawn < len(self.names):
             metrics |= {f"pool/drawn_{name}": float(index in plan.members) for index, name in enumerate(self.names)}
         metrics["seconds/step"] = time.perf_counter() - start
-        return StepRecord(plan, metrics, left_out, bad, held, self._options, new_snapshot)
+        return StepRecord(plan, metrics, left_out, bad, self._options, new_snapshot)
 
     def checkpoint(self, version: int) -> None:
         """Save server and members after ``version`` steps. Between iterations members are fresh and need no saving."""
@@ -294,7 +294,7 @@ class Coordinator:
         return {member: self.pool.workers[member].state() for member in plan.members} if plan.step else {}
 
     def _match(self, plan: StepPlan, snapshot: Reference) -> tuple[list[Reference], list[Part]]:
-        workers = self._drawn(plan)
+        workers, server = self._drawn(plan), self.pool.server
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
             # Wait, because a member that did not receive it would continue with other images, and nothing would fail.
@@ -306,15 +306,15 @@ class Coordinator:
         turns = max(self.config.server_shards, replicas)
         for labels in plan.chunks:
             self._keep_pace(AHEAD * turns, [[balance] for balance in balances])
-            consensus, server = None, self.pool.shard_for(labels)
+            consensus = None
             if self._distils(plan):
-                consensus = server.consensus(plan, *[worker.features(plan, labels, snapshot) for worker in workers])
+                consensus = server.consensus(plan, labels, *[worker.features(plan, labels, snapshot) for worker in workers])
             matched = [worker.match(plan, labels, snapshot, consensus) for worker in workers]
             gradients = [found for found, _, _ in matched]
             if self._distils(plan) and self.config.matching.peer_gradient == "exact":
-                share = server.share(plan, *[cotangents for _, cotangents, _ in matched])
+                share = server.share(plan, labels, *[cotangents for _, cotangents, _ in matched])
                 gradients = [worker.pull_back(plan, labels, share) for worker in workers]
-            balances.append(server.balance_gradients(plan, *gradients))
+            balances.append(server.balance_gradients(plan, labels, *gradients))
             records += self._named(plan, [record for _, _, record in matched], len(labels))
         return balances, records
 
@@ -326,7 +326,7 @@ class Coordinator:
         for batch in range(plan.training_batches):
             self._keep_pace(AHEAD, batches)
             features = [worker.training_features(plan, batch, snapshot) for worker in workers]
-            consensus = self._whose_turn(plan, batch).consensus(plan, *features)
+            consensus = self._consensus(plan, batch, features)
             batches.append([worker.training_step(plan, consensus) for worker in workers])
         return [part for steps in batches for part in self._named(plan, steps)]
 
@@ -339,23 +339,23 @@ class Coordinator:
         for batch in range(plan.aligner_batches + 1):  # the last one measures
             self._keep_pace(AHEAD, batches)
             features = [worker.aligner_features(plan, batch) for worker in workers]
-            consensus = self._whose_turn(plan, batch).consensus(plan, *features)
+            consensus = self._consensus(plan, batch, features)
             batches.append([worker.aligner_step(plan, batch, consensus) for worker in workers])
         return [part for steps in batches for part in self._named(plan, steps)]
 
     def _probe(self, plan: StepPlan) -> list[Part]:
         """Let the first member drawn measure how well the consensus separates the classes."""
         workers = self._drawn(plan)
-        consensus = self._whose_turn(plan, 0).consensus(plan, *[worker.probe_features(plan) for worker in workers])
+        consensus = self._consensus(plan, 0, [worker.probe_features(plan) for worker in workers])
         return [Part(self.names[plan.members[0]], workers[0].probe(plan, consensus), 1)]
 
     def _is_last(self, plan: StepPlan) -> bool:
         """Whether a step is its iteration's last, after which networks and aligners are redrawn."""
         return plan.step + 1 == self.config.schedule.steps
 
-    def _whose_turn(self, plan: StepPlan, batch: int) -> ChunkHandle:
-        """The server shard that forms the consensus of a training batch: shards take turns as for chunks of classes."""
-        return self.pool.shard_for(plan.chunks[batch % len(plan.chunks)])
+    def _consensus(self, plan: StepPlan, batch: int, features: Sequence[Reference]) -> Reference:
+        """The consensus of a training batch, from the server's shards in turn, as for chunks of classes."""
+        return self.pool.server.consensus(plan, plan.chunks[batch % len(plan.chunks)], *features)
 
     def _keep_pace(self, ahead: int, rounds: Sequence[Sequence[Reference]]) -> None:
         """Wait for the results of a round of calls before more than ``ahead`` rounds follow it. Of replicas, which all train

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.exchange.messages import GradientSizes
-from hmdc_ray.matching.sizes import gradient_sizes
 
 Mode = Literal["none", "sum", "max", "ema", "last"]
 
@@ -50,6 +49,12 @@ class Balanced:
 
 class GradientBalance:
     """Weights targets by the history of their gradients' magnitudes, class by class.
+
+    G = 1 / w_ref * sum_t lambda_t w_t G_t with w_t = min_s A_s / A_t. Only ratios of w matter; the reference fixes the scale,
+    so that one target, or no balancing, gives plain DC. A target that is zero or not finite in a class is left out of min and
+    sum there, and one still at the floor is updated at its first usable step.
+
+    For a chunk of classes: :meth:`open`, :meth:`weigh` for every target in order, :meth:`add`, and :meth:`close`.
 
     Args:
         mode: update of the history A by a magnitude a. ``sum``: A += a (HMDC, released code); ``max``: the larger
@@ -83,29 +88,6 @@ class GradientBalance:
         self._columns = tuple(columns) if self.lasts else tuple(range(len(columns)))
         if not self.lasts:
             self.history_KT = torch.full((self.classes, len(columns)), FLOOR, dtype=torch.float64)
-
-    def balance(
-        self, step: int, labels: Sequence[int], gradients: Sequence[Tensor], loss_weights: Sequence[float], reference: int
-    ) -> Balanced:
-        """Update the history and combine the targets' gradients, in the order given.
-
-        The same as :meth:`open`, :meth:`weigh` for every target, :meth:`add` and :meth:`close`, one after the other.
-
-        G = 1 / w_ref * sum_t lambda_t w_t G_t with w_t = min_s A_s / A_t. Only ratios of w matter; ``reference`` fixes
-        the scale, so that one target, or no balancing, gives plain DC. A target that is zero or not finite in a class
-        is left out of min and sum there, and one still at the floor is updated at its first usable step.
-
-        Args:
-            step: step within the iteration.
-            labels: the classes of this chunk.
-            gradients: gradient of each target, (K, I, C, H, W).
-            loss_weights: lambda of each target.
-            reference: position of the main member among the targets; if it does not enter, the first that does is used.
-        """
-        self.open(step, labels)
-        weighted = zip(gradients, loss_weights, strict=True)
-        self.add(gradients, [self.weigh(gradient_sizes(gradient), loss_weight) for gradient, loss_weight in weighted])
-        return self.close(reference)
 
     def open(self, step: int, labels: Sequence[int]) -> None:
         """Begin a chunk of classes; an unfinished one is dropped."""
@@ -173,7 +155,7 @@ class GradientBalance:
         Where histories last, that of the main member sets the scale as soon as it has one, whoever is drawn.
 
         Args:
-            reference: position of the main member among the targets.
+            reference: position of the main member among the targets; if it does not enter, the first that does is used.
         """
         chunk, self._chunk = self._chunk, None
         assert chunk is not None and chunk.direction_KICHW is not None, "a chunk without targets"

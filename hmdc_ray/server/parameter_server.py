@@ -142,11 +142,6 @@ class ParameterServer:
         formed, self._sums = self._sums.consensus, _Sums()
         return Features(plan.version, tuple(running.mean().numpy() for running in formed))
 
-    def consensus(self, plan: StepPlan, *features: Features) -> Features:
-        """:meth:`add_features` for all members, then :meth:`form_consensus`."""
-        self.add_features(plan, 0, *features)
-        return self.form_consensus(plan)
-
     def add_cotangents(self, plan: StepPlan, first: int, *cotangents: Cotangents) -> None:
         """Add the next members' cotangents of the consensus, in the order of the pool; they are not needed afterwards.
 
@@ -174,11 +169,6 @@ class ParameterServer:
         # dFbar/dF_i = 1 / n: the chain rule through the mean is the mean itself.
         means_BLTD = (self.agreement.mean(total_BLTD) for total_BLTD in sums.cotangents)
         return Cotangents(plan.version, sums.labels, tuple(mean_BLTD.numpy() for mean_BLTD in means_BLTD))
-
-    def share(self, plan: StepPlan, *cotangents: Cotangents) -> Cotangents:
-        """:meth:`add_cotangents` for all members, then :meth:`mean_cotangents`."""
-        self.add_cotangents(plan, 0, *cotangents)
-        return self.mean_cotangents(plan)
 
     def add_gradients(self, plan: StepPlan, first: int, *parts: Gradients) -> None:
         """Add the next members' gradients to the balance, in the order of the pool; they are not needed afterwards.
@@ -234,11 +224,6 @@ class ParameterServer:
             balanced.entered_KT.numpy(),
         )
 
-    def balance_gradients(self, plan: StepPlan, *parts: Gradients) -> BalanceRecord:
-        """:meth:`add_gradients` for all members drawn, in the order of the pool, then :meth:`balance_chunk`."""
-        self.add_gradients(plan, 0, *parts)
-        return self.balance_chunk(plan)
-
     def apply(self, plan: StepPlan) -> tuple[Snapshot, tuple[int, ...]]:
         """Apply the step to the images, once every class has been balanced.
 
@@ -257,10 +242,7 @@ class ParameterServer:
         self._collected.clear()
         return self.snapshot(), tuple(self.first + row for row in skipped)
 
-    @staticmethod
-    def joined(*parts: Any) -> Any:
-        """:func:`hmdc_ray.exchange.messages.join` of the results of all shards; one of them does it for all."""
-        return join(parts)
+    joined = staticmethod(join)  # of the results of all shards; one of them does it for all
 
     def save(self, version: int, names: tuple[str, ...], *states: State) -> None:
         """Save a checkpoint.

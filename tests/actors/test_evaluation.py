@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import InProcess
 from torch import Tensor, nn
 
 from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.models import ImageShape
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +47,13 @@ def test_messages_are_those_of_a_real_member_in_shape_and_type(tmp_path: Path) -
     info = open_dataset(config.data).info
     pool = LocalPool(config, info, tmp_path)
     coordinator = Coordinator(config, pool, classes=3, train_images=info.sizes["train"])
-    plan, labels = coordinator.plan(0), (0, 2)
+    labels = (0, 2)
+    plan = replace(coordinator.plan(0), chunks=(labels, (1,)))
     coordinator._begin(plan)
     features = [worker.features(plan, labels, pool.server.snapshot()) for worker in pool.workers]
-    consensus = pool.server.consensus(plan, *features)
+    consensus = pool.server.consensus(plan, labels, *features)
     matched = [worker.match(plan, labels, pool.server.snapshot(), consensus) for worker in pool.workers]
-    share = pool.server.share(plan, *[cotangents for _, cotangents, _ in matched if cotangents is not None])
+    share = pool.server.share(plan, labels, *[cotangents for _, cotangents, _ in matched if cotangents is not None])
     nothing, cotangents, _ = matched[0]
     gradients = pool.workers[0].pull_back(plan, labels, share)
     assert nothing is None

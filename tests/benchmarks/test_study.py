@@ -18,12 +18,12 @@ from benchmarks.study.rates import HIGHEST, LOWEST, START, best_rung, next_rung,
 from benchmarks.study.rows import ALONE, BALANCED, DRAWN_MAX, ROWS, WORK, students, study_config
 from benchmarks.study.run import Found, Place, Study, _means
 from benchmarks.study.table import Line, Table
-from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.cli.console import run_alone
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, EvaluationConfig, RunConfig, StudentConfig
 from hmdc_ray.config.io import load_config
 from hmdc_ray.errors import InputError
+from hmdc_ray.matching.matcher import Matcher
 
 SET = CondensedSet(torch.zeros(10, 1, 16, 16), torch.arange(10), tuple("0123456789"), (0.5,), (0.5,))
 
@@ -183,13 +183,13 @@ def test_a_set_is_learned_with_one_class_in_a_call_where_nothing_is_configured(
 ) -> None:
     """Several processes at a time share the memory of a machine; pixels and what is written down stay the same."""
     matched: list[tuple[int, ...]] = []
-    match = PoolWorker.match
+    match = Matcher.match
 
-    def seen(worker: PoolWorker, plan: Any, labels: tuple[int, ...], *rest: Any) -> Any:
+    def seen(matcher: Matcher, plan: Any, labels: tuple[int, ...], *rest: Any) -> Any:
         matched.append(labels)
-        return match(worker, plan, labels, *rest)
+        return match(matcher, plan, labels, *rest)
 
-    monkeypatch.setattr(PoolWorker, "match", seen)
+    monkeypatch.setattr(Matcher, "match", seen)
     pool = {"members": [{"architecture": "mlp", "options": {"width": 8}}]}
     found = {}
     for classes in (None, 2):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from in_process import InProcess
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
@@ -22,7 +23,6 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation import conduct as conduct_module
 from hmdc_ray.evaluation import images, plan, trial
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
 

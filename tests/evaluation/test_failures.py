@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import InProcess
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -20,7 +21,6 @@ from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError, StudentError
 from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.figures.write import write_figures

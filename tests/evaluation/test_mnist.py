@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import InProcess
 from rich.console import Console
 
 from hmdc_ray.cli.dry_run import show_plan
@@ -15,7 +16,6 @@ from hmdc_ray.config import EvaluationConfig, RunConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.mnist import mnist_notes, with_mnist
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.evaluation.report import Evaluation

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from in_process import InProcess
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig, StudentConfig
@@ -14,7 +15,6 @@ from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.pretrained_bound import stored_accuracy
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.models import build, save_weights

@@ -119,9 +119,6 @@ class ChaosPool:
     def server(self) -> Any:
         return self.pool.server
 
-    def shard_for(self, labels: tuple[int, ...]) -> Any:
-        return self.pool.shard_for(labels)
-
     def get(self, references: Sequence[Any]) -> list[Any]:
         self._maybe_kill("save" if self.saving else "round")
         return self.pool.get(references)
@@ -172,8 +169,8 @@ class ChaosPool:
 
     def _process_ids(self) -> tuple[list[int], list[int]]:
         """Of the workers and of the server's shards."""
-        workers = [worker.actor for member in self.pool.workers for worker in member.workers]
-        shards = [server.actor for server in self.pool.server.servers]
+        workers = [actor for member in self.pool.workers for actor in member.processes]
+        shards = self.pool.server.processes
         # A lambda travels by value: actors cannot import this module.
         calls = [[actor.__ray_call__.remote(lambda _: os.getpid()) for actor in actors] for actors in (workers, shards)]
         return self.pool.get(calls[0]), self.pool.get(calls[1])

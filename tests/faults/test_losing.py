@@ -41,7 +41,7 @@ class Thief:
 
         self.actor = remote(Taker).options(num_cpus=0, num_gpus=GPUS).remote()
         call = self.actor.ready.remote()
-        ray.kill(pool.workers[1].workers[0].actor)
+        ray.kill(pool.workers[1].processes[0])
         assert ray.get(call, timeout=60)
 
     def leave(self) -> None:

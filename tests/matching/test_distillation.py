@@ -7,6 +7,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from parity.runs import consensus_of
 from torch import Tensor
 
 from hmdc_ray.exchange.tensors import all_finite
@@ -53,7 +54,7 @@ def pairwise(parts: list[Tensor], masks: list[Tensor]) -> Tensor:
 
 def consensus_form(parts: list[Tensor], masks: list[Tensor]) -> Tensor:
     agreement = Agreement(masks)
-    consensus = agreement.consensus(parts)
+    consensus = consensus_of(agreement, parts)
     return torch.stack([agreement.loss(member, part, consensus) for member, part in enumerate(parts)]).sum()
 
 
@@ -73,7 +74,7 @@ def test_with_a_constant_consensus_the_gradient_is_that_of_the_pairwise_form(mas
     parts = [part.requires_grad_() for part in features(len(masks))]
     expected = torch.autograd.grad(pairwise(parts, masks), parts)
     agreement = Agreement(masks)
-    consensus = agreement.consensus([part.detach() for part in parts])
+    consensus = consensus_of(agreement, [part.detach() for part in parts])
     for member, (part, gradient) in enumerate(zip(parts, expected, strict=True)):
         (found,) = torch.autograd.grad(agreement.loss(member, part, consensus), part)
         assert torch.allclose(found, gradient, rtol=1e-10, atol=1e-15)
@@ -86,10 +87,10 @@ def test_tokens_that_a_member_lacks_or_that_are_dropped_change_nothing(masks: li
     assert torch.equal(agreement.kept_LT, counts_LT >= 2)
     irrelevant = [(~mask_LT | (counts_LT < 2))[:, :, None] for mask_LT in masks]
     changed = [part + 7 * noise * where for part, noise, where in zip(parts, features(len(masks), 1), irrelevant, strict=True)]
-    assert torch.equal(agreement.consensus(changed), agreement.consensus(parts))
+    assert torch.equal(consensus_of(agreement, changed), consensus_of(agreement, parts))
     assert torch.equal(consensus_form(changed, masks), consensus_form(parts, masks))
     leaf = parts[0].clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(agreement.loss(0, leaf, agreement.consensus(parts)), leaf)
+    (gradient,) = torch.autograd.grad(agreement.loss(0, leaf, consensus_of(agreement, parts)), leaf)
     assert gradient.any()
     assert not gradient.masked_select(irrelevant[0].expand_as(gradient)).any()
 
@@ -99,7 +100,7 @@ def test_cotangents_of_the_consensus_go_back_as_autograd_takes_them(masks: list[
     parts = [part.requires_grad_() for part in features(len(masks))]
     agreement = Agreement(masks)
     (cotangent,) = features(1, seed=2)
-    expected = torch.autograd.grad(agreement.consensus(parts), parts, grad_outputs=cotangent)
+    expected = torch.autograd.grad(consensus_of(agreement, parts), parts, grad_outputs=cotangent)
     share = agreement.mean(cotangent)
     for member, gradient in enumerate(expected):
         assert torch.allclose(agreement.own(member, share), gradient)
@@ -118,12 +119,12 @@ def running_mean(agreement: Agreement, parts: list[Tensor], groups: Sequence[int
 def test_adding_members_a_few_at_a_time_is_the_consensus(groups: tuple[int, ...]) -> None:
     masks = [FULL, VECTORS, FIRST]
     agreement, parts = Agreement(masks), features(3)
-    assert torch.allclose(running_mean(agreement, parts, groups), agreement.consensus(parts), rtol=1e-14, atol=1e-15)
+    assert torch.allclose(running_mean(agreement, parts, groups), consensus_of(agreement, parts), rtol=1e-14, atol=1e-15)
     for layer in range(LAYERS):
         for token in range(TOKENS):
             having = [part[:, layer, token] for part, mask_LT in zip(parts, masks, strict=True) if mask_LT[layer, token]]
             expected = torch.stack(having).mean(0) if len(having) > 1 else torch.zeros(BATCH, CHANNELS)
-            assert torch.allclose(agreement.consensus(parts)[:, layer, token], expected.double())
+            assert torch.allclose(consensus_of(agreement, parts)[:, layer, token], expected.double())
 
 
 def test_features_are_read_and_not_written() -> None:

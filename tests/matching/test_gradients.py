@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from parity.runs import consensus_of
 from torch import Tensor
 
 from hmdc_ray.config import Family
@@ -89,12 +90,12 @@ def test_the_distillation_target_against_finite_differences(pool: tuple[int, ...
 
     parameters = [list(network.parameters()) for network in networks]
     real = features(noise(3, 1, 4, 4, seed=3))
-    mean = agreement.consensus([part.detach() for part in real])
+    mean = consensus_of(agreement, [part.detach() for part in real])
     h_real = [agreement_gradient(agreement, i, part, mean, parameters[i], False) for i, part in enumerate(real)]
 
     def target(images: Tensor) -> tuple[Tensor, Tensor]:
         found = features(images)
-        consensus = agreement.consensus([part.detach() for part in found])
+        consensus = consensus_of(agreement, [part.detach() for part in found])
         terms = [
             distillation_target(agreement, i, h_real[i], part, consensus, parameters[i], images) for i, part in enumerate(found)
         ]

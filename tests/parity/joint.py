@@ -193,16 +193,12 @@ class RecordingPool:
     """A pool that keeps the gradients that are sent to its server, for real actors and for plain objects."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
         self.collected: list[Any] = []
         self.workers = pool.workers
         self.get = pool.get
         self.keep = pool.keep
         self.heal = pool.heal
-        self.server = pool.server
-
-    def shard_for(self, labels: tuple[int, ...]) -> Any:
-        return _RecordingServer(self._pool.shard_for(labels), self.collected)
+        self.server: Any = _RecordingServer(pool.server, self.collected)
 
 
 class _RecordingServer:
@@ -213,9 +209,9 @@ class _RecordingServer:
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._server, verb)
 
-    def balance_gradients(self, plan: StepPlan, *gradients: Any) -> Any:
+    def balance_gradients(self, plan: StepPlan, labels: tuple[int, ...], *gradients: Any) -> Any:
         self.collected.append(gradients)
-        return self._server.balance_gradients(plan, *gradients)
+        return self._server.balance_gradients(plan, labels, *gradients)
 
 
 def joint_and_split(config: RunConfig, pool: Pool, dataset: ImageDataset) -> tuple[StepGradients, StepGradients]:

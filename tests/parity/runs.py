@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from hmdc_ray.config import DataConfig, ImagesConfig, MatchingConfig, MemberConf
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.exchange.messages import Gradients
 from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.matching.distillation import Agreement
 from hmdc_ray.matching.member import Member
 from hmdc_ray.matching.sizes import gradient_sizes
 
@@ -47,6 +49,11 @@ def parity_run(
         "schedule": {"iterations": 1, "steps": 2, **training},
     }
     return RunConfig.model_validate(settings)
+
+
+def consensus_of(agreement: Agreement, features: Sequence[Tensor]) -> Tensor:
+    """Fbar of the features of all members in order, differentiable; the server's running consensus gives the same."""
+    return agreement.mean(torch.stack([agreement.own(member, part) for member, part in enumerate(features)]).sum(dim=0))
 
 
 def one_member(dataset: ImageDataset, name: str, *, index: int = 0, seed: int = 0, **sections: Any) -> Member:

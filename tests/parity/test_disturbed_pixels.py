@@ -77,7 +77,7 @@ def run(
             to_lose.remove(record.plan.version)
             raise LostProcessError("all are lost")
         if checkpoints is not None:
-            pool.server.checkpoints = CheckpointFolder(checkpoints / str(version) / "checkpoint")
+            pool.server.processes[0].checkpoints = CheckpointFolder(checkpoints / str(version) / "checkpoint")
             coordinator.checkpoint(version)
 
     coordinator.step = with_bad_gradients  # type: ignore[method-assign]

@@ -124,7 +124,7 @@ def test_aligners_are_those_of_one_joint_training(
     assert relative_error(run.states(), joint, "aligner") < (EXACT if agreement == "mse" else 1e-7)
     with torch.no_grad():
         after = float(disagreement(own, batches[0]))
-    agreed = [worker.member.agreed for worker in run.pool.workers]
+    agreed = [worker.processes[0].member.agreed for worker in run.pool.workers]
     assert sum(found["before"] for found in agreed) == pytest.approx(before, rel=1e-9)
     assert sum(found["after"] for found in agreed) == pytest.approx(after, rel=1e-9)
     assert after < before

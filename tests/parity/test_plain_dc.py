@@ -71,7 +71,7 @@ def dc_distance(
     """DC's loss (arXiv 2006.05929, equations 7 and 8) over all classes, for the member whose turn it is, in one graph."""
     plan = coordinator.plan(version)
     (index,) = plan.members
-    member = pool.workers[index].member
+    member = pool.workers[index].processes[0].member
     if plan.step == 0:
         member.begin(plan.iteration)  # keyed: the pool will make the same network
     member.prepare(plan)

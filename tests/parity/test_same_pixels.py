@@ -56,7 +56,7 @@ def run(
     def after_step(record: StepRecord) -> None:
         images.append(record.snapshot.images_KICHW)
         if checkpoints is not None:
-            pool.server.checkpoints = CheckpointFolder(checkpoints / str(record.snapshot.version) / "checkpoint")
+            pool.server.processes[0].checkpoints = CheckpointFolder(checkpoints / str(record.snapshot.version) / "checkpoint")
             coordinator.checkpoint(record.snapshot.version)
 
     coordinator.run(start, after_step)

@@ -26,7 +26,7 @@ from hmdc_ray.matching.ssd import Aligner, common_size, token_mask
 from hmdc_ray.models import ImageShape, Network, build
 from hmdc_ray.seeding import Key
 from parity.joint import JointMember, joint_and_split, joint_targets, relative_error
-from parity.runs import MEMBERS, members, parity_run
+from parity.runs import MEMBERS, consensus_of, members, parity_run
 
 SHAPE = ImageShape(1, 8, 8)
 LABEL = 1
@@ -76,8 +76,8 @@ class Setting:
         pairs = list(zip(self.networks, self.aligners, strict=True))
         features_real = [aligner(network.observe(self.real).features) for network, aligner in pairs]
         features = [aligner(network.observe(synthetic).features) for network, aligner in pairs]
-        consensus_real = agreement.consensus([part.detach() for part in features_real])
-        consensus = agreement.consensus([part.detach() for part in features])
+        consensus_real = consensus_of(agreement, [part.detach() for part in features_real])
+        consensus = consensus_of(agreement, [part.detach() for part in features])
         terms = []
         for index, network in enumerate(self.networks):
             parameters = list(network.parameters())

@@ -49,7 +49,12 @@ class FakeServer(FakeWorker):
         self.log.append(("server", "snapshot"))
         return f"images{self.version}"
 
-    def balance_gradients(self, plan: Any, *gradients: str) -> str:
+    def consensus(self, plan: Any, labels: tuple[int, ...], *features: str) -> str:
+        self.labels.append(labels)
+        self.log.append(("server", "consensus", *features))
+        return "server.consensus"
+
+    def balance_gradients(self, plan: Any, labels: tuple[int, ...], *gradients: str) -> str:
         self.log.append(("server", "balance_gradients", *gradients))
         return f"server.balance_gradients.{len(gradients)}"
 
@@ -80,9 +85,8 @@ class FakeServer(FakeWorker):
 class FakePool:
     def __init__(self, names: Sequence[str], classes: int) -> None:
         self.log: list[Call] = []
-        self.workers = [FakeWorker(name, self.log) for name in names]
-        self.server = FakeServer(self.log)
-        self.shard_for = lambda labels: self.server
+        self.workers: list[Any] = [FakeWorker(name, self.log) for name in names]
+        self.server: Any = FakeServer(self.log)
         self.classes = classes
         self.faults: list[str] = []
         self.healed: list[Healed] = []
@@ -321,17 +325,10 @@ def test_a_member_that_begins_in_the_middle_uses_the_real_images_of_the_others()
 def test_batches_of_training_go_round_the_processes_of_the_server() -> None:
     training = {"steps": 2, "training": "real", "real_images": 20, "batch": 4}
     coordinator, pool = run_of(classes=3, schedule=training, cluster={"server_shards": 2})
-    held: list[tuple[int, ...]] = []
-
-    def shard_for(labels: tuple[int, ...]) -> FakeServer:
-        held.append(labels)
-        return pool.server
-
-    pool.shard_for = shard_for
     ran(coordinator)
     matching, turns = [(0, 1), (2,)], [(0, 1), (2,), (0, 1), (2,), (0, 1)]
     aligners = [*turns, (2,)]
-    assert held == [*aligners, *matching, *turns, *aligners, *matching]
+    assert pool.server.labels == [*aligners, *matching, *turns, *aligners, *matching]
 
 
 @pytest.mark.parametrize("training", ["real", "synthetic"])
@@ -716,8 +713,3 @@ def test_a_pool_whose_last_member_leaves_ends() -> None:
     pool.bad = {0: float("inf")}
     with pytest.raises(RunError, match="no member of the pool is left, the last was 'a'"):
         ran(coordinator)
-
-
-def test_the_health_of_members_is_kept_with_a_checkpoint() -> None:
-    health = Health().with_bad_step("a").with_bad_step("a").with_bad_step("b").without("b")
-    assert Health.restored(health.state()) == health

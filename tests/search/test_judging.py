@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import InProcess
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import RunError
 from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.search.judging import judge, mean_accuracy, worst
 from hmdc_ray.search.without_test_split import WithoutTest
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from hmdc_ray.config import BalanceConfig
+from hmdc_ray.matching.sizes import gradient_sizes
 from hmdc_ray.server.balance import FLOOR, Balanced, GradientBalance, Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 BALANCING: tuple[Mode, ...] = ("sum", "max", "ema", "last")
-CLASSES = 2
+CLASSES, MEMBERS, MAIN = 2, 3, 0
 SHAPE = (CLASSES, 3, 1, 4, 4)
 
 
@@ -23,8 +26,18 @@ def gradient(largest: float, seed: int = 0) -> Tensor:
     return noise / noise.flatten(1).abs().amax(1).view(-1, 1, 1, 1, 1) * largest
 
 
-def balance(balancer: GradientBalance, gradients: Sequence[Tensor], step: int = 0, reference: int = 0) -> Balanced:
-    return balancer.balance(step, range(CLASSES), gradients, [1.0] * len(gradients), reference)
+def balance(
+    balancer: GradientBalance,
+    gradients: Sequence[Tensor],
+    step: int = 0,
+    reference: int = 0,
+    lambdas: Sequence[float] | None = None,
+    labels: Sequence[int] = range(CLASSES),
+) -> Balanced:
+    balancer.open(step, labels)
+    weighted = zip(gradients, lambdas or [1.0] * len(gradients), strict=True)
+    balancer.add(gradients, [balancer.weigh(gradient_sizes(part), weight) for part, weight in weighted])
+    return balancer.close(reference)
 
 
 def made(mode: Mode, targets: int, period: int = 1) -> GradientBalance:
@@ -55,7 +68,7 @@ def test_weighting_gradients_is_weighting_losses() -> None:
     losses = [images.sin().sum(), (images**3).mean(), (0.01 * images.exp()).sum()]
     gradients = [torch.autograd.grad(loss, images, retain_graph=True)[0] for loss in losses]
     lambdas = [1.0, 0.3, 2.0]
-    balanced = made("sum", 3).balance(0, range(CLASSES), gradients, lambdas, 0)
+    balanced = balance(made("sum", 3), gradients, lambdas=lambdas)
     for label in range(CLASSES):
         # Weights of a class hold for its images only, so each class is a backward pass of its own.
         weighted = [w * factor * loss for w, factor, loss in zip(balanced.weights_KT[label], lambdas, losses, strict=True)]
@@ -105,16 +118,16 @@ def test_classes_are_balanced_apart_and_in_any_order() -> None:
     together, apart = made("sum", 3), made("sum", 3)
     whole = balance(together, gradients)
     for label in (1, 0):
-        single = apart.balance(0, [label], [part[label : label + 1] for part in gradients], [1.0] * 3, 0)
+        single = balance(apart, [part[label : label + 1] for part in gradients], labels=[label])
         assert torch.equal(single.direction_KICHW[0], whole.direction_KICHW[label])
         assert torch.equal(single.weights_KT[0], whole.weights_KT[label])
     assert torch.equal(together.history_KT, apart.history_KT)
 
 
 def test_shares_are_parts_of_the_update_and_loss_weights_count() -> None:
-    balanced = made("last", 2).balance(0, range(CLASSES), [gradient(1.0), gradient(5.0)], [1.0, 3.0], 0)
+    balanced = balance(made("last", 2), [gradient(1.0), gradient(5.0)], lambdas=[1.0, 3.0])
     assert torch.allclose(balanced.shares_KT, torch.tensor([0.25, 0.75], dtype=torch.float64).expand(CLASSES, 2))
-    silent = made("last", 2).balance(0, range(CLASSES), [gradient(1.0), gradient(5.0)], [1.0, 0.0], 0)
+    silent = balance(made("last", 2), [gradient(1.0), gradient(5.0)], lambdas=[1.0, 0.0])
     assert torch.equal(silent.direction_KICHW, gradient(1.0))
     assert silent.shares_KT.tolist() == [[1.0, 0.0]] * CLASSES
 
@@ -240,5 +253,97 @@ def test_gradients_are_read_and_not_written() -> None:
 
 def test_a_scale_beyond_the_type_of_the_gradients_leaves_no_direction_that_could_be_taken_for_nothing_to_do() -> None:
     gradients = [gradient(1e36).float(), gradient(1e-4).float()]
-    balanced = made("last", 2).balance(0, range(CLASSES), gradients, [1e-3, 1e-3], 1)
+    balanced = balance(made("last", 2), gradients, reference=1, lambdas=[1e-3, 1e-3])
     assert balanced.entered_KT.all() and not balanced.direction_KICHW.isfinite().any()
+
+
+# Histories that last for the run: a pool whose members are drawn is balanced against its main member
+
+LAMBDAS = [1.0, 0.5, 2.0]
+SCALES = [1.0, 300.0, 0.02]
+"""How much larger one member's gradients are than another's."""
+
+
+UPDATED: dict[str, Callable[[float, float], float]] = {
+    "ema": lambda before, now: 0.5 * before + 0.5 * now,
+    "last": lambda before, now: now,
+    "max": max,
+}
+
+
+def losses_of(images: Tensor, member: int, draw: int) -> Tensor:
+    """A member's target in every class, (K,); another function in every draw."""
+    directions = torch.randn(SHAPE, generator=torch.Generator().manual_seed(10 * member + draw), dtype=torch.float64)
+    return SCALES[member] * (images * directions + (images**2) * directions.cos()).flatten(1).sum(dim=1)
+
+
+def gradients_of(images: Tensor, members: Sequence[int], draw: int) -> list[Tensor]:
+    leaf = images.clone().requires_grad_()
+    return [torch.autograd.grad(losses_of(leaf, member, draw).sum(), leaf)[0] for member in members]
+
+
+def balance_drawn(balancer: GradientBalance, members: Sequence[int], gradients: Sequence[Tensor]) -> Balanced:
+    balancer.begin(members)
+    reference = members.index(MAIN) if MAIN in members else 0
+    return balance(balancer, gradients, reference=reference, lambdas=[LAMBDAS[member] for member in members])
+
+
+DRAWS = [(0,), (1,), (0, 2), (2,), (1,), (1, 2)]
+
+
+@pytest.mark.parametrize("mode", ["ema", "last", "max"])
+def test_a_drawn_pool_is_weighting_its_losses_by_hand(mode: Mode) -> None:
+    """Images after several iterations are those of a joint loss, each member's part times A_main / A_member."""
+    balancer = GradientBalance(mode, 10, CLASSES, lasting=MEMBERS + 1, main=MAIN)
+    found = expected = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    history: dict[tuple[int, int], float] = {}
+    for draw, members in enumerate(DRAWS):
+        found = found - 0.1 * balance_drawn(balancer, members, gradients_of(found, members, draw)).direction_KICHW
+        step = torch.zeros_like(expected)
+        for label in range(CLASSES):
+            leaf = expected.clone().requires_grad_()
+            targets = [losses_of(leaf, member, draw)[label] for member in members]
+            for member, target in zip(members, targets, strict=True):
+                (gradient,) = torch.autograd.grad(target, leaf, retain_graph=True)
+                largest, before = float(gradient.abs().max()), history.get((label, member))
+                history[label, member] = UPDATED[mode](largest if before is None else before, largest)
+            weights = [LAMBDAS[member] * history[label, MAIN] / history[label, member] for member in members]
+            joint = sum(weight * target for weight, target in zip(weights, targets, strict=True))
+            step += torch.autograd.grad(torch.as_tensor(joint), leaf)[0]
+        expected = expected - 0.1 * step
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_every_drawn_member_moves_the_images_as_far_as_the_main_one() -> None:
+    balancer = GradientBalance("last", 1, CLASSES, lasting=MEMBERS + 1, main=MAIN)
+    images = torch.ones(SHAPE, dtype=torch.float64)
+    largest = {}
+    for member in range(MEMBERS):
+        outcome = balance_drawn(balancer, [member], gradients_of(images, [member], 0))
+        largest[member] = outcome.direction_KICHW.flatten(1).abs().amax(1) / LAMBDAS[member]
+        assert torch.equal(outcome.entered_KT, torch.ones(CLASSES, 1, dtype=torch.bool))
+    for member in range(1, MEMBERS):
+        assert torch.allclose(largest[member], largest[MAIN], rtol=1e-12)
+
+
+def test_before_the_main_member_has_a_history_the_first_drawn_sets_the_scale() -> None:
+    balancer = GradientBalance("ema", 1, CLASSES, lasting=MEMBERS + 1, main=MAIN)
+    images = torch.ones(SHAPE, dtype=torch.float64)
+    (gradient,) = gradients_of(images, [1], 0)
+    assert torch.allclose(balance_drawn(balancer, [1], [gradient]).direction_KICHW, LAMBDAS[1] * gradient, rtol=1e-12)
+
+
+def test_a_target_that_is_not_finite_changes_no_history() -> None:
+    balancer = GradientBalance("ema", 1, CLASSES, lasting=MEMBERS + 1, main=MAIN)
+    images = torch.ones(SHAPE, dtype=torch.float64)
+    balance_drawn(balancer, [0, 1], gradients_of(images, [0, 1], 0))
+    before = balancer.history_KT.clone()
+    outcome = balance_drawn(balancer, [2], [torch.full(SHAPE, torch.nan, dtype=torch.float64)])
+    assert torch.equal(balancer.history_KT, before)
+    assert not outcome.entered_KT.any() and torch.equal(outcome.direction_KICHW, torch.zeros(SHAPE, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("mode", ["none", "sum"])
+def test_modes_that_cannot_last_are_refused(mode: str) -> None:
+    with pytest.raises(ValidationError, match=f"scope is 'run', but mode '{mode}' .*: mode must be ema, last or max"):
+        BalanceConfig.model_validate({"mode": mode, "scope": "run"})

@@ -67,23 +67,38 @@ def plan(version: int = 0, members: int = 2) -> StepPlan:
     return step_plan(version, members=members)
 
 
+def balanced(server: ParameterServer, plan: StepPlan, *parts: Gradients) -> BalanceRecord:
+    server.add_gradients(plan, 0, *parts)
+    return server.balance_chunk(plan)
+
+
+def consensus_of(server: ParameterServer, plan: StepPlan, *parts: Features) -> Features:
+    server.add_features(plan, 0, *parts)
+    return server.form_consensus(plan)
+
+
+def share_of(server: ParameterServer, plan: StepPlan, *parts: Cotangents) -> Cotangents:
+    server.add_cotangents(plan, 0, *parts)
+    return server.mean_cotangents(plan)
+
+
 def test_snapshots_and_states_stay_as_they_are_while_the_server_goes_on(tmp_path: Path) -> None:
     server = made(tmp_path, 1)
     server.begin(0, (0,), ())
-    server.balance_gradients(plan(members=1), gradients(seed=1))
+    balanced(server, plan(members=1), gradients(seed=1))
     server.apply(plan(members=1))
     snapshot, state = server.snapshot(), server.state()
     images, momentum = snapshot.images_KICHW.tobytes(), state.arrays["momentum"].tobytes()
     assert snapshot.version == 1 and images == state.arrays["images"].tobytes()
     with pytest.raises(ValueError, match="read-only"):
         snapshot.images_KICHW[:] = 0
-    server.balance_gradients(plan(1, members=1), gradients(version=1, seed=2))
+    balanced(server, plan(1, members=1), gradients(version=1, seed=2))
     after, _ = server.apply(plan(1, members=1))
     moved = server.state().arrays["momentum"].tobytes()
     assert after.images_KICHW.tobytes() != images and moved != momentum
     assert (snapshot.images_KICHW.tobytes(), state.arrays["momentum"].tobytes()) == (images, momentum)
     server.restore(state, True)
-    server.balance_gradients(plan(1, members=1), gradients(version=1, seed=2))
+    balanced(server, plan(1, members=1), gradients(version=1, seed=2))
     assert server.apply(plan(1, members=1))[0].images_KICHW.tobytes() == after.images_KICHW.tobytes()
     assert server.state().arrays["momentum"].tobytes() == moved
     assert state.arrays["images"].tobytes() == images
@@ -93,7 +108,7 @@ def test_a_step_is_the_weighted_sum_of_all_targets(tmp_path: Path) -> None:
     server = made(tmp_path, balance={"distillation_weight": 5.0})
     server.begin(0, (0, 1), TAPS[:2])
     parts = [gradients(seed=seed, distil=True) for seed in (1, 2)]
-    record = server.balance_gradients(plan(), *parts)
+    record = balanced(server, plan(), *parts)
     snapshot, held = server.apply(plan())
     first, second = (part.classification_KICHW for part in parts)
     shared = sum(part.distillation_KICHW for part in parts)  # type: ignore[misc]
@@ -112,12 +127,12 @@ def test_a_target_whose_loss_jumps_is_left_out_of_that_class_and_the_guard_survi
 
     def second_step(server: ParameterServer, losses: tuple[float, ...]) -> tuple[BalanceRecord, NDArray[Any]]:
         before = server.snapshot().images_KICHW
-        record = server.balance_gradients(plan(1), *parts(1, losses))
+        record = balanced(server, plan(1), *parts(1, losses))
         return record, before - server.apply(plan(1))[0].images_KICHW
 
     server = made(tmp_path, balance={"spike_factor": 4.0}, momentum=0.0)
     server.begin(0, (0, 1), ())
-    server.balance_gradients(plan(), *parts(0, (1.0, 1.0, 1.0)))
+    balanced(server, plan(), *parts(0, (1.0, 1.0, 1.0)))
     server.apply(plan())
     other = made(tmp_path / "other", balance={"spike_factor": 4.0}, momentum=0.0)
     other.begin(0, (0, 1), ())
@@ -139,7 +154,7 @@ def test_chunks_of_classes_in_any_order_give_the_same_bits(tmp_path: Path) -> No
         server = made(tmp_path, balance={"mode": "ema"})
         server.begin(0, (0, 1), ())
         for labels in chunks:
-            server.balance_gradients(plan(), part(labels, 1), part(labels, 2))
+            balanced(server, plan(), part(labels, 1), part(labels, 2))
         results.append(server.apply(plan())[0].images_KICHW)
     assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
 
@@ -172,13 +187,13 @@ def test_what_members_sent_before_another_was_lost_is_in_no_later_sum(tmp_path: 
         server.begin(0, (0, 1), TAPS[:2])
         if broken:
             server.add_features(plan(), 0, features(larger, larger))
-        found = [server.consensus(plan(), features(batch), features(batch)).batches[0].tobytes()]
+        found = [consensus_of(server, plan(), features(batch), features(batch)).batches[0].tobytes()]
         if broken:
             server.add_cotangents(plan(), 0, Cotangents(0, (0, 1), (larger, larger)))
-        found.append(server.share(plan(), *[Cotangents(0, (0,), (batch,))] * 2).batches[0].tobytes())
+        found.append(share_of(server, plan(), *[Cotangents(0, (0,), (batch,))] * 2).batches[0].tobytes())
         if broken:
             server.add_gradients(plan(), 0, gradients((0, 1), distil=True))
-        server.balance_gradients(plan(), gradients(seed=1, distil=True), gradients(seed=2, distil=True))
+        balanced(server, plan(), gradients(seed=1, distil=True), gradients(seed=2, distil=True))
         return [*found, server.apply(plan())[0].images_KICHW.tobytes()]
 
     assert results(broken=True) == results(broken=False)
@@ -187,10 +202,10 @@ def test_what_members_sent_before_another_was_lost_is_in_no_later_sum(tmp_path: 
 def test_a_step_without_all_classes_is_refused(tmp_path: Path) -> None:
     server = made(tmp_path, 1)
     server.begin(0, (0,), ())
-    server.balance_gradients(plan(members=1), gradients((0, 2)))
+    balanced(server, plan(members=1), gradients((0, 2)))
     with pytest.raises(RuntimeError, match="step 0 has no gradient for 1 of 3 classes"):
         server.apply(plan(members=1))
-    server.balance_gradients(plan(members=1), gradients((1,)))
+    balanced(server, plan(members=1), gradients((1,)))
     assert server.apply(plan(members=1))[0].version == 1
     with pytest.raises(RuntimeError, match="step 1 has no gradient for 3 of 3 classes"):
         server.apply(plan(1, members=1))
@@ -202,11 +217,11 @@ def test_messages_of_another_version_are_refused_with_both_numbers(tmp_path: Pat
     batch = noise(*FEATURES)
     stale = "belongs to image version 5, but the images are at version 0"
     with pytest.raises(RuntimeError, match=f"a gradient {stale}"):
-        server.balance_gradients(plan(), gradients(), gradients(version=5))
+        balanced(server, plan(), gradients(), gradients(version=5))
     with pytest.raises(RuntimeError, match=f"a feature {stale}"):
-        server.consensus(plan(), features(batch), features(batch, version=5))
+        consensus_of(server, plan(), features(batch), features(batch, version=5))
     with pytest.raises(RuntimeError, match=f"a cotangent {stale}"):
-        server.share(plan(), Cotangents(0, (0,), (batch,)), Cotangents(5, (0,), (batch,)))
+        share_of(server, plan(), Cotangents(0, (0,), (batch,)), Cotangents(5, (0,), (batch,)))
     with pytest.raises(RuntimeError, match=f"a step {stale}"):
         server.apply(plan(5))
     with pytest.raises(RuntimeError, match=f"a checkpoint {stale}"):
@@ -219,10 +234,10 @@ def test_consensus_and_shares_count_only_members_that_have_the_token(tmp_path: P
     parts = [noise(*FEATURES, seed=seed) for seed in range(3)]
     expected = (parts[0] + parts[1] + parts[2]) / 3
     expected[:, :, 1:] = ((parts[0] + parts[2]) / 2)[:, :, 1:]
-    consensus = server.consensus(plan(members=3), *(features(part, 2 * part) for part in parts))
+    consensus = consensus_of(server, plan(members=3), *(features(part, 2 * part) for part in parts))
     assert np.allclose(consensus.batches[0], expected) and np.allclose(consensus.batches[1], 2 * expected)
 
-    share = server.share(plan(members=3), *(Cotangents(0, (1,), (part,)) for part in parts))
+    share = share_of(server, plan(members=3), *(Cotangents(0, (1,), (part,)) for part in parts))
     total = sum(parts)
     assert share.labels == (1,)
     assert np.allclose(share.batches[0][:, :, 0], total[:, :, 0] / 3)  # type: ignore[index]
@@ -234,14 +249,14 @@ def test_a_pool_whose_main_member_comes_later_takes_its_scale(tmp_path: Path) ->
     server = made(tmp_path, balance={"mode": "last"})
     server.main = 1
     server.begin(0, (0, 1), ())
-    record = server.balance_gradients(plan(), gradients(seed=1), gradients(seed=2))
+    record = balanced(server, plan(), gradients(seed=1), gradients(seed=2))
     assert (record.weights_KT[:, 1] == 1).all() and not (record.weights_KT[:, 0] == 1).any()
 
 
 def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     def step(server: ParameterServer, version: int) -> bytes:
         parts = [gradients(version=version, seed=10 * version + member, distil=True) for member in (0, 1)]
-        server.balance_gradients(plan(version), *parts)
+        balanced(server, plan(version), *parts)
         return server.apply(plan(version))[0].images_KICHW.tobytes()
 
     balance = {"mode": "ema", "period": 2}
@@ -261,6 +276,38 @@ def test_a_restored_server_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     assert np.array_equal(other.saved(3, "second").arrays["network/weight"], noise(2, 2))
 
 
+def test_a_restored_server_whose_balance_lasts_for_the_run_gives_the_same_bits(tmp_path: Path) -> None:
+    draws = [(0,), (1,), (0, 2), (2,), (1,), (1, 2)]
+
+    def run(server: ParameterServer, start: int, end: int) -> None:
+        for version, members in enumerate(draws[start:end], start):
+            server.begin(version, members, ())
+            sent = [gradients(version=version, seed=10 * version + member) for member in members]
+            balanced(server, drawn := replace(plan(version), members=members), *sent)
+            server.apply(drawn)
+
+    balance = {"mode": "ema", "scope": "run"}
+    whole = made(tmp_path, 3, balance=balance)
+    run(whole, 0, 4)
+    state = whole.state()
+    run(whole, 4, 6)
+    for same in (True, False):  # other members take part from there on, which a lasting history does not mind
+        restored = made(tmp_path, 3, balance=balance)
+        restored.begin(4, draws[4], ())
+        restored.restore(state, same)
+        run(restored, 4, 6)
+        assert torch.equal(restored.images.images_KICHW, whole.images.images_KICHW)
+
+
+def test_a_history_of_an_iteration_starts_anew(tmp_path: Path) -> None:
+    server = made(tmp_path, balance={"mode": "ema"})
+    server.begin(0, (0, 1), ())
+    balanced(server, plan(), gradients(seed=1), gradients(seed=2))
+    assert float(server.balance.history_KT.min()) > 1e-6
+    server.begin(1, (1,), ())
+    assert server.balance.history_KT.shape == (3, 1) and float(server.balance.history_KT.max()) <= 1e-6
+
+
 @pytest.mark.parametrize("parts", [((0, 1), (2,)), ((0,), (1,), (2,))])
 def test_shards_do_together_what_one_server_does(tmp_path: Path, parts: tuple[tuple[int, ...], ...]) -> None:
     """Also after they have taken the state of one server, and one theirs."""
@@ -275,7 +322,7 @@ def test_shards_do_together_what_one_server_does(tmp_path: Path, parts: tuple[tu
                 own = [array[list(labels)] for array in (of_all.classification_KICHW, of_all.distillation_KICHW)]
                 losses = tuple(1.0 + label if version < 3 or label != 2 else 100.0 for label in labels)
                 sent.append(gradients_message(labels, own[0], own[1], version=version, losses=losses))
-            numbers.append(server.balance_gradients(plan(version), *sent))
+            numbers.append(balanced(server, plan(version), *sent))
         snapshots, held = zip(*(server.apply(plan(version)) for server in servers.values()), strict=True)
         assert ParameterServer.joined(*held) == ()
         entered = [record.entered_KT for record in numbers]
@@ -303,21 +350,12 @@ def test_shards_do_together_what_one_server_does(tmp_path: Path, parts: tuple[tu
     assert step(whole, 3) == step(shards, 3)
 
 
-def test_parts_of_different_versions_are_not_joined(tmp_path: Path) -> None:
-    server = made(tmp_path)
-    later = replace(server.snapshot(), version=4)
-    with pytest.raises(RuntimeError, match="a part of the images belongs to image version 4, but the images are at version 0"):
-        server.joined(server.snapshot(), later)
-    with pytest.raises(RuntimeError, match="a part of a state belongs to image version 4, but the images are at version 0"):
-        server.joined(server.state(), replace(server.state(), values={"version": 4}))
-
-
 def test_a_shard_names_the_classes_that_it_holds_back_by_their_labels(tmp_path: Path) -> None:
     shard = made(tmp_path, 1, labels=(1, 2))
     shard.begin(0, (0,), ())
     huge = spoilt(gradients((1, 2)), "classification_KICHW", np.finfo(np.float64).max)
     for version in (0, 1):
-        shard.balance_gradients(plan(version, members=1), replace(huge, version=version))
+        balanced(shard, plan(version, members=1), replace(huge, version=version))
         _, held = shard.apply(plan(version, members=1))
     assert held == (2,)
 
@@ -350,7 +388,7 @@ def test_a_bad_gradient_leaves_images_finite_and_in_range_and_the_others_as_they
         elif spoil:
             assert isinstance(target, int)
             parts[target] = spoilt(parts[target], "classification_KICHW", BAD[bad])
-        record = server.balance_gradients(plan(), *parts)
+        record = balanced(server, plan(), *parts)
         return server.apply(plan())[0], record
 
     clean, before = stepped(False)
@@ -374,7 +412,7 @@ def test_an_update_that_overflows_is_held_back_in_its_class_alone(tmp_path: Path
     server.begin(0, (0,), ())
     huge = spoilt(gradients(), "classification_KICHW", np.finfo(np.float64).max)
     for version in (0, 1):
-        server.balance_gradients(plan(version, members=1), replace(huge, version=version))
+        balanced(server, plan(version, members=1), replace(huge, version=version))
         before = server.snapshot().images_KICHW
         after, held = server.apply(plan(version, members=1))
     assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
@@ -388,7 +426,7 @@ def test_a_target_beside_an_exploding_one_may_have_a_factor_beyond_float32(tmp_p
     server.begin(0, (0, 1), ())
     exploding, small = (np.full(SHAPE, size, np.float32) for size in (1.0, 1e-4))
     exploding[1] = 1e36
-    server.balance_gradients(plan(), *(gradients_message((0, 1, 2), array) for array in (exploding, small)))
+    balanced(server, plan(), *(gradients_message((0, 1, 2), array) for array in (exploding, small)))
     before = server.snapshot().images_KICHW
     after, held = server.apply(plan())
     assert held == (1,) and after.images_KICHW[1].tobytes() == before[1].tobytes()
@@ -401,11 +439,11 @@ def test_messages_of_other_classes_than_the_chunks_are_refused(tmp_path: Path) -
     other = r"a message has classes \(1,\), but the chunk has \(0,\)"
     batch = noise(*FEATURES)
     with pytest.raises(RuntimeError, match=other):
-        server.share(plan(), Cotangents(0, (0,), (batch,)), Cotangents(0, (1,), (batch,)))
+        share_of(server, plan(), Cotangents(0, (0,), (batch,)), Cotangents(0, (1,), (batch,)))
     with pytest.raises(RuntimeError, match=other):
-        server.balance_gradients(plan(), gradients((0,)), gradients((1,)))
+        balanced(server, plan(), gradients((0,)), gradients((1,)))
     with pytest.raises(ValueError, match="zip"):
-        server.consensus(plan(), features(batch), features(batch, batch))
+        consensus_of(server, plan(), features(batch), features(batch, batch))
 
 
 def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Path) -> None:
@@ -413,7 +451,7 @@ def test_features_that_are_not_finite_have_no_say_in_the_consensus(tmp_path: Pat
     server.begin(0, (0, 1, 2), TAPS)
     parts = [noise(*FEATURES, seed=seed) for seed in range(3)]
     parts[0][0, 0, 0, 0] = np.nan
-    consensus = server.consensus(plan(members=3), *(features(part) for part in parts)).batches[0]
+    consensus = consensus_of(server, plan(members=3), *(features(part) for part in parts)).batches[0]
     expected = (parts[1] + parts[2]) / 2
     expected[:, :, 1:] = parts[2][:, :, 1:]
     assert np.allclose(consensus, expected)
@@ -440,7 +478,7 @@ def test_images_and_momentum_are_not_the_servers_own_memory(tmp_path: Path, monk
         server.begin(0, (0,), ())
         for label in range(classes):
             gradient = noise(1, *of_class, seed=label).astype(np.float32)
-            server.balance_gradients(plan(members=1), gradients_message((label,), gradient, None))
+            balanced(server, plan(members=1), gradients_message((label,), gradient, None))
         server.apply(plan(members=1))
         server.save(1, ("server",), server.state())
         return server

@@ -74,8 +74,8 @@ def test_a_gradient_of_another_version_is_refused_with_both_numbers(finished: Fi
     plan, following = replace(plan, chunks=(labels,)), replace(following, chunks=(labels,))
     pool.get([*(worker.begin(plan.iteration) for worker in pool.workers), server.begin(plan.iteration, plan.members, ())])
     stale = [worker.match(plan, labels, snapshot, None)[0] for worker in pool.workers]
-    pool.get([server.shard_for(labels).balance_gradients(plan, *stale), *server.apply(plan)])
+    pool.get([server.balance_gradients(plan, labels, *stale), *server.apply(plan)])
 
-    refused = server.shard_for(labels).balance_gradients(following, *stale)
+    refused = server.balance_gradients(following, labels, *stale)
     with pytest.raises(RuntimeError, match="a gradient belongs to image version 2, but the images are at version 3"):
         pool.get([refused])
