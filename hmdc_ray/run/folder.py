@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from filelock import BaseFileLock
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.system.files import TEMPORARY_PREFIX, named_errors
@@ -37,9 +38,9 @@ class RunFolder:
         path: the folder, which exists.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, lock: BaseFileLock) -> None:
         self.path = path
-        self._descriptor: int | None = descriptor
+        self._lock = lock
 
     @classmethod
     def claim(cls, path: Path, overwrite: bool = False, resume: bool = False) -> RunFolder:
@@ -95,9 +96,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Let others claim the folder; harmless when repeated."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
 
 def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
