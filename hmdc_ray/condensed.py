@@ -24,13 +24,13 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hmdc_ray.config.io import CONDENSED_FILE
 from hmdc_ray.data.limits import check_parquet
 from hmdc_ray.data.packing import Decoding, check_formation, check_formation_range, decode, decode_as_idc
 from hmdc_ray.errors import InputError
 from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.system.files import atomic_path, require_regular
 
-FILE_NAME = "condensed.parquet"
 METADATA_KEY = b"hmdc_ray"
 
 
@@ -285,10 +285,10 @@ def load_condensed(path: str | Path) -> CondensedSet:
     """
     file = Path(path)
     if file.is_dir():
-        file /= FILE_NAME
+        file /= CONDENSED_FILE
     require_regular(file)
     if not file.is_file():
-        raise InputError(f"{file} does not exist: give a run's folder or its {FILE_NAME}")
+        raise InputError(f"{file} does not exist: give a run's folder or its {CONDENSED_FILE}")
     try:
         with pq.ParquetFile(file) as parquet:
             check_parquet(file, parquet)

@@ -8,23 +8,22 @@ from pathlib import Path
 
 from filelock import BaseFileLock
 
+from hmdc_ray.config.io import CONDENSED_FILE, CONFIG_FILE, EVALUATION_FILE, EVENTS_FILE, IMAGES_FILE, METRICS_FILE
 from hmdc_ray.errors import InputError
 from hmdc_ray.system.files import TEMPORARY_PREFIX, named_errors
 from hmdc_ray.system.locks import LOCK_FILE, lock_for_life
 
 RUN_FILES = (  # what a run writes in its folder; the configuration, which marks the folder as a run's, last
-    "condensed.parquet",
-    "images.png",
-    "gradients.png",
-    "matrix.png",
-    "gains.png",
-    "evaluation.json",
-    "metrics.jsonl",
-    "events.jsonl",
+    CONDENSED_FILE,
+    IMAGES_FILE,
+    *("gradients.png", "matrix.png", "gains.png"),
+    EVALUATION_FILE,
+    METRICS_FILE,
+    EVENTS_FILE,
     "tracking.json",
     "tracking",
     "checkpoint",
-    "config.yaml",
+    CONFIG_FILE,
 )
 
 
@@ -105,10 +104,12 @@ def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
     with named_errors(path, "read"):
         names = {entry.name for entry in path.iterdir()} if path.exists() else set()
     names = {name for name in names if name != LOCK_FILE and not name.startswith(TEMPORARY_PREFIX)}
-    holds_run = "config.yaml" in names
+    holds_run = CONFIG_FILE in names
     if resume:
         if not holds_run:
-            raise InputError(f"{path} holds no run (no config.yaml), nothing to resume: leave out --resume, or name its folder")
+            raise InputError(
+                f"{path} holds no run (no {CONFIG_FILE}), nothing to resume: leave out --resume, or name its folder"
+            )
     elif overwrite:
         foreign = sorted(names - set(RUN_FILES))
         if foreign and not holds_run:
