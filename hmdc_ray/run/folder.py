@@ -14,16 +14,8 @@ from hmdc_ray.system.files import TEMPORARY_PREFIX, named_errors
 from hmdc_ray.system.locks import LOCK_FILE, lock_for_life
 
 RUN_FILES = (  # what a run writes in its folder; the configuration, which marks the folder as a run's, last
-    CONDENSED_FILE,
-    IMAGES_FILE,
-    *("gradients.png", "matrix.png", "gains.png"),
-    EVALUATION_FILE,
-    METRICS_FILE,
-    EVENTS_FILE,
-    "tracking.json",
-    "tracking",
-    "checkpoint",
-    CONFIG_FILE,
+    *(CONDENSED_FILE, IMAGES_FILE, "gradients.png", "matrix.png", "gains.png", EVALUATION_FILE, METRICS_FILE, EVENTS_FILE),
+    *("tracking.json", "tracking", "checkpoint", CONFIG_FILE),
 )
 
 
@@ -107,9 +99,7 @@ def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
     holds_run = CONFIG_FILE in names
     if resume:
         if not holds_run:
-            raise InputError(
-                f"{path} holds no run (no {CONFIG_FILE}), nothing to resume: leave out --resume, or name its folder"
-            )
+            raise InputError(f"{path} holds no run (no config.yaml), nothing to resume: leave out --resume, or name its folder")
     elif overwrite:
         foreign = sorted(names - set(RUN_FILES))
         if foreign and not holds_run:
