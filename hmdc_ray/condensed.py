@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import CONDENSED_FILE
 from hmdc_ray.data.decode import image_from_array
 from hmdc_ray.data.encoded import encode_png
 from hmdc_ray.data.limits import check_parquet
@@ -32,7 +33,6 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.models.normalisation import Normalisation
 from hmdc_ray.system.files import atomic_path, require_regular
 
-FILE_NAME = "condensed.parquet"
 METADATA_KEY = b"hmdc_ray"
 
 
@@ -281,10 +281,10 @@ def load_condensed(path: str | Path) -> CondensedSet:
     """
     file = Path(path)
     if file.is_dir():
-        file /= FILE_NAME
+        file /= CONDENSED_FILE
     require_regular(file)
     if not file.is_file():
-        raise InputError(f"{file} does not exist: give a run's folder or its {FILE_NAME}")
+        raise InputError(f"{file} does not exist: give a run's folder or its {CONDENSED_FILE}")
     try:
         with pq.ParquetFile(file) as parquet:
             check_parquet(file, parquet)

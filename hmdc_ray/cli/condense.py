@@ -13,6 +13,7 @@ import typer
 
 from hmdc_ray.cli.configuration import read_configuration, telling_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
+from hmdc_ray.config.io import CONDENSED_FILE, EVALUATION_FILE, IMAGES_FILE
 
 
 def condense(
@@ -53,16 +54,16 @@ def condense(
         from hmdc_ray.run.condense import condense as run
 
         summary = run(config, folder, resume=resume, overwrite=overwrite, address=address, progress=progress)
-    say(f"images      {shown(summary.folder / 'images.png')}")
-    say(f"data set    {shown(summary.folder / 'condensed.parquet')}")
-    say(f"accuracies  {shown(summary.folder / 'evaluation.json')}")
+    say(f"images      {shown(summary.folder / IMAGES_FILE)}")
+    say(f"data set    {shown(summary.folder / CONDENSED_FILE)}")
+    say(f"accuracies  {shown(summary.folder / EVALUATION_FILE)}")
     for label, line in zip(("MLflow", ""), summary.tracking.splitlines(), strict=False):
         say(f"{label:<12}{line}")
     from hmdc_ray.cli.failed import end_if_students_failed
     from hmdc_ray.evaluation.request import repetition
 
     again = repetition(config, Path(shown(summary.folder)))
-    end_if_students_failed(summary.evaluation, again, summary.folder / "evaluation.json")
+    end_if_students_failed(summary.evaluation, again, summary.folder / EVALUATION_FILE)
 
 
 @contextmanager

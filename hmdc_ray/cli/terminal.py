@@ -21,20 +21,18 @@ PLAIN_SECONDS = 10.0
 
 
 class _Pace(ProgressColumn):
-    """How far a phase is, its mean rate, the time since it began, and the time left at that rate."""
+    """How far a phase is, its mean rate, its time so far, and the time left, which Rich cannot tell of slow steps."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
         if task.total is None:
             return Text(_clock(elapsed))
-        parts = [f"{task.completed:.0f}/{task.total:.0f}"]
+        parts = [f"{task.completed:.0f}/{task.total:.0f}", _clock(elapsed)]
         done = task.completed - task.fields["before"]
         if done > 0 and elapsed > 0:
             rate = done / elapsed
-            parts += [f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each", _clock(elapsed)]
+            parts.insert(1, f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
             parts.append(f"{_clock((task.total - task.completed) / rate)} left")
-        else:
-            parts.append(_clock(elapsed))
         return Text("  ".join(parts))
 
 

@@ -10,6 +10,7 @@ import typer
 
 from hmdc_ray.cli.configuration import read_configuration, telling_how_to_resume
 from hmdc_ray.cli.console import Address, Assignments, Data, console, say, shown
+from hmdc_ray.config.io import EVALUATION_FILE
 
 
 def tune(
@@ -64,7 +65,7 @@ def tune(
     say(f"run it      hmdc condense {shlex.quote(shown(summary.folder / BEST_FILE))}")
     for label, line in zip(("MLflow", ""), summary.tracking.splitlines(), strict=False):
         say(f"{label:<12}{line}")
-    file = summary.folder / "evaluation.json"
+    file = summary.folder / EVALUATION_FILE
     again = repetition(summary.config, Path(shown(summary.folder / TRIALS_FOLDER / summary.best.name)))
     again += ["--set", "evaluation.split=test", "--output", shown(file)]
     end_if_students_failed(summary.evaluation, again, file)

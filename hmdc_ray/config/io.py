@@ -21,7 +21,9 @@ from hmdc_ray.system.files import require_regular
 
 Scalar = str | int | float | bool | None
 
-CONFIG_FILE = "config.yaml"
+# Files of a run's folder, named here because the command line needs them before it has imported torch.
+CONFIG_FILE, METRICS_FILE, EVENTS_FILE = "config.yaml", "metrics.jsonl", "events.jsonl"
+CONDENSED_FILE, IMAGES_FILE, EVALUATION_FILE = "condensed.parquet", "images.png", "evaluation.json"
 
 MOST_NODES = 100_000
 MOST_DEPTH = 100

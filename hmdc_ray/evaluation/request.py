@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import NetworkSection, RunConfig, StudentConfig
-from hmdc_ray.config.io import apply_overrides, parse_config
+from hmdc_ray.config.io import CONDENSED_FILE, EVALUATION_FILE, apply_overrides, parse_config
 from hmdc_ray.errors import InputError
 from hmdc_ray.models.external import LIBRARIES
 
@@ -86,7 +86,7 @@ def set_names(paths: Sequence[Path]) -> list[str]:
     for index, path in enumerate(paths):
         if path in paths[:index]:
             raise InputError(f"{path} is given twice: give different condensed sets")
-    names = [path.stem if path.suffix and path.name != "condensed.parquet" else _folder(path).name for path in paths]
+    names = [path.stem if path.suffix and path.name != CONDENSED_FILE else _folder(path).name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
@@ -96,8 +96,8 @@ def evaluation_file(paths: Sequence[Path]) -> Path:
     Raises:
         InputError: these are not the images of one run.
     """
-    if len(paths) == 1 and (not paths[0].suffix or paths[0].name == "condensed.parquet"):
-        return _folder(paths[0]) / "evaluation.json"
+    if len(paths) == 1 and (not paths[0].suffix or paths[0].name == CONDENSED_FILE):
+        return _folder(paths[0]) / EVALUATION_FILE
     raise InputError("--failed is for the folder of a run, or for the file that --output names: give --output FILE.json")
 
 
@@ -114,7 +114,7 @@ def repetition(config: RunConfig, images: Path) -> list[str]:
 
 
 def _folder(path: Path) -> Path:
-    return (path.parent if path.name == "condensed.parquet" else path).absolute()
+    return (path.parent if path.name == CONDENSED_FILE else path).absolute()
 
 
 def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:

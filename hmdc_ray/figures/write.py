@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config.io import METRICS_FILE
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.figures.canvas import save
 from hmdc_ray.figures.evaluated import evaluation_figures
@@ -31,7 +32,7 @@ def run_figures(folder: Path, evaluation: Evaluation) -> tuple[Path, ...]:
     Raises:
         InputError: the metrics cannot be read, or a file cannot be written.
     """
-    figures = {GRADIENTS_FILE: gradient_magnitudes(folder / "metrics.jsonl"), **evaluation_figures(evaluation)}
+    figures = {GRADIENTS_FILE: gradient_magnitudes(folder / METRICS_FILE), **evaluation_figures(evaluation)}
     for name, figure in figures.items():
         save(figure, folder / name)
     return tuple(folder / name for name in figures)

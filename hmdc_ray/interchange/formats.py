@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmdc_ray.condensed import FILE_NAME, CondensedSet, save_condensed
+from hmdc_ray.condensed import CondensedSet, save_condensed
+from hmdc_ray.config.io import CONDENSED_FILE
 from hmdc_ray.errors import InputError, closest
 from hmdc_ray.interchange import dc, dd_ranking, hmdc, idc, image_folder, mtt, npz, pt, safetensors_file, tensors
 from hmdc_ray.interchange.assemble import Imported, assemble
@@ -93,7 +94,7 @@ def import_file(
     """
     target = Path(out)
     if target.suffix != ".parquet":
-        target /= FILE_NAME
+        target /= CONDENSED_FILE
     require_free(target, overwrite)
     imported = import_set(path, file_format, stated)
     save_condensed(target, imported.condensed)

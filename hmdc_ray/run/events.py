@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from hmdc_ray.config.io import EVENTS_FILE
 from hmdc_ray.errors import InputError
 from hmdc_ray.system.files import LineLog, read_json_lines
-
-EVENTS_FILE = "events.jsonl"
 
 Kind = Literal[
     "started",  # or resumed, at a step above 0

@@ -16,7 +16,7 @@ from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.actors.session import ray_session, require_gpus
 from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import RunConfig
-from hmdc_ray.config.io import dump_config
+from hmdc_ray.config.io import CONDENSED_FILE, CONFIG_FILE, EVALUATION_FILE, IMAGES_FILE, METRICS_FILE, dump_config
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, mark_resumable
 from hmdc_ray.evaluation.images import KINDS
@@ -99,7 +99,7 @@ class Run:
         self.tracked = 0
         self.recorded = self.start
         self.events = EventLog(self.path)
-        self.metrics = LineLog(self.path / "metrics.jsonl")
+        self.metrics = LineLog(self.path / METRICS_FILE)
         self.saves = TolerantSaves(config.schedule.checkpoint_failures)
 
     def execute(self, address: str | None) -> RunSummary:
@@ -159,8 +159,8 @@ class Run:
         return launch(self.config, self.info, self.path, self._check)
 
     def _save(self, condensed: CondensedSet) -> None:
-        save_condensed(self.path / "condensed.parquet", condensed)
-        image_grid(condensed, self.path / "images.png")
+        save_condensed(self.path / CONDENSED_FILE, condensed)
+        image_grid(condensed, self.path / IMAGES_FILE)
 
     def _pauses(self, version: int) -> bool:
         """Whether the run pauses after this many steps, with a checkpoint; only runs that are judged on the way do."""
@@ -185,7 +185,7 @@ class Run:
         if not self.resumes:
             self.folder.clear()
             self.checkpoints.clear()
-        write_atomically(self.path / "config.yaml", dump_config(self.config))
+        write_atomically(self.path / CONFIG_FILE, dump_config(self.config))
         if tracking is not None:
             self._remember(tracking)
         self.started = True
@@ -252,7 +252,7 @@ class Run:
     def _evaluate(self, condensed: CondensedSet) -> Evaluation:
         notes = (*balance_notes(self.config), *mnist_notes(self.config.evaluation, self.info.normalisation))
         evaluation = evaluate_in_session(condensed, self.config, self.config.pool.members, notes, self.progress, self.stop)
-        evaluation.write(self.path / "evaluation.json")
+        evaluation.write(self.path / EVALUATION_FILE)
         from hmdc_ray.figures.write import run_figures  # matplotlib takes a second to import
 
         run_figures(self.path, evaluation)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import BaseFileLock
+
+from hmdc_ray.config.io import CONDENSED_FILE, CONFIG_FILE, EVALUATION_FILE, EVENTS_FILE, IMAGES_FILE, METRICS_FILE
 from hmdc_ray.errors import InputError
 from hmdc_ray.system.files import TEMPORARY_PREFIX, named_errors
 from hmdc_ray.system.locks import LOCK_FILE, lock_for_life
 
 RUN_FILES = (  # what a run writes in its folder; the configuration, which marks the folder as a run's, last
-    "condensed.parquet",
-    "images.png",
-    "gradients.png",
-    "matrix.png",
-    "gains.png",
-    "evaluation.json",
-    "metrics.jsonl",
-    "events.jsonl",
-    "tracking.json",
-    "tracking",
-    "checkpoint",
-    "config.yaml",
+    *(CONDENSED_FILE, IMAGES_FILE, "gradients.png", "matrix.png", "gains.png", EVALUATION_FILE, METRICS_FILE, EVENTS_FILE),
+    *("tracking.json", "tracking", "checkpoint", CONFIG_FILE),
 )
 
 
@@ -37,9 +29,9 @@ class RunFolder:
         path: the folder, which exists.
     """
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, lock: BaseFileLock) -> None:
         self.path = path
-        self._descriptor: int | None = descriptor
+        self._lock = lock
 
     @classmethod
     def claim(cls, path: Path, overwrite: bool = False, resume: bool = False) -> RunFolder:
@@ -95,9 +87,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Let others claim the folder; harmless when repeated."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
 
 def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
@@ -106,7 +96,7 @@ def _require_usable(path: Path, overwrite: bool, resume: bool) -> None:
     with named_errors(path, "read"):
         names = {entry.name for entry in path.iterdir()} if path.exists() else set()
     names = {name for name in names if name != LOCK_FILE and not name.startswith(TEMPORARY_PREFIX)}
-    holds_run = "config.yaml" in names
+    holds_run = CONFIG_FILE in names
     if resume:
         if not holds_run:
             raise InputError(f"{path} holds no run (no config.yaml), nothing to resume: leave out --resume, or name its folder")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import METRICS_FILE
 from hmdc_ray.config.statistics import OWN
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
@@ -42,7 +43,7 @@ def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
             f"schedule.iterations {config.schedule.iterations} x steps {config.schedule.steps} is less than the {version} "
             f"steps that the run in {path} has done: ask for more"
         )
-    _cut_metrics(path / "metrics.jsonl", version)
+    _cut_metrics(path / METRICS_FILE, version)
     return version
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from hmdc_ray.config import RunConfig
-from hmdc_ray.config.io import CONFIG_FILE, load_config
+from hmdc_ray.config.io import CONFIG_FILE, EVALUATION_FILE, METRICS_FILE, load_config
 from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.schedule import total_steps
 from hmdc_ray.run.events import TROUBLE, Event, read_events, seconds_lost
@@ -79,7 +79,7 @@ def run_status(folder: Path) -> RunStatus:
     events = _events(folder, notes)
     trouble = [event for event in events if event.kind in TROUBLE]
     total = total_steps(config.schedule)
-    finished = step >= total and (folder / "evaluation.json").is_file()
+    finished = step >= total and (folder / EVALUATION_FILE).is_file()
     return RunStatus(
         folder=folder,
         name=config.name,
@@ -117,7 +117,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def _position(folder: Path, notes: list[str]) -> tuple[int, int | None, float | None]:
-    file = folder / "metrics.jsonl"
+    file = folder / METRICS_FILE
     try:
         records = read_json_lines(file)
         if not records:

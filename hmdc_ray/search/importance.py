@@ -42,15 +42,11 @@ def parameter_importance(trials: Sequence[TrialRecord], domains: Mapping[str, Do
     if fidelity is None:
         return {}
     distributions = OptunaSearch.convert_search_space(dict(domains))
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(direction="maximize")
-        for trial in trials:
-            rung = trial.at(fidelity)
-            if rung is not None:
-                sample = dict(trial.sample)
-                study.add_trial(optuna.trial.create_trial(params=sample, distributions=distributions, value=rung.accuracy))
-        return dict(optuna.importance.get_param_importances(study))
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or it tells of a new study
+    study = optuna.create_study(direction="maximize")
+    for trial in trials:
+        rung = trial.at(fidelity)
+        if rung is not None:
+            sample = dict(trial.sample)
+            study.add_trial(optuna.trial.create_trial(params=sample, distributions=distributions, value=rung.accuracy))
+    return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())

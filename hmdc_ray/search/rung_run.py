@@ -13,6 +13,7 @@ from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.run.execution import Run
@@ -63,7 +64,7 @@ def run_in_rungs(
         InputError: the folder or its checkpoint is not usable, or the members did not start in time.
         RunError: a process died, or did not answer.
     """
-    resumes = (folder / "config.yaml").exists()
+    resumes = (folder / CONFIG_FILE).exists()
     claimed = RunFolder.claim(folder, resume=resumes)
     try:
         start = resumable_version(folder, config, info) if resumes else None

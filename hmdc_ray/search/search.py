@@ -15,7 +15,7 @@ from hmdc_ray.actors.placement import bundle_options, bundles
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
-from hmdc_ray.config.io import dump_config, flatten
+from hmdc_ray.config.io import EVALUATION_FILE, IMAGES_FILE, dump_config, flatten
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.description import notes, summary
 from hmdc_ray.data.schema import DatasetInfo
@@ -216,8 +216,8 @@ class _Course:
     def _final_evaluation(self, condensed: CondensedSet, chosen: RunConfig) -> Evaluation:
         on_test = chosen.model_copy(update={"evaluation": chosen.evaluation.model_copy(update={"split": "test"})})
         evaluation = evaluate(condensed, on_test)
-        evaluation.write(self._folder / "evaluation.json")
-        image_grid(condensed, self._folder / "images.png")
+        evaluation.write(self._folder / EVALUATION_FILE)
+        image_grid(condensed, self._folder / IMAGES_FILE)
         return evaluation
 
     def _figures(self, trials: list[TrialRecord], best: TrialRecord, importance: Mapping[str, float]) -> tuple[Path, ...]:

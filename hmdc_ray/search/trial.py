@@ -17,6 +17,7 @@ from ray import tune
 from hmdc_ray.actors.session import import_from
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import METRICS_FILE
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import DeadEndError, DivergedError, InputError
 from hmdc_ray.evaluation.device import student_device
@@ -115,7 +116,7 @@ class _Trial:
         config = self._config
         evaluation = judge(condensed, config, self._dataset, student_device(config))
         name, lowest = worst(evaluation)
-        steps = [record for record in read_json_lines(self._folder / "metrics.jsonl") if record["step"] <= version]
+        steps = [record for record in read_json_lines(self._folder / METRICS_FILE) if record["step"] <= version]
         self._judged = RungRecord(
             version=version,
             iterations=version // config.schedule.steps,

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hmdc_ray.condensed import FILE_NAME, CondensedSet, load_condensed
+from hmdc_ray.condensed import CondensedSet, load_condensed
 from hmdc_ray.config import ImagesConfig, RunConfig
+from hmdc_ray.config.io import CONDENSED_FILE
 from hmdc_ray.data.packing import Decoding
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
@@ -103,7 +104,7 @@ def require_apart(images: ImagesConfig, folder: Path) -> None:
     if images.initial_set is None:
         return
     place, own = Path(images.initial_set).expanduser().resolve(), folder.resolve()
-    if place in (own, own / FILE_NAME):
+    if place in (own, own / CONDENSED_FILE):
         raise InputError(
             f"images.initialise is {images.initialise!r}, the set in the run's own folder {folder}, which this run's "
             "images would overwrite: choose another --output"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.system.files import named_errors, require_regular
@@ -35,32 +38,37 @@ def locked(path: Path, what: str, check: Callable[[], None] = lambda: None) -> I
     Raises:
         InputError: the file cannot be opened or locked.
     """
-    with named_errors(path, "locked"):
-        require_regular(path)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    tells_at = monotonic() + TELL_SECONDS
+    while (lock := _try_lock(path)) is None:
+        check()
+        if monotonic() > tells_at:
+            _log.warning("process %s %s: waiting until it has released %s", _recorded_owner(path), what, path)
+            tells_at = math.inf
+        sleep(LOCK_POLL_SECONDS)
     try:
-        tells_at: float | None = monotonic() + TELL_SECONDS
-        while not _try_lock(descriptor, path):
-            check()
-            if tells_at is not None and monotonic() > tells_at:
-                _log.warning("process %s %s: waiting until it has released %s", _recorded_owner(descriptor), what, path)
-                tells_at = None
-            sleep(LOCK_POLL_SECONDS)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
-def _try_lock(descriptor: int, path: Path) -> bool:
-    """Lock, and record this process in the file; False when another one has locked it."""
+def _try_lock(path: Path) -> BaseFileLock | None:
+    """Lock, and record this process in the file; None when another one has locked it."""
     with named_errors(path, "locked"):
+        require_regular(path)
+        path.parent.stat()  # filelock would make a folder that is not there
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return True
+            return FileLock(path, thread_local=False, on_acquired=_record_owner).acquire(blocking=False).lock
+        except Timeout:
+            return None
+
+
+def _record_owner(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+
+
+def _recorded_owner(path: Path) -> str:
+    return path.read_text(errors="replace").strip() or "unknown"
 
 
 def lock_owner(folder: Path) -> str | None:
@@ -74,36 +82,24 @@ def lock_owner(folder: Path) -> str | None:
     lock = folder / LOCK_FILE
     if not lock.is_file():
         return None
-    with named_errors(lock, "read"):
-        descriptor = os.open(lock, os.O_RDONLY)
+    with named_errors(lock, "read"), lock.open() as file:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            # filelock has exclusive locks alone: of two processes that look, each would take the other for a run.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _recorded_owner(descriptor)
-        finally:
-            os.close(descriptor)
+            return _recorded_owner(lock)
     return None
 
 
-def _recorded_owner(descriptor: int) -> str:
-    return os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
-
-
-def lock_for_life(path: Path) -> int:
-    """Lock a folder until the end of this process, or until the descriptor that is returned is closed.
+def lock_for_life(folder: Path) -> BaseFileLock:
+    """Lock a folder until the end of this process, or until the lock that is returned is released.
 
     Raises:
         InputError: another process has locked it, or it cannot be locked.
     """
-    with named_errors(path / LOCK_FILE, "locked"):
-        descriptor = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            if not _try_lock(descriptor, path / LOCK_FILE):
-                raise InputError(
-                    f"{path}: folder in use by process {_recorded_owner(descriptor)}: wait until that run ends, or choose "
-                    "another --output"
-                )
-        except BaseException:
-            os.close(descriptor)
-            raise
-    return descriptor
+    path = folder / LOCK_FILE
+    if (lock := _try_lock(path)) is None:
+        raise InputError(
+            f"{folder}: folder in use by process {_recorded_owner(path)}: wait until that run ends, or choose another --output"
+        )
+    return lock

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hmdc_ray.config.io import EVENTS_FILE
 from hmdc_ray.errors import InputError
-from hmdc_ray.run.events import EVENTS_FILE, EventLog, read_events, tags
+from hmdc_ray.run.events import EventLog, read_events, tags
 
 
 def test_events_are_read_back_in_order(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import math
 import os
 import subprocess
@@ -16,9 +15,7 @@ import pytest
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.run.folder import RunFolder
-from hmdc_ray.system import locks
 from hmdc_ray.system.files import append_json_line, atomic_path, read_json_lines, write_atomically
-from hmdc_ray.system.locks import locked
 
 
 def names(folder: Path) -> list[str]:
@@ -122,13 +119,6 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
         read_json_lines(file)
 
 
-def test_a_lock_excludes_others_until_it_is_let_go(tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as other:
-        with locked(tmp_path / "lock", "writes"), pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def test_a_new_folder_is_made_and_claimed(tmp_path: Path, claims: list[RunFolder]) -> None:
     claims.append(RunFolder.claim(tmp_path / "runs" / "a"))
     assert names(tmp_path / "runs" / "a") == [".lock"]
@@ -227,22 +217,3 @@ def test_contradictions_and_files_are_refused(tmp_path: Path) -> None:
         RunFolder.claim(tmp_path / "file")
     with pytest.raises(InputError, match="cannot be made: Not a directory"):
         RunFolder.claim(tmp_path / "file" / "below")
-
-
-def test_who_waits_for_a_lock_says_for_whom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(locks, "TELL_SECONDS", 0.0)
-    lock, waits = tmp_path / "lock", 0
-
-    def check() -> None:
-        nonlocal waits
-        waits += 1
-        if waits == 3:
-            raise KeyboardInterrupt
-
-    with locked(lock, "decodes"), pytest.raises(KeyboardInterrupt), locked(lock, "decodes", check):
-        pytest.fail("it is locked")
-    assert caplog.messages == [f"process {os.getpid()} decodes: waiting until it has released {lock}"]
-    with locked(lock, "decodes", check):
-        assert waits == 3

@@ -1,4 +1,4 @@
-"""The figures of a search, as files in its folder."""
+"""The figures of a search, as files in its folder. Optuna's own show neither the best trial nor which were stopped."""
 
 from __future__ import annotations
 
