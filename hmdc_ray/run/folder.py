@@ -20,7 +20,6 @@ RUN_FILES = (  # what a run writes in its folder; the configuration, which marks
     "evaluation.json",
     "metrics.jsonl",
     "events.jsonl",
-    "tracking.json",
     "tracking",
     "checkpoint",
     "config.yaml",
