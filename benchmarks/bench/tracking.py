@@ -18,7 +18,7 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.figures.image_grid import grid_array
 from hmdc_ray.run.coordinator import Coordinator
-from hmdc_ray.tracking import NoTracker, Tracker, Tracking
+from hmdc_ray.tracking import Recorder, Sender
 
 DELAY = 1.0
 """Seconds that the server takes to answer each call."""
@@ -67,7 +67,7 @@ def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None
         launch(config, info, Path(folder) / "run", lambda: None) as pool,
     ):
         seconds: list[float] = []
-        tracking: Tracking = NoTracker()
+        tracking = Recorder()
         started = time.perf_counter()
 
         def after_step(record: StepRecord) -> None:
@@ -81,10 +81,12 @@ def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None
             seconds.append(time.perf_counter() - started)
             tracking.finish("FINISHED")
             number = record.plan.iteration + 1
-            tracking = NoTracker()
+            tracking = Recorder()
             if number % 2 == 0 and number <= 2 * pairs:
                 track = TrackingConfig(uri=uri, experiment="bench")
-                tracking = Tracker.open(track, "bench", Path(folder) / f"tracked-{number}", {})
+                sender = Sender.of_run(track, "bench", Path(folder) / f"tracked-{number}", {})
+                sender.open()
+                tracking = Recorder(sender)
             started = time.perf_counter()
 
         coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONDENSED_FILE, CONFIG_FILE, EVALUATION_FILE, IMAGES_FILE, METRICS_FILE, dump_config
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError, mark_resumable
+from hmdc_ray.errors import mark_resumable
 from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
@@ -31,13 +30,11 @@ from hmdc_ray.run.evaluate import evaluate_in_session
 from hmdc_ray.run.events import TROUBLE, EventLog, Kind, read_events, tags
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import Progress
-from hmdc_ray.run.tracking import LAST_METRIC, TRACKING_FILE, can_be_checked, open_tracking
+from hmdc_ray.run.tracking import open_tracking
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, TolerantSaves
 from hmdc_ray.system.files import LineLog, write_atomically
 from hmdc_ray.system.signals import Interrupted, StopRequest
-from hmdc_ray.tracking import DeferredTracking, Tracking
-
-_logger = logging.getLogger(__name__)
+from hmdc_ray.tracking import Recorder
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,7 @@ class Run:
         self.total = total_steps(config.schedule)
         self.checkpoints = CheckpointFolder.of_run(self.path, config.schedule)
         self.started = False
-        self.tracking = DeferredTracking(self._open_tracking, self._tracking_opened)
-        self.tracked = 0
+        self.tracking = Recorder()
         self.recorded = self.start
         self.events = EventLog(self.path)
         self.metrics = LineLog(self.path / METRICS_FILE)
@@ -105,8 +101,6 @@ class Run:
     def execute(self, address: str | None) -> RunSummary:
         """Do the remaining steps, evaluate, and close the tracking run with the outcome."""
         with ExitStack() as stack:
-            if self._opens_tracking_first:
-                self.tracking.open()  # while Ray and the actors start
             try:
                 stack.enter_context(ray_session(address, self.progress.stage, self.stop.raise_if_requested))
                 require_gpus(self.config.evaluation)
@@ -131,15 +125,6 @@ class Run:
         return RunSummary(self.path, condensed, evaluation, self.tracking.location)
 
     # Parts
-
-    @property
-    def _opens_tracking_first(self) -> bool:
-        """Whether tracking must be open before the folder is taken over: a resumed run needs to know the steps already tracked,
-        a run that would be replaced must not be lost when the store refuses this one, and some stores cannot be checked
-        without mlflow."""
-        schedule = self.config.schedule
-        replaces = self.folder.holds_run or (schedule.checkpoint_uri is not None and bool(self.checkpoints.versions()))
-        return self.resumes or replaces or not can_be_checked(self.config.tracking, self.path)
 
     def _condense(self) -> CondensedSet:
         if self.start == self.total:
@@ -181,13 +166,12 @@ class Run:
 
     def _begin(self, **fields: Any) -> None:
         """Take over the folder. A failure before this point leaves the run that is to be replaced untouched."""
-        tracking = self.tracking.require() if self._opens_tracking_first else None
         if not self.resumes:
             self.folder.clear()
             self.checkpoints.clear()
         write_atomically(self.path / CONFIG_FILE, dump_config(self.config))
-        if tracking is not None:
-            self._remember(tracking)
+        if not self.started:
+            self._track()
         self.started = True
         self._tell("started", self.start, **fields)
         self.tracking.tags({name: str(value) for name, value in fields.items()})
@@ -215,10 +199,8 @@ class Run:
     def _after_step(self, record: StepRecord, coordinator: Coordinator, pool: RayPool) -> None:
         version = record.plan.version + 1
         if version > self.recorded:  # else the step was repeated after a fault, with the same result
-            self.metrics.add({**record.position, **record.metrics})
+            self.metrics.add({**record.position, "time": time_ns() // 1_000_000, **record.metrics})
             self.recorded = version
-            if version > self.tracked:
-                self.tracking.metrics(version, record.metrics)
         self.progress.step(version, self.total, record.metrics, record.left_out)
         schedule = self.config.schedule
         last = version == self.total
@@ -266,20 +248,5 @@ class Run:
     def _condensed_set(self, array_KICHW: np.ndarray) -> CondensedSet:
         return CondensedSet.learned(array_KICHW, self.info, self.config)
 
-    def _open_tracking(self) -> Tracking:
-        return open_tracking(self.config, self.info, self.path, self.resumes, self.parent)
-
-    def _tracking_opened(self, tracking: Tracking) -> None:
-        self.tracked = tracking.last_step(LAST_METRIC)
-        if self.started:  # else the folder may still hold another run
-            try:
-                self._remember(tracking)
-            except InputError as error:
-                _logger.warning(
-                    "the MLflow run id could not be saved (%s); if this run is resumed, it will appear there as a new run",
-                    error,
-                )
-
-    def _remember(self, tracking: Tracking) -> None:
-        if tracking.run_id:
-            write_atomically(self.path / TRACKING_FILE, json.dumps({"run_id": tracking.run_id}))
+    def _track(self) -> None:
+        self.tracking = open_tracking(self.config, self.info, self.path, self.parent)

@@ -15,7 +15,7 @@ from hmdc_ray.system.locks import LOCK_FILE, lock_for_life
 
 RUN_FILES = (  # what a run writes in its folder; the configuration, which marks the folder as a run's, last
     *(CONDENSED_FILE, IMAGES_FILE, "gradients.png", "matrix.png", "gains.png", EVALUATION_FILE, METRICS_FILE, EVENTS_FILE),
-    *("tracking.json", "tracking", "checkpoint", CONFIG_FILE),
+    *("tracking", "checkpoint", CONFIG_FILE),
 )
 
 

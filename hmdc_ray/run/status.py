@@ -18,6 +18,7 @@ from hmdc_ray.run.events import TROUBLE, Event, read_events, seconds_lost
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.system.files import read_json_lines
 from hmdc_ray.system.locks import lock_owner
+from hmdc_ray.tracking import count_unsent
 
 State = Literal["running", "finished", "stopped"]
 
@@ -95,7 +96,7 @@ def run_status(folder: Path) -> RunStatus:
         trouble=Counter(event.kind for event in trouble),
         last_trouble=trouble[-1] if trouble else None,
         seconds_lost=sum(seconds_lost(events)),
-        unsent=_unsent(folder / "tracking", notes),
+        unsent=_unsent(folder, notes),
         notes=tuple(notes),
     )
 
@@ -156,18 +157,12 @@ def _events(folder: Path, notes: list[str]) -> list[Event]:
         return []
 
 
-def _unsent(journal: Path, notes: list[str]) -> int:
-    """Number of records of the tracking journal (see :mod:`hmdc_ray.tracking.journal`) without a receipt."""
+def _unsent(folder: Path, notes: list[str]) -> int:
     try:
-        records = journal / "records.jsonl"
-        count = records.read_bytes().count(b"\n") if records.is_file() else 0
-        missing = set(range(count))
-        for receipt in read_json_lines(journal / "sent.jsonl"):
-            missing.difference_update(range(int(receipt["first"]), min(int(receipt["last"]) + 1, count)))
-    except (InputError, OSError, KeyError, TypeError, ValueError) as error:
-        notes.append(f"{journal}: {error}")
+        return count_unsent(folder)
+    except (InputError, OSError) as error:
+        notes.append(str(error))
         return 0
-    return len(missing)
 
 
 def _age(seconds_since_1970: float) -> float:

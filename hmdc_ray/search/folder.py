@@ -18,7 +18,6 @@ from hmdc_ray.search.settings import SearchSettings
 from hmdc_ray.system.files import write_atomically
 
 SETTINGS_FILE = "search.json"
-TRACKING_FILE = "tracking.json"
 
 
 @dataclass(frozen=True)
@@ -35,22 +34,16 @@ class SearchFolder:
     config: RunConfig
     record: Mapping[str, Any]
 
-    def remember(self, run_id: str) -> None:
-        """Record base configuration, settings and MLflow id, so that the search can be resumed.
+    def remember(self) -> None:
+        """Record base configuration and settings, so that the search can be resumed.
 
         A failure before this point leaves the folder free for another search.
 
         Raises:
             InputError: the folder cannot be written.
         """
-        write_atomically(self.path / TRACKING_FILE, json.dumps({"run_id": run_id}))
         write_atomically(self.path / CONFIG_FILE, dump_config(self.config))
         write_atomically(self.path / SETTINGS_FILE, json.dumps(dict(self.record), indent=1) + "\n")
-
-    def tracking_run(self) -> str | None:
-        """MLflow id of the search; None where it is unknown or was not tracked."""
-        file = self.path / TRACKING_FILE
-        return json.loads(file.read_text())["run_id"] or None if file.exists() else None
 
 
 @contextmanager

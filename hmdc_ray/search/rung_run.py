@@ -15,14 +15,12 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.errors import InputError
 from hmdc_ray.run.execution import Run
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import Silent
 from hmdc_ray.run.resume import resumable_version
 from hmdc_ray.server.checkpoint import SERVER
 from hmdc_ray.system.signals import StopRequest
-from hmdc_ray.tracking import DeferredTracking, NoTracker, Tracking
 
 Judge = Callable[[int, CondensedSet], Mapping[str, float]]
 """Called with the image version and the images of a rung; gives the metrics to be tracked."""
@@ -105,8 +103,6 @@ class _RungRun(Run):
 
     def execute_in_rungs(self) -> None:
         """Do the steps that are left, with a pause at every rung."""
-        if self._opens_tracking_first:
-            self.tracking.open()  # while the actors start
         try:
             if self.start in self._versions:
                 self._begin()
@@ -133,13 +129,4 @@ class _RungRun(Run):
         self.tracking.finish("FINISHED")
         self._report()
         if version < self.total:
-            self.resumes = True  # the tracking run is resumed
-            self.tracking = DeferredTracking(self._open_tracking, self._tracking_opened)
-            self.tracking.require()
-
-    def _open_tracking(self) -> Tracking:
-        try:
-            return super()._open_tracking()
-        except InputError as error:  # the server was there when the search began: now it is down, or busy
-            _logger.warning("steps of this trial are not tracked (%s)", error)
-            return NoTracker()
+            self._track()  # the tracking run is resumed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,8 +41,7 @@ from hmdc_ray.search.watch import Listener, SearchProgress, Watch, listening
 from hmdc_ray.server.storage import require_writable
 from hmdc_ray.system.files import write_atomically
 from hmdc_ray.system.signals import Interrupted, StopRequest, stop_on_signals
-from hmdc_ray.tracking import NoTracker, Tracker, Tracking
-from hmdc_ray.tracking.store import Address
+from hmdc_ray.tracking import FOLDER, Address, Recorder, Sender
 
 TRIALS_FILE = "trials.json"
 BEST_FILE = "best.yaml"
@@ -164,28 +164,26 @@ class _Course:
     def run(self, resume: bool) -> SearchSummary:
         """Run the remaining trials, choose the best, and close the tracking run with the search's outcome."""
         os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-        tracking = self._open_tracking(resume)
+        tracking = self._open_tracking()
         try:
             summary = self._search(tracking, resume)
-        except Interrupted as stopped:
-            tracking.finish("KILLED")
-            stopped.resumable = True
-            raise
         except BaseException as error:
-            tracking.finish("FAILED")
+            tracking.finish("KILLED" if isinstance(error, Interrupted) else "FAILED")
             if (self._folder / SETTINGS_FILE).exists():
                 mark_resumable(error)
+            else:  # the folder stays free for another search
+                shutil.rmtree(self._folder / FOLDER, ignore_errors=True)
             raise
         tracking.artifacts(sorted(path for path in self._folder.iterdir() if path.is_file() and not path.name.startswith(".")))
         tracking.finish("FINISHED")
         return summary
 
-    def _search(self, tracking: Tracking, resume: bool) -> SearchSummary:
+    def _search(self, tracking: Recorder, resume: bool) -> SearchSummary:
         listener = Listener(
             self._progress, self._stop.raise_if_requested, self._settings.trials, self._config.cluster.start_timeout
         )
         tuner = self._tuner(self._task(tracking), resume)
-        self._claimed.remember(tracking.run_id)
+        self._claimed.remember()
         with listening(listener):
             grid = tuner.fit()
         results = [grid[index] for index in range(len(grid))]
@@ -229,7 +227,7 @@ class _Course:
 
     # Parts
 
-    def _task(self, tracking: Tracking) -> TrialTask:
+    def _task(self, tracking: Recorder) -> TrialTask:
         address = Address.chosen(self._config.tracking.uri, self._folder)
         # Trials have folders of their own, where the default would be another database. A password stays in the environment.
         uri = address.uri if address.uri == address.shown else self._config.tracking.uri
@@ -278,18 +276,19 @@ class _Course:
             return any(local.glob("experiment_state-*.json"))
         return tune.Tuner.can_restore(f"{self._storage_path}/{TUNE_FOLDER}")
 
-    def _open_tracking(self, resume: bool) -> Tracking:
+    def _open_tracking(self) -> Recorder:
         if not self._config.tracking.enabled:
-            return NoTracker()
-        run_id = self._claimed.tracking_run() if resume else None
+            return Recorder()
         name = f"{self._config.name}-{self._settings.space}"
         tags = {"preset": self._config.name, "seed": str(self._config.seed), "search": self._settings.space}
-        tracker = Tracker.open(self._config.tracking, name, self._folder, tags, run_id)
-        if run_id is None:
-            tracker.parameters(
+        sender = Sender.of_run(self._config.tracking, name, self._folder, tags)
+        sender.open()  # trials need its id
+        recorder = Recorder(sender)
+        if sender.is_new:
+            recorder.parameters(
                 flatten(self._config) | {f"search.{key}": value for key, value in self._settings.to_json().items()}
             )
-        return tracker
+        return recorder
 
 
 def _resources(base: RunConfig, space: str, share: float) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
@@ -305,7 +304,7 @@ def _resources(base: RunConfig, space: str, share: float) -> Callable[[Mapping[s
     return of
 
 
-def _track(tracking: Tracking, trials: list[TrialRecord]) -> None:
+def _track(tracking: Recorder, trials: list[TrialRecord]) -> None:
     """One step per trial: its accuracy, the best so far, its cost."""
     highest = 0.0
     for trial in trials:

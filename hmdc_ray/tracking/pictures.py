@@ -1,11 +1,11 @@
 """Pictures over the steps, in files with the names by which MLflow's pages find them.
 
-MLflow's own ``log_image`` gives a picture another name at each try, so that one whose answer was lost would be there twice.
+MLflow's own ``log_image`` gives a picture another name at each try, so that one whose answer was lost, or which a resumed run
+made again, would be there twice.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from pathlib import Path
 
@@ -13,44 +13,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hmdc_ray.tracking.records import Picture, key
-
-PICTURES = "images"
-"""The folder among a run's artifacts."""
+from hmdc_ray.tracking.records import Picture, TrackedRun, key
 
 SUFFIXES = (".png", "+compressed.webp")
 SMALL_SIDE = 256
 LONGEST_NAME = 100
-_NAMES = uuid.UUID("7f2a6e0c-6f0f-4d9b-8a43-5d2f6c1b9e57")
 
 
-def title(name: str) -> str:
-    """The name of a series as MLflow can have it."""
-    return key(name).replace(":", "_")[:LONGEST_NAME]
-
-
-def series(file: str) -> tuple[str, int] | None:
-    """Title and step of the picture that a file in MLflow holds, by its name; None for other files."""
-    found = re.match(r"(.+)\+step\+(\d+)\+timestamp\+", file)
-    return (found[1].replace("~", "/"), int(found[2])) if found else None
-
-
-def picture(run_id: str, name: str, step: int, time: int) -> Picture:
-    """The record of a picture.
-
-    Args:
-        run_id: MLflow's id of the run.
-        name: name of the series.
-        step: 0 or more.
-        time: milliseconds since 1970.
-    """
-    identifier = uuid.uuid5(_NAMES, f"{run_id}/{name}/{step}")
-    stem = f"{title(name).replace('/', '~')}+step+{step}+timestamp+{time}+{identifier}"
-    return Picture(name=title(name), step=step, stem=stem)
+def picture(run: TrackedRun, name: str, step: int) -> Picture:
+    """The record of a picture of the series ``name`` at a step, 0 or more: always the same for a run."""
+    title = key(name).replace(":", "_")[:LONGEST_NAME]
+    identifier = uuid.uuid5(uuid.UUID(run.key), f"{name}/{step}")
+    stem = f"{title.replace('/', '~')}+step+{step}+timestamp+{run.time}+{identifier}"
+    return Picture(name=title, step=step, stem=stem)
 
 
 def picture_files(folder: Path, record: Picture) -> tuple[Path, Path]:
-    """Where the picture waits in the journal's folder: in full, and small."""
+    """Where the picture waits in a folder: in full, and small."""
     full, small = (folder / f"{record.stem}{suffix}" for suffix in SUFFIXES)
     return full, small
 

@@ -1,95 +1,59 @@
-"""What a run can have tracked, and a tracker that tracks nothing."""
+"""A tracker: the edge to a store of runs, such as MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
+from hmdc_ray.tracking.records import Dataset, Status
 
 
-class Tracking(Protocol):
-    """Where a run's records go; no method raises for a server's faults or waits for it, but :meth:`finish`.
+class Value(NamedTuple):
+    """A value of a metric, at a step, at a time in milliseconds since 1970; it may be NaN or infinite."""
+
+    name: str
+    value: float
+    time: int
+    step: int
+
+
+class Tracker(Protocol):
+    """One run in a store, started or continued by what opens the tracker.
+
+    What a run tells waits in its folder, and :class:`hmdc_ray.tracking.sender.Sender` calls these methods in a thread of its
+    own. They may take long and raise anything: the sender tries again later. The same call twice must change nothing.
 
     Attributes:
-        run_id: MLflow's id of the run, for resuming it; empty when nothing is tracked.
-        location: instructions for the user to look at the run: an address, or two lines with a command and an address;
-            empty when nothing is tracked.
+        run_id: the store's id of the run, letters and digits.
+        location: instructions for the user to look at the run: an address, or two lines with a command and an address.
+        latest: last step of each metric that the store has; values at these steps and before are not sent again.
     """
 
     run_id: str
     location: str
+    latest: Mapping[str, int]
 
-    def parameters(self, flat: Mapping[str, Any]) -> None:
-        """Log the run's parameters, such as :func:`hmdc_ray.config.io.flatten` gives them; they cannot change later."""
+    def parameters(self, values: Mapping[str, str]) -> None:
+        """Log parameters of the run by name, such as ``images.ipc``."""
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Log values at a step, by names such as ``loss/vit``; they may be NaN or infinite.
+    def metrics(self, values: Sequence[Value]) -> None:
+        """Log values of metrics, at most :data:`hmdc_ray.tracking.sender.BATCH_VALUES` of them."""
 
-        In a resumed run, values at steps that MLflow already has are left out: a step done again is not logged twice.
-        """
-
-    def last_step(self, name: str) -> int:
-        """The last step for which MLflow had a value of this name when the run was resumed; 0 if none, or for a new run."""
-
-    def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
-        """Log a picture (H, W, 3) or (H, W, 1), 0 to 255, as one of a series over the steps; never twice at a step."""
-
-    def dataset(self, name: str, source: str, fingerprint: str, schema: Mapping[str, str], sizes: Mapping[str, int]) -> None:
-        """Log the data set as the run's input.
-
-        Args:
-            name: the data set's name.
-            source: where it was read from.
-            fingerprint: hash of its content.
-            schema: kind of each column, such as ``{"image": "uint8 32x32x3"}``.
-            sizes: numbers worth showing, such as images per split.
-        """
+    def dataset(self, record: Dataset) -> None:
+        """Log the data set as the run's input."""
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags of the run; a later value replaces an earlier one."""
 
-    def artifacts(self, paths: Iterable[Path]) -> None:
-        """Store files, and folders with what they hold, with the run; they lie in the run's folder, and stay there."""
+    def image(self, name: str, step: int, files: Sequence[Path]) -> None:
+        """Log a picture of a series: a PNG in full, and a small WebP."""
 
-    def finish(self, status: Status) -> None:
-        """Send what is left and close the run; waits for at most :data:`hmdc_ray.tracking.FINISH_SECONDS`.
+    def artifact(self, path: Path, name: str) -> None:
+        """Store a file, or a folder with what it holds, under its path within the run's folder."""
 
-        Harmless when repeated.
-        """
+    def status(self, status: Status, time: int) -> None:
+        """Say that the run runs, or how it ended, at a time in milliseconds since 1970."""
 
-
-class NoTracker:
-    """Tracks nothing: ``tracking.enabled`` is false."""
-
-    run_id = ""
-    location = ""
-
-    def parameters(self, flat: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def last_step(self, name: str) -> int:
-        """0: nothing is held."""
-        return 0
-
-    def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
-        """Do nothing."""
-
-    def dataset(self, name: str, source: str, fingerprint: str, schema: Mapping[str, str], sizes: Mapping[str, int]) -> None:
-        """Do nothing."""
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Do nothing."""
-
-    def artifacts(self, paths: Iterable[Path]) -> None:
-        """Do nothing."""
-
-    def finish(self, status: Status) -> None:
-        """Do nothing."""
+    def refuses(self, error: Exception) -> bool:
+        """Whether an error that a method raised says that the store will never take what it was given."""

@@ -1,4 +1,4 @@
-"""The MLflow store: its address, the client for it, its experiments and runs.
+"""The MLflow store: its address, the client for it, its experiments.
 
 mlflow takes seconds to import, so it is imported in functions.
 """
@@ -47,8 +47,6 @@ _ENVIRONMENT = {  # a value that the user has set wins
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 _ADVICE = "give another address (tracking.uri or MLFLOW_TRACKING_URI), or track nothing (tracking.enabled=false)"
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -178,20 +176,6 @@ def experiment_id(client: MlflowClient, name: str, address: Address) -> str:
         found = client.get_experiment_by_name(name)  # made by another process in between
         assert found is not None
         return found.experiment_id
-
-
-def reopened_run(client: MlflowClient, run_id: str) -> Run | None:
-    """The run, running again; None when MLflow does not know it, or it was deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.update_run(run_id, status="RUNNING")
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if http_status(error) not in (400, 404):
-            raise
-        _logger.warning("MLflow cannot resume run %s (%s); a new one is started", run_id, reason(error))
-        return None
 
 
 def http_status(error: MlflowException) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 PREFIX = "system/"
 LAST_METRIC = f"{PREFIX}cpu_utilization_percentage"
@@ -18,19 +18,6 @@ LAST_METRIC = f"{PREFIX}cpu_utilization_percentage"
 SECONDS = 10.0
 
 _logger = logging.getLogger(__name__)
-
-
-class Collector(Protocol):
-    """What MLflow's collectors have in common."""
-
-    def clear_metrics(self) -> None:
-        """Forget what was collected."""
-
-    def collect_metrics(self) -> None:
-        """Take one sample."""
-
-    def aggregate_metrics(self) -> dict[str, float]:
-        """The mean of the samples, by name."""
 
 
 class SystemSampler:
@@ -60,7 +47,7 @@ class SystemSampler:
             self._number += 1
 
 
-def sample(collectors: Sequence[Collector]) -> dict[str, float]:
+def sample(collectors: Sequence[Any]) -> dict[str, float]:
     """The machine's load now, by names such as ``system/cpu_utilization_percentage``."""
     values: dict[str, float] = {}
     for collector in collectors:
@@ -70,14 +57,14 @@ def sample(collectors: Sequence[Collector]) -> dict[str, float]:
     return values
 
 
-def _collectors() -> Sequence[Collector]:
+def _collectors() -> Sequence[Any]:
     """Those that work on this machine."""
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
     from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
-    found: list[Collector] = []
+    found: list[Any] = []
     kinds: tuple[Any, ...] = (CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor)
     for kind in kinds:
         try:

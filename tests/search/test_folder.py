@@ -17,19 +17,15 @@ BASE = preset("digits")
 
 def start(path: Path) -> None:
     with claimed(path, BASE, SETTINGS, None, False) as folder:
-        folder.remember("run-1")
-
-
-def test_a_search_is_resumed_with_its_run(tmp_path: Path) -> None:
-    start(tmp_path / "search")
-    with claimed(tmp_path / "search", BASE, SETTINGS, None, True) as folder:
-        assert folder.tracking_run() == "run-1"
+        folder.remember()
 
 
 def test_a_folder_is_free_until_a_search_has_begun(tmp_path: Path) -> None:
     with claimed(tmp_path / "search", BASE, SETTINGS, None, False):
         pass
     start(tmp_path / "search")
+    with claimed(tmp_path / "search", BASE, SETTINGS, None, True):
+        pass
     with (
         pytest.raises(InputError, match=r"already holds a search: use --resume"),
         claimed(tmp_path / "search", BASE, SETTINGS, None, False),

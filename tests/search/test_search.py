@@ -184,10 +184,11 @@ def test_mlflow_has_the_search_and_its_trials(resumed: Resumed) -> None:
     client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
     (experiment,) = [found for found in client.search_experiments() if found.name == resumed.config.tracking.experiment]
     runs = client.search_runs([experiment.experiment_id])
-    parent = json.loads((folder / "tracking.json").read_text())["run_id"]
+    parent = json.loads((folder / "tracking" / "run.json").read_text())["run_id"]
     children = {run.info.run_id: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent}
     known = {
-        json.loads((folder / "trials" / trial.name / "tracking.json").read_text())["run_id"] for trial in resumed.summary.trials
+        json.loads((folder / "trials" / trial.name / "tracking" / "run.json").read_text())["run_id"]
+        for trial in resumed.summary.trials
     }
     assert known == set(children)
     assert {run.info.status for run in runs} == {"FINISHED"}

@@ -9,25 +9,97 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from mlflow.tracking import MlflowClient
+
+from hmdc_ray.config import TrackingConfig
+from hmdc_ray.system.files import append_json_line
+from hmdc_ray.tracking import Recorder, Sender
+from hmdc_ray.tracking.protocol import Tracker
+from hmdc_ray.tracking.records import TrackedRun, read_run
 
 START_SECONDS = 120
 OPEN_FIRST_RUN = """
 import sys
 from pathlib import Path
 from hmdc_ray.config import TrackingConfig
-from hmdc_ray.tracking import Tracker
+from hmdc_ray.tracking import Recorder, Sender
 assert "mlflow" not in sys.modules, "importing the package must not import mlflow, which is slow"
-tracker = Tracker.open(TrackingConfig(), "first", Path(sys.argv[1]), {"preset": "digits"})
-tracker.metrics(1, {"loss": 1.0})
-tracker.finish("KILLED")
-Path(sys.argv[2]).write_text(tracker.run_id)
+sender = Sender.of_run(TrackingConfig(), "first", Path(sys.argv[1]), {"preset": "digits"})
+sender.open()
+recorder = Recorder(sender)
+recorder.metrics(1, {"loss": 1.0})
+recorder.finish("KILLED")
+Path(sys.argv[2]).write_text(recorder.run_id)
 """
+
+
+def recorded(folder: Path, config: TrackingConfig | None = None, parent: str | None = None) -> Recorder:
+    """A run whose store is open, with the folder's name."""
+    sender = Sender.of_run(config or TrackingConfig(), folder.name, folder, {"preset": "digits"}, parent)
+    sender.open()
+    return Recorder(sender)
+
+
+class StubTracker:
+    """Writes down what it is told, and in which threads; waits for ``gate`` in each call, then fails as ``faults`` says.
+
+    Args:
+        faults: what the calls raise, in order, the opening's included; None and later ones succeed. A ValueError refuses.
+    """
+
+    run_id, location = "1", "there"
+
+    def __init__(self, *faults: Exception | None) -> None:
+        self.faults = list(faults)
+        self.calls: list[tuple[Any, ...]] = []
+        self.threads: set[str] = set()
+        self.latest: dict[str, int] = {}
+        self.gate = threading.Event()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            self.threads.add(threading.current_thread().name)
+            self.gate.wait()
+            fault = self.faults.pop(0) if self.faults else None
+            if fault:
+                raise fault
+            self.calls.append((name, *arguments))
+
+        return call
+
+    def refuses(self, error: Exception) -> bool:
+        return isinstance(error, ValueError)
+
+    @property
+    def names(self) -> list[str]:
+        """What was called, but for saying that the run runs, which is left out when it ends soon."""
+        return [name for name, *arguments in self.calls if arguments[:1] != ["RUNNING"]]
+
+    def sender(self, folder: Path) -> Sender:
+        """The sender to it of a run in a folder, new or resumed."""
+
+        def opened(run: TrackedRun) -> Tracker:
+            self.open(run)
+            return cast(Tracker, self)
+
+        new = TrackedRun(key="0" * 32, time=5, name="run", experiment="hmdc-ray", tags={}, uri=None)
+        return Sender(folder, read_run(folder) or new, opened)
+
+
+def steps(folder: Path, *numbers: int, time: int = 7) -> None:
+    """Add lines of steps, whose loss is half their number, to ``metrics.jsonl``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in numbers:
+        entries = {"step": step, "iteration": 0, "members": {}, "time": time + step, "loss": step / 2}
+        append_json_line(folder / "metrics.jsonl", entries)
 
 
 @dataclass
