@@ -49,12 +49,12 @@ def pretrain(
     assignments = [*(set_ or []), *(f"{field}={value}" for field, value in wanted.items() if value is not None)]
     config = read_configuration(configuration, assignments)
     folder = output or Path("pretrained") / config.name
-    from hmdc_ray.cli.pretrain_terminal import EpochProgress
     from hmdc_ray.cli.tables import print_table
+    from hmdc_ray.cli.terminal import TerminalProgress
     from hmdc_ray.pretrain import pretrain as run
     from hmdc_ray.system.signals import Interrupted
 
-    progress = EpochProgress(console)
+    progress = TerminalProgress(console)
     try:
         with progress:
             result = run(

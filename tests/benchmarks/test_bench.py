@@ -25,10 +25,9 @@ from benchmarks.bench.tracking import TrackingCost, measure_tracking
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.messages import Features
-from hmdc_ray.profiling.length import WARM_UP
 from hmdc_ray.profiling.measure import AgainstPlain, Bench, measure, measure_against_plain
 from hmdc_ray.profiling.process import process_use
-from hmdc_ray.profiling.steps import StepTimes
+from hmdc_ray.profiling.steps import WARM_UP, StepTimes
 from hmdc_ray.profiling.traffic import Traffic, array_bytes
 
 MEMBERS = ", ".join(

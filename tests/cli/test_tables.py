@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hmdc_ray.cli.evaluation_table import tables
-from hmdc_ray.cli.search_table import trials_table
+from hmdc_ray.cli.search_terminal import trials_table
 from hmdc_ray.cli.tables import print_table
 from hmdc_ray.evaluation.comparison import compare
 from hmdc_ray.evaluation.report import Evaluation, JudgedSet, Row, SetComparison
