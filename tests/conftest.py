@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,9 @@ from sklearn.datasets import load_digits
 
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
+
+if TYPE_CHECKING:
+    from measured import Measured
 
 CLASSES = 3
 
@@ -68,3 +72,10 @@ def ray_local() -> Iterator[None]:
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def measured(ray_local: None, three_digits_config: DataConfig) -> Measured:
+    from measured import measure_a_step
+
+    return measure_a_step(three_digits_config)
