@@ -39,6 +39,7 @@ def test_the_best_of_the_last_rung_come_first_and_the_rest_is_counted() -> None:
     trials = [trial(1, 0.9, "stopped"), trial(2, 0.5, "finished"), *(trial(3 + n, 0.6, "finished") for n in range(SHOWN))]
     text = printed([trials_table(trials, trials[2])], None)
     assert columns(text)["trial"] == [str(3 + n) for n in range(SHOWN)]
+    text = " ".join(text.split())
     assert f"{SHOWN + 2} trials ({SHOWN + 1} finished, 1 stopped)" in text and f"the {SHOWN} best" in text
 
 

@@ -14,7 +14,7 @@ def raising(error: BaseException) -> None:
         (DivergedError("student 'a' diverges"), "student 'a' diverges"),
         (InputError("it is missing"), "student 'a': it is missing"),
         (RunError("it died"), "student 'a': it died"),
-        (ValueError("gone\nastray"), "student 'a': ValueError: gone astray"),
+        (ValueError("gone\nastray"), "student 'a': ValueError: gone"),
         (MemoryError(), "student 'a': MemoryError"),
     ],
     ids=repr,

@@ -13,7 +13,11 @@ def made(prefix: str, source: str = "") -> RunConfig:
             "data": {"source": source or f"{prefix}data", "cache": f"{prefix}cache"},
             "images": {"initialise": f"set:{prefix}set"},
             "pool": {"members": [network]},
-            "evaluation": {"students": [network, "mlp"], "whole_data": f"{prefix}whole", "distillation": {"teacher": network}},
+            "evaluation": {
+                "students": [network, "lenet"],
+                "whole_data": f"{prefix}whole",
+                "distillation": {"teacher": network},
+            },
         }
     )
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from whole_runs import tiniest
 
-from hmdc_ray.config import RunConfig
 from hmdc_ray.run.progress import Progress, Silent, load_dataset_info
 from hmdc_ray.system.signals import Interrupted, StopRequest
 
@@ -25,7 +25,7 @@ def test_silence() -> None:
 
 
 def test_reading_is_told_and_stops_between_images(tmp_path: Path) -> None:
-    config = RunConfig.model_validate({"data": {"source": "digits", "cache": str(tmp_path)}})
+    config = tiniest(tmp_path)
     told, stop = Mock(spec=Silent), StopRequest()
     stop.signal_number = signal.SIGTERM
     with pytest.raises(Interrupted):

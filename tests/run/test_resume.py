@@ -20,8 +20,8 @@ from hmdc_ray.server.identity import identity
 from hmdc_ray.system.files import read_json_lines
 
 
-def run(steps: int = 4, **schedule: Any) -> RunConfig:
-    return RunConfig.model_validate({"schedule": {"iterations": 1, "steps": steps, **schedule}})
+def run(iterations: int = 2, **schedule: Any) -> RunConfig:
+    return RunConfig.model_validate({"schedule": {"iterations": iterations, "steps": 2, **schedule}})
 
 
 def save(folder: Path, config: RunConfig, info: DatasetInfo, version: int) -> None:
@@ -54,8 +54,8 @@ def test_without_a_checkpoint_a_run_begins_again(three_digits: ImageDataset, tmp
 
 def test_a_run_cannot_end_before_its_checkpoint(three_digits: ImageDataset, tmp_path: Path) -> None:
     save(tmp_path, run(), three_digits.info, 4)
-    with pytest.raises(InputError, match=r"schedule\.iterations 1 x steps 3 is less than the 4 steps that the run in"):
-        resumable_version(tmp_path, run(steps=3), three_digits.info)
+    with pytest.raises(InputError, match=r"schedule\.iterations 1 x steps 2 is less than the 4 steps that the run in"):
+        resumable_version(tmp_path, run(iterations=1), three_digits.info)
 
 
 def test_checkpoints_of_another_run_are_not_taken_over(three_digits: ImageDataset, tmp_path: Path) -> None:
