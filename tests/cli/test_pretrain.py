@@ -30,12 +30,7 @@ def test_options_reach_the_training_and_the_next_command_is_told(
     ((config, folder, options),) = calls
     assert (config.seed, config.evaluation.whole_data_epochs, config.images.ipc) == (9, 3, 2)
     assert folder == Path("pretrained/tiny")
-    assert {name: options[name] for name in ("workers", "architectures", "split", "resume")} == {
-        "workers": 2,
-        "architectures": "lenet",
-        "split": "test",
-        "resume": False,
-    }
+    assert [options[name] for name in ("workers", "architectures", "split", "resume")] == [2, "lenet", "test", False]
     assert "weights     pretrained/tiny\n" in out
     weights = f"{folder.absolute()}/lenet.safetensors"
     next_command = (

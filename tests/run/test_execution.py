@@ -118,17 +118,6 @@ def test_a_run_leaves_everything_in_its_folder(reference: RunSummary, runs: Path
     assert str(runs / "mlflow.db") in reference.tracking
 
 
-def test_the_evaluation_has_the_layout_that_others_rely_on(reference: RunSummary) -> None:
-    written = json.loads((reference.folder / "evaluation.json").read_text())
-    assert written["schema_version"] == 1
-    assert [(row["architecture"], row["in_pool"]) for row in written["rows"]] == [("mlp", False), ("lenet", True)]
-    for row in written["rows"]:
-        assert row["kmeans"] is None
-        for kind in ("condensed", "random"):
-            assert set(row[kind]) == {"mean", "std", "low", "high", "values"}
-            assert len(row[kind]["values"]) == 1 and 0 <= row[kind]["mean"] <= 1
-
-
 def test_evaluating_again_gives_the_same_numbers(reference: RunSummary, cache: Path) -> None:
     recorder = Recorder()
     again = evaluate(load_condensed(reference.folder), tiny(cache, evaluation=STUDENTS), progress=recorder)
