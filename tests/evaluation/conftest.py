@@ -140,8 +140,9 @@ class Judge:
         return RunConfig.model_validate({"data": self._data.model_dump(), "evaluation": self.fields | fields, **run})
 
     def __call__(self, condensed: Sets, earlier: Earlier | None = None, **fields: Any) -> Evaluation:
-        for noted in (self.trained, self.told, self.tested):
-            noted.clear()
+        self.trained.clear()
+        self.told.clear()
+        self.tested.clear()
         config = self.config(**fields)
 
         def progress(done: int, total: int) -> None:

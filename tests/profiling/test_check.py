@@ -4,8 +4,9 @@ from hmdc_ray.profiling.check import Checked, repeated
 
 
 def test_members_of_a_pool_repeat_in_turn_all_drawn() -> None:
-    base = apply_overrides(preset("digits"), ["pool.active=1", "pool.members.vit.probability=0.5"])
-    names = [member.name for member in base.pool.members]
+    names = ("convnet", "vit", "lenet")
+    chances = [f"pool.members.{name}.probability={chance}" for name, chance in zip(names, (0.5, 0.25, 0.25), strict=True)]
+    base = apply_overrides(preset("digits"), ["pool.active=1", *chances])
     pool = repeated(base, len(names) + 1, 2).pool
     assert [member.name for member in pool.members] == [*(f"{name}_0" for name in names), f"{names[0]}_1"]
     assert {(member.replicas, member.probability) for member in pool.members} == {(2, None)}
