@@ -24,20 +24,6 @@ def test_evaluate_a_run(hmdc: CommandLine, finished: Path, tmp_path: Path) -> No
     )
 
 
-def test_evaluate_a_file_with_other_students(hmdc: CommandLine, finished: Path, tmp_path: Path) -> None:
-    words = ("evaluate", finished / "run" / "condensed.parquet", "--architectures", "mlp, convnet", "--seeds", 2)
-    hmdc.succeeds(*words, "--baselines", "none", "--protocol", "dc", "--output", "accuracies.json")
-    report = json.loads((tmp_path / "accuracies.json").read_text())
-    assert [(row["architecture"], row["in_pool"]) for row in report["rows"]] == [
-        ("mlp", False),
-        ("convnet", False),
-    ]  # wider than the pool's
-    for row in report["rows"]:
-        assert (row["random"], row["kmeans"]) == (None, None)
-        assert len(row["condensed"]["values"]) == 2
-        assert row["condensed"]["low"] <= row["condensed"]["mean"] <= row["condensed"]["high"]
-
-
 def test_paths_in_a_run_hold_in_every_folder(
     hmdc: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
