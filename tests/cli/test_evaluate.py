@@ -74,18 +74,9 @@ def test_two_sets_are_compared_and_pictured(hmdc: CommandLine, stored: tuple[Pat
 
 
 def test_options_reach_the_configuration(hmdc: CommandLine, stored: tuple[Path, Path], tmp_path: Path) -> None:
-    words = ("--protocol", "idc", "--seeds", 1, "--baselines", "none", "--architectures", "mlp")
-    hmdc.succeeds(
-        "evaluate",
-        stored[0],
-        *words,
-        "--temperatures",
-        "2,3",
-        "--set",
-        "evaluation.epochs=1",
-        "--output",
-        tmp_path / "one.json",
-    )
+    words = ("--protocol", "idc", "--seeds", 1, "--baselines", "none", "--architectures", "mlp", "--temperatures", "2,3")
+    file, output = stored[0] / "condensed.parquet", tmp_path / "one.json"
+    hmdc.succeeds("evaluate", file, *words, "--set", "evaluation.epochs=1", "--output", output)
 
     report = json.loads((tmp_path / "one.json").read_text())
     assert (report["protocol"], report["epochs"], report["seeds"]) == ("idc", 1, 1)
