@@ -22,6 +22,7 @@ from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 
 if TYPE_CHECKING:
+    from measured import Measured
     from whole_runs import CommandLine
 
 CLASSES = 3
@@ -93,3 +94,10 @@ def ray_local() -> Iterator[None]:
         finally:
             ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def measured(ray_local: None, three_digits_config: DataConfig) -> Measured:
+    from measured import measure_a_step
+
+    return measure_a_step(three_digits_config)

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +98,6 @@ def _finished_runs(folder: Path) -> None:
     condensed = load_condensed(folder / "run")
     save_condensed(folder / "nan.parquet", condensed)
     _spoil(folder / "nan.parquet", condensed.images.clone())
-    save_condensed(folder / "narrow.parquet", replace(condensed, config=None))
 
 
 def _spoil(path: Path, images: torch.Tensor) -> None:
@@ -222,26 +220,16 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     # folders and checkpoints
     "folder holds a run": ("condense tiny.yaml --output run", "run already holds a run: use --resume"),
-    "folder of others": ("condense tiny.yaml --output foreign", "foreign holds 'thesis.txt' and no run"),
-    "overwriting others": ("condense tiny.yaml --output foreign --overwrite", "foreign holds 'thesis.txt' and no run"),
-    "folder is a file": ("condense tiny.yaml --output tiny.yaml", "tiny.yaml is a file: --output must be a folder"),
-    "nothing to resume": ("condense tiny.yaml --output hollow --resume", "hollow holds no run (no config.yaml)"),
-    "both flags": ("condense tiny.yaml --output run --resume --overwrite", "--overwrite and --resume contradict each other"),
     "changed configuration": ("condense tiny.yaml --output run --resume --seed 9", "seed is 9, but the checkpoint in"),
     "changed data": (
         "condense tiny.yaml --output run --resume --data colour.parquet",
         "data is '",
-    ),
-    "fewer steps": (
-        "condense tiny.yaml --output run --resume --set schedule.iterations=1",
-        "schedule.iterations 1 x steps 3 is less than the 6 steps",
     ),
     "damaged metrics": ("condense tiny.yaml --output garbled --resume", "metrics.jsonl line 2 is b'garbage'"),
     # evaluate
     "NaN pixels": ("evaluate nan.parquet", "nan.parquet: pixels of row 1 are not all finite numbers"),
     "not condensed": ("evaluate small.parquet", "small.parquet: no metadata of a condensed set"),
     "nothing to evaluate": ("evaluate nowhere", "nowhere does not exist"),
-    "unknown data": ("evaluate narrow.parquet", "name it with --data"),
     "other images": (
         "evaluate run --data small.parquet",
         "has images of 1 channel and 8x8 pixels, but the condensed images have 1 channel and 16x16 pixels",
@@ -249,10 +237,6 @@ CASES: dict[str, tuple[str, str]] = {
     "unknown protocol": ("evaluate run --protocol dd", "evaluation.protocol is 'dd': must be one of dc"),
     "unknown baseline": ("evaluate run --baselines all", "evaluation.baselines is 'all': must be one of none, random"),
     "no networks": ("evaluate run --seeds 0", "evaluation.seeds is 0: must be a whole number, 1 to 1000"),
-    "empty name": ("evaluate run --architectures mlp,,lenet", "--architectures is 'mlp,,lenet'"),
-    # presets
-    "unknown preset": ("presets digit", "preset 'digit' does not exist: did you mean 'digits'?"),
-    "YAML of what": ("presets --yaml", "--yaml needs the name of a preset"),
 }
 
 

@@ -18,7 +18,7 @@ from hmdc_ray.config import (
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.config.presets import digits
 from hmdc_ray.errors import InputError
-from hmdc_ray.profiling.length import with_length
+from hmdc_ray.profiling.steps import with_length
 
 STAND_IN = DataConfig(source="digits", image_size=(32, 32), channels=3)
 """The built-in digits in the shape of CIFAR-10, whose classes are ten too: a step computes and moves as much."""

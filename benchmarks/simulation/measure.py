@@ -16,9 +16,8 @@ from hmdc_ray.data.sources import prepare
 from hmdc_ray.exchange.messages import MemberTaps
 from hmdc_ray.matching.ssd import common_size
 from hmdc_ray.models import ImageShape, build
-from hmdc_ray.profiling.length import with_length
 from hmdc_ray.profiling.one_process import measure_one_process
-from hmdc_ray.profiling.steps import worker_process
+from hmdc_ray.profiling.steps import with_length, worker_process
 from hmdc_ray.seeding import Key
 
 EXCHANGES = {

@@ -10,9 +10,9 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.errors import DivergedError
+from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.images import split_batches
-from hmdc_ray.evaluation.threads import torch_threads
 from hmdc_ray.evaluation.training import accuracy
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.system.files import write_atomically

@@ -48,11 +48,11 @@ def pretrain(
     fields = {"data.source": data, "evaluation.whole_data_epochs": epochs, "seed": seed}
     config = read_configuration(configuration, set_, fields)
     folder = output or Path("pretrained") / config.name
-    from hmdc_ray.cli.pretrain_terminal import EpochProgress
     from hmdc_ray.cli.tables import print_table
+    from hmdc_ray.cli.terminal import TerminalProgress
     from hmdc_ray.pretrain import pretrain as run
 
-    progress = EpochProgress(console)
+    progress = TerminalProgress(console)
     with telling_how_to_resume(lambda: progress.position), progress:
         result = run(
             config,

@@ -1,13 +1,19 @@
-"""The progress of a search on a terminal: one line for everything that happens to a trial."""
+"""A search on a terminal: one line for everything that happens to a trial, and at the end the table of the best."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from time import monotonic
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from hmdc_ray.search.records import RungRecord
+from hmdc_ray.search.records import RungRecord, TrialRecord
+
+SHOWN = 15
+"""Trials in the table, the best first; all are in trials.json."""
 
 
 class TerminalSearch:
@@ -45,3 +51,32 @@ class TerminalSearch:
     def _line(self, text: str, style: str | None = None) -> None:
         clock = timedelta(seconds=int(monotonic() - self._start))
         self._console.print(f"{clock}  {text}", style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def trials_table(trials: Sequence[TrialRecord], best: TrialRecord | None) -> Table:
+    """The best trials: those that reached the last rung first, then by accuracy."""
+
+    def order(trial: TrialRecord) -> tuple[bool, float]:
+        return trial.state == "finished", trial.last.accuracy if trial.rungs else -1.0
+
+    ranked = sorted(trials, key=order, reverse=True)
+    states = {state: sum(trial.state == state for trial in trials) for state in ("finished", "stopped", "failed", "unfinished")}
+    counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    built = Table(
+        title=f"{len(trials)} trials ({counts}), accuracy on validation data in %",
+        caption=f"the {SHOWN} best; all are in trials.json" if len(trials) > SHOWN else None,
+    )
+    for name in ("trial", "iterations", "accuracy", "worst", "seconds"):
+        built.add_column(name, justify="right", no_wrap=True)
+    built.add_column("state")
+    for trial in ranked[:SHOWN]:
+        built.add_row(*_cells(trial), style="bold" if best is not None and trial.number == best.number else None)
+    return built
+
+
+def _cells(trial: TrialRecord) -> tuple[str, ...]:
+    if not trial.rungs or trial.last.problem:
+        return str(trial.number), "–", "–", "–", "–", escape(f"{trial.state}: {trial.problem}")
+    rung = trial.last
+    worst = f"{100 * rung.worst:.1f} ({escape(rung.worst_architecture)})"
+    return str(trial.number), str(rung.iterations), f"{100 * rung.accuracy:.1f}", worst, f"{rung.seconds:.1f}", trial.state

@@ -126,6 +126,10 @@ class TerminalProgress:
         """Advance by a trained student."""
         self._advance("evaluating students", done, total)
 
+    def epoch(self, name: str, done: int, total: int) -> None:
+        """Advance by an epoch of a network in pre-training."""
+        self._advance(f"training {name}, epoch", done, total)
+
     def result(self, evaluation: Evaluation) -> None:
         """Show the table of accuracies."""
         from hmdc_ray.cli.evaluation_table import print_evaluation  # torch is imported with it, which takes seconds

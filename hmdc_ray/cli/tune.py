@@ -42,8 +42,7 @@ def tune(
     config = read_configuration(configuration, set_, {"data.source": data})
     from hmdc_ray.cli.evaluation_table import print_evaluation
     from hmdc_ray.cli.failed import end_if_students_failed
-    from hmdc_ray.cli.search_table import trials_table
-    from hmdc_ray.cli.search_terminal import TerminalSearch
+    from hmdc_ray.cli.search_terminal import TerminalSearch, trials_table
     from hmdc_ray.cli.tables import print_table
     from hmdc_ray.evaluation.request import repetition
     from hmdc_ray.search.search import BEST_FILE, TRIALS_FILE, TRIALS_FOLDER

@@ -10,7 +10,7 @@ import torch
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.matching.choice import kmeans_choice, random_choice
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.registry import build

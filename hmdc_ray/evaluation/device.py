@@ -1,6 +1,9 @@
-"""The device of students, and the number format in which a GPU multiplies."""
+"""What students' last bits depend on beside their seed: the device, the number format of a GPU, and torch's thread count."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,3 +25,14 @@ def student_device(config: RunConfig) -> str:
 def student_format(config: RunConfig) -> GpuFormat | None:
     """Number format in which the students' GPUs multiply, for the record; None: they are trained on CPUs."""
     return gpu_format(config.matching.precision) if config.evaluation.num_gpus > 0 else None
+
+
+@contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Run a block with ``threads`` torch threads, at least 1, on which the order of a sum depends; restores the count."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

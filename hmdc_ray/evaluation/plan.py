@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.images import Kind, split_batches
 from hmdc_ray.evaluation.sets import check_fit
-from hmdc_ray.evaluation.threads import torch_threads
 from hmdc_ray.evaluation.training import accuracy
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 

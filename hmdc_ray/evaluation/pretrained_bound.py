@@ -9,8 +9,8 @@ from hmdc_ray.config import StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.evaluation.images import split_batches
-from hmdc_ray.evaluation.threads import torch_threads
 from hmdc_ray.evaluation.training import accuracy
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.registry import build

@@ -14,7 +14,7 @@ import torch
 from torch import distributed
 
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.models import save_weights
 from hmdc_ray.pretrain.batches import Group
 from hmdc_ray.pretrain.plan import Plan

@@ -15,9 +15,8 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.exchange.step_records import StepRecord
-from hmdc_ray.profiling.length import WARM_UP, with_length
 from hmdc_ray.profiling.process import ProcessUse, process_use
-from hmdc_ray.profiling.steps import Report, run_steps, sized
+from hmdc_ray.profiling.steps import WARM_UP, Report, run_steps, sized, with_length
 
 
 @dataclass(frozen=True)

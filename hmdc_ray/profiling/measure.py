@@ -17,7 +17,6 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.profiling.floor import Floor
-from hmdc_ray.profiling.length import WARM_UP
 from hmdc_ray.profiling.one_process import (
     Bfloat16Steps,
     OneProcess,
@@ -27,7 +26,7 @@ from hmdc_ray.profiling.one_process import (
     measure_plain,
 )
 from hmdc_ray.profiling.process import ProcessUse, process_use
-from hmdc_ray.profiling.steps import Measurement, Report, StepTimes, run_steps, sized, worker_phases, workers_of
+from hmdc_ray.profiling.steps import WARM_UP, Measurement, Report, StepTimes, run_steps, sized, worker_phases, workers_of
 from hmdc_ray.profiling.targets import Agreement, compare
 from hmdc_ray.profiling.traffic import DRIVER, SERVER
 from hmdc_ray.run.validate import validate

@@ -18,15 +18,14 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.models.plain import plain_layers
-from hmdc_ray.profiling.length import WARM_UP
 from hmdc_ray.profiling.operations import Count, Operations
 from hmdc_ray.profiling.process import process_use
 from hmdc_ray.profiling.rates import bandwidth, has_bfloat16_units, matrix_rate
-from hmdc_ray.profiling.steps import ONE_PROCESS, Measurement, Report, StepTimes, run_steps, worker_phases, workers_of
+from hmdc_ray.profiling.steps import ONE_PROCESS, WARM_UP, Measurement, Report, StepTimes, run_steps, worker_phases, workers_of
 from hmdc_ray.profiling.targets import Targets, targets
 from hmdc_ray.profiling.traffic import SERVER, CountedPool
 from hmdc_ray.system.memory import keep_freed_memory

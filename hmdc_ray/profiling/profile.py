@@ -11,9 +11,8 @@ from hmdc_ray.actors.object_store import bytes_per_second
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.config import RunConfig
 from hmdc_ray.profiling.capacity import Cluster, MemberProfile, Profile, predict
-from hmdc_ray.profiling.length import with_length
 from hmdc_ray.profiling.measure import Bench, measure
-from hmdc_ray.profiling.steps import Report, worker_process
+from hmdc_ray.profiling.steps import Report, with_length, worker_process
 from hmdc_ray.profiling.traffic import SERVER
 
 UNDIVIDED = ("training_data", "training", "aligner_training", "kmeans")

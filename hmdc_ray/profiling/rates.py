@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from hmdc_ray.evaluation.threads import torch_threads
+from hmdc_ray.evaluation.device import torch_threads
 
 SIDE = 2048
 """Rows and columns of the matrices."""

@@ -8,6 +8,7 @@ from statistics import median
 
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.exchange.call_size import call_size, with_call_size
 from hmdc_ray.exchange.protocols import Pool
@@ -16,6 +17,9 @@ from hmdc_ray.profiling.process import ProcessUse
 from hmdc_ray.run.coordinator import Coordinator
 
 ONE_PROCESS = "one process"
+
+WARM_UP = 1
+"""Steps that are not measured: the first one loads kernels and the data's pages."""
 
 Report = Callable[[str], None]
 """Callback that gets a line on the progress."""
@@ -72,6 +76,11 @@ class Measurement:
 
 class _Enough(Exception):  # noqa: N818  # not an error
     """Every step that was wanted is measured."""
+
+
+def with_length(config: RunConfig, steps: int) -> RunConfig:
+    """The run with one iteration that is long enough for the warm-up and ``steps`` measured steps."""
+    return apply_overrides(config, ["schedule.iterations=1", f"schedule.steps={WARM_UP + steps + 1}"])
 
 
 def sized(config: RunConfig, info: DatasetInfo, pool: RayPool, report: Report) -> RunConfig:

@@ -1,49 +1,50 @@
-"""The command ``evaluate``, in this process and without Ray."""
+"""The command ``hmdc evaluate``, in this process."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
-from whole_runs import without_ray
+from whole_runs import CommandLine, tiniest, tree, write_config, write_images
 
-from hmdc_ray.cli.evaluate import evaluate
-from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
+from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import DataConfig, RunConfig
+from hmdc_ray.config.io import apply_overrides, load_config
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.errors import InputError
-from hmdc_ray.run import evaluate as run
-from hmdc_ray.run.progress import Silent
 
-Hmdc = Callable[..., Any]
+
+def test_evaluate_a_run(hmdc: CommandLine, finished: Path, tmp_path: Path) -> None:
+    shown = hmdc.succeeds("evaluate", finished / "run", "--output", "accuracies.json")
+    assert "mlp" in shown and "lenet" in shown and "accuracies.json" in shown
+    assert json.loads((tmp_path / "accuracies.json").read_text()) == json.loads(
+        (finished / "run" / "evaluation.json").read_text()
+    )
+
+
+def test_paths_in_a_run_hold_in_every_folder(
+    hmdc: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "data.parquet", [0, 1, 2] * 10)
+    pool = {"members": [{"architecture": "mlp", "options": {"width": 4}}]}
+    small = tiniest(home, pool=pool, evaluation={"students": ["mlp"]}, schedule={"iterations": 1, "steps": 1})
+    write_config(tmp_path / "small.yaml", apply_overrides(small, ["data.cache=cache"]))
+    hmdc.succeeds("condense", "small.yaml", "--data", "data.parquet", "--output", "run")
+    assert load_config(tmp_path / "run").data.source == str(tmp_path / "data.parquet")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    hmdc.succeeds("evaluate", tmp_path / "run")
+    assert tree(tmp_path / "elsewhere") == {}
 
 
 @pytest.fixture
-def hmdc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hmdc:
-    without_ray(monkeypatch)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    app = typer.Typer()
-    app.command()(evaluate)
-
-    def call(*words: object) -> None:
-        outcome = CliRunner().invoke(app, [*map(str, words)])
-        if outcome.exception is not None:
-            raise outcome.exception
-        assert outcome.exit_code == 0
-
-    return call
-
-
-@pytest.fixture
-def stored(three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path) -> tuple[Path, Path]:
+def stored(
+    three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
     """Two runs' folders, each with its condensed set."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     info = three_digits.info
     config = RunConfig.model_validate(
         {
@@ -61,8 +62,8 @@ def stored(three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path
     return tmp_path / "a", tmp_path / "b"
 
 
-def test_two_sets_are_compared_and_pictured(hmdc: Hmdc, stored: tuple[Path, Path], tmp_path: Path) -> None:
-    hmdc(*stored, "--baselines", "random", "--output", tmp_path / "out" / "both.json")
+def test_two_sets_are_compared_and_pictured(hmdc: CommandLine, stored: tuple[Path, Path], tmp_path: Path) -> None:
+    hmdc.succeeds("evaluate", *stored, "--baselines", "random", "--output", tmp_path / "out" / "both.json")
 
     report = json.loads((tmp_path / "out" / "both.json").read_text())
     assert [entry["name"] for entry in report["sets"]] == ["a", "b"]
@@ -72,9 +73,10 @@ def test_two_sets_are_compared_and_pictured(hmdc: Hmdc, stored: tuple[Path, Path
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"both.json", *figures}
 
 
-def test_options_reach_the_configuration(hmdc: Hmdc, stored: tuple[Path, Path], tmp_path: Path) -> None:
-    words = ("--protocol", "idc", "--seeds", 1, "--baselines", "none", "--architectures", "mlp")
-    hmdc(stored[0], *words, "--temperatures", "2,3", "--set", "evaluation.epochs=1", "--output", tmp_path / "one.json")
+def test_options_reach_the_configuration(hmdc: CommandLine, stored: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ("--protocol", "idc", "--seeds", 1, "--baselines", "none", "--architectures", "mlp", "--temperatures", "2,3")
+    file, output = stored[0] / "condensed.parquet", tmp_path / "one.json"
+    hmdc.succeeds("evaluate", file, *words, "--set", "evaluation.epochs=1", "--output", output)
 
     report = json.loads((tmp_path / "one.json").read_text())
     assert (report["protocol"], report["epochs"], report["seeds"]) == ("idc", 1, 1)
@@ -84,36 +86,9 @@ def test_options_reach_the_configuration(hmdc: Hmdc, stored: tuple[Path, Path], 
     assert [entry["name"] for entry in report["sets"]] == ["both"]
 
 
-def test_distill_takes_the_default_teacher(hmdc: Hmdc, stored: tuple[Path, Path], tmp_path: Path) -> None:
+def test_distill_takes_the_default_teacher(hmdc: CommandLine, stored: tuple[Path, Path], tmp_path: Path) -> None:
     words = ("--distill", "--architectures", "mlp", "--baselines", "none", "--seeds", 1)
-    hmdc(stored[0], *words, "--output", tmp_path / "one.json")
+    hmdc.succeeds("evaluate", stored[0], *words, "--output", tmp_path / "one.json")
     report = json.loads((tmp_path / "one.json").read_text())
     assert report["distillation"]["teacher"]["architecture"] == "convnet"
     assert report["rows"][0]["temperatures"] == {"condensed": 1.5}
-
-
-def test_a_set_given_twice_is_refused(hmdc: Hmdc, stored: tuple[Path, Path]) -> None:
-    with pytest.raises(InputError, match="is given twice"):
-        hmdc(stored[0], stored[0])
-
-
-@pytest.mark.parametrize("by_data", [False, True])
-def test_what_is_taken_for_mnist_is_told(by_data: bool, hmdc: Hmdc, stored: tuple[Path, Path]) -> None:
-    class Noting(Silent):
-        def __init__(self) -> None:
-            self.notes: list[str] = []
-
-        def note(self, text: str) -> None:
-            self.notes.append(text)
-
-    def notes(**fields: Any) -> list[str]:
-        condensed, told = load_condensed(stored[0]), Noting()
-        sections = dict(condensed.config or {})
-        sections["data"] |= {"statistics": "mnist" if by_data else None}
-        sections["evaluation"] |= {"students": ["mlp"], "seeds": 1, "baselines": "none", **fields}
-        named = condensed if by_data else replace(condensed, mean=(0.1307,), std=(0.3081,))
-        run.evaluate(named, RunConfig.model_validate(sections), progress=told)
-        return told.notes
-
-    assert [note[:67] for note in notes(epochs=3)] == ["MNIST by its statistics: protocol dc trains 3 epochs with crop, sca"]
-    assert notes(epochs=2, augmentation=False) == notes(epochs=2, protocol="idc") == []

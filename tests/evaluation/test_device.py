@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import Precision, RunConfig
-from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.evaluation.cache import BaselineCache
 from hmdc_ray.evaluation.device import student_device, student_format
-from hmdc_ray.evaluation.trial import Trial
 
 PLACES = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]  # missing in torch's types
 
@@ -49,13 +44,3 @@ def test_on_cpus_nothing_is_set(with_gpu: None) -> None:
     assert student_device(made("tf32", 0)) == "cpu"
     assert [place.fp32_precision for place in PLACES] == before
     assert student_format(made("tf32", 0)) is None
-
-
-def test_accuracies_of_another_format_are_not_taken(digits: ImageDataset, digit_means: CondensedSet, tmp_path: Path) -> None:
-    def cache(precision: Precision, num_gpus: float) -> BaselineCache:
-        return BaselineCache(made(precision, num_gpus, cache=str(tmp_path)), digit_means, digits.info)
-
-    trial = Trial("random", made("float32", 1).evaluation.students[0], 0, 0)
-    cache("float32", 1).put(trial, "test", 0.5)
-    assert cache("float32", 1).get(trial, "test") == cache("bfloat16", 1).get(trial, "test") == 0.5
-    assert cache("tf32", 1).get(trial, "test") is None and cache("float32", 0).get(trial, "test") is None

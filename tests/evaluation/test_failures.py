@@ -2,91 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from in_process import InProcess
 from rich.console import Console
-from torch import Tensor, nn
 
 from hmdc_ray.cli.evaluation_table import print_evaluation
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.errors import InputError, StudentError
-from hmdc_ray.evaluation.conduct import conduct
-from hmdc_ray.evaluation.earlier import Earlier
+from hmdc_ray.errors import StudentError
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.figures.write import write_figures
-from hmdc_ray.models import ImageShape
 from hmdc_ray.search.judging import judge as judge_trial
 from hmdc_ray.search.without_test_split import WithoutTest
 
-BROKEN: list[BaseException] = []
-"""What the user's network raises in training, if anything."""
-
-
-def own(shape: ImageShape, classes: int) -> nn.Module:
-    class Own(nn.Module):
-        def forward(self, vectors_BD: Tensor) -> Tensor:
-            if self.training and BROKEN:
-                raise BROKEN[0]
-            return vectors_BD
-
-    return nn.Sequential(nn.Flatten(), Own(), nn.Linear(shape.channels * shape.height * shape.width, classes))
-
-
-OWN = {"name": "own", "architecture": f"{__name__}:own"}
+from .conftest import OWN, Judge, written
 
 
 @pytest.fixture
-def broken() -> Iterator[list[BaseException]]:
-    BROKEN.append(ValueError("weights have gone\nastray"))
-    yield BROKEN
-    BROKEN.clear()
-
-
-class Judge:
-    """Evaluates in this process, and notes which students were trained."""
-
-    def __init__(self, data: DataConfig, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._data = data.model_copy(update={"cache": str(cache)})
-        self.trained: list[Trial] = []
-        train = StudentTrainer.train
-
-        def noted(room: StudentTrainer, network: Any, trial: Trial, *others: Any, **more: Any) -> None:
-            self.trained.append(trial)
-            train(room, network, trial, *others, **more)
-
-        monkeypatch.setattr(StudentTrainer, "train", noted)
-
-    def config(self, **fields: Any) -> RunConfig:
-        evaluation = {"students": ["mlp", OWN], "seeds": 2, "epochs": 2, "baselines": "random", **fields}
-        return RunConfig.model_validate({"data": self._data.model_dump(), "evaluation": evaluation})
-
-    def __call__(self, condensed: Any, earlier: Earlier | None = None, **fields: Any) -> Evaluation:
-        self.trained.clear()
-        told: list[tuple[int, int]] = []
-        config = self.config(**fields)
-        made = conduct(condensed, config, pool=None, executor=InProcess(), progress=lambda *p: told.append(p), earlier=earlier)
-        assert told == [(done, told[0][1]) for done in range(told[0][1] + 1)]
-        return made
-
-
-@pytest.fixture
-def judge(three_digits_config: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judge:
-    return Judge(three_digits_config, tmp_path / "cache", monkeypatch)
-
-
-def written(evaluation: Evaluation, path: Path) -> Earlier:
-    evaluation.write(path)
-    return Earlier.read(path)
+def judge(judge: Judge) -> Judge:
+    judge.fields |= {"students": ["mlp", OWN], "baselines": "random"}
+    return judge
 
 
 def test_the_row_of_a_broken_network_says_why_and_the_others_are_whole(
@@ -130,40 +69,6 @@ def test_one_seed_that_fails_leaves_no_summary_but_its_numbers(
     assert made.trials[0] == whole.trials[0] and made.trials[0].accuracy is not None
 
 
-def test_interrupts_are_no_failures_of_students(judge: Judge, noise: CondensedSet, broken: list[BaseException]) -> None:
-    broken[0] = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
-        judge(noise)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"distillation": {"teacher": "mlp", "temperatures": [1.0, 4.0]}},
-        {"baselines": "both", "augmentation_robust": True, "seeds": 1},
-    ],
-    ids=["plain", "distilled", "switched"],
-)
-def test_what_failed_is_done_again_alone_and_completes_the_evaluation(
-    judge: Judge, noise: CondensedSet, fields: dict[str, Any], tmp_path: Path, broken: list[BaseException]
-) -> None:
-    sets = {"a": noise, "b": replace(noise, images=-noise.images)}
-    made = judge(sets, **fields)
-    earlier = written(made, tmp_path / "evaluation.json")
-    broken.clear()
-
-    completed = judge(sets, earlier, **fields)
-
-    assert judge.trained and {trial.student.name for trial in judge.trained} <= {"own", "mlp"}
-    alone = [trial for trial in judge.trained if trial.student.name == "mlp" and trial.temperature is not None]
-    assert alone == []  # the teacher may be an mlp, a student that did not fail is not trained
-    assert completed.failed == ()
-    assert completed == judge(sets, **fields)
-    judge(sets, written(completed, tmp_path / "evaluation.json"), **fields)
-    assert judge.trained == []
-
-
 def test_the_teacher_that_failed_takes_its_students_with_it(
     judge: Judge, noise: CondensedSet, broken: list[BaseException]
 ) -> None:
@@ -183,33 +88,6 @@ def test_a_temperature_that_cannot_be_chosen_is_not_guessed(
     assert failing.condensed is None and failing.temperatures == {}
     assert [trial.temperature for trial in made.failed] == [None, None]
     assert [trial.kind for trial in judge.trained if trial.student.name == "own"] == ["condensed"] * 4  # none on test images
-
-
-def test_another_evaluation_is_refused(judge: Judge, noise: CondensedSet, broken: list[BaseException], tmp_path: Path) -> None:
-    path = tmp_path / "evaluation.json"
-    earlier = written(judge(noise), path)
-    different: list[tuple[dict[str, Any], str]] = [
-        ({"protocol": "idc"}, "protocol is 'dc', must be 'idc'"),
-        ({"seeds": 3}, "seeds is 2, must be 3"),
-        ({"students": [{"architecture": "mlp", "options": {"width": 9}}, OWN]}, "rows is"),
-        ({"baselines": "none"}, "list of trials is"),
-        ({"distillation": {}}, "distillation is None"),
-    ]
-    for fields, message in different:
-        with pytest.raises(InputError, match=f"^{re.escape(str(path))} is another evaluation: its {message}"):
-            judge(noise, earlier, **fields)
-    with pytest.raises(InputError, match="its sets is"):
-        judge(replace(noise, images=-noise.images), earlier)
-    assert judge.trained == []
-
-
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"trials": [{"student": "mlp"}]}', '{"trials": 3}'])
-def test_what_is_no_evaluation_is_refused(text: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "evaluation.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(InputError, match=re.escape(str(path))):
-        Earlier.read(path)
 
 
 def shown(evaluation: Evaluation) -> str:
@@ -243,11 +121,3 @@ def test_a_trial_of_a_search_fails_with_the_students_reason(
     config = judge.config(split="validation")
     with pytest.raises(StudentError, match=r"^student 'own' on condensed images, seed 0 .*: ValueError: weights have gone$"):
         judge_trial(noise, config, WithoutTest(three_digits), "cpu")
-
-
-def test_numbers_of_a_file_are_those_of_the_evaluation(judge: Judge, noise: CondensedSet, tmp_path: Path) -> None:
-    made = judge(noise)
-    earlier = written(made, tmp_path / "evaluation.json")
-    assert earlier.trials == made.trials and earlier.failed == ()
-    values = [trial["accuracy"] for trial in json.loads(made.to_json())["trials"]]
-    assert made.rows[0].condensed is not None and tuple(values[:2]) == made.rows[0].condensed.values

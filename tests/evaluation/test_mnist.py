@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from in_process import InProcess
-from rich.console import Console
 
-from hmdc_ray.cli.dry_run import show_plan
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig, RunConfig
 from hmdc_ray.config.statistics import KNOWN
@@ -91,16 +89,6 @@ def test_a_search_judges_as_an_evaluation_does(digits: ImageDataset, digit_means
     named = replace(digit_means, mean=MNIST.mean, std=MNIST.std)
     assert judge(named, config, WithoutTest(digits), "cpu").augmentation
     assert not judge(digit_means, config, WithoutTest(digits), "cpu").augmentation
-
-
-@pytest.mark.parametrize(("statistics", "told"), [("mnist", True), ("0.1307:0.3081", True), ("0.2861:0.3530", False)])
-def test_a_dry_run_says_it(statistics: str, told: bool, tmp_path: Path) -> None:
-    evaluation = {"students": ["mlp"]}
-    data = {"cache": str(tmp_path), "statistics": statistics}
-    config = RunConfig.model_validate({"data": data, "pool": {"members": ["lenet"]}, "evaluation": evaluation})
-    console = Console(record=True, width=200)
-    show_plan(config, tmp_path / "run", console)
-    assert ("MNIST by its statistics: protocol dc trains 1000 epochs" in console.export_text()) == told
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder with published condensed sets is absent")

@@ -6,19 +6,16 @@ import pytest
 import torch
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import DataConfig, DistillationConfig, EvaluationConfig, StudentConfig
+from hmdc_ray.config import DataConfig, EvaluationConfig, StudentConfig
 from hmdc_ray.config.statistics import KNOWN
-from hmdc_ray.data.cutmix import Mixed, cutmix
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
-from hmdc_ray.errors import InputError, RunError
-from hmdc_ray.evaluation import training
+from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.baselines import baseline_rows
 from hmdc_ray.evaluation.plan import plan, run_trial, train_teacher
 from hmdc_ray.evaluation.sets import check_fit
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import import_set
-from hmdc_ray.seeding import Key
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 MLP = StudentConfig(architecture="mlp")
@@ -96,46 +93,9 @@ def test_a_taught_student_learns_more_than_labels(digits: ImageDataset, digit_me
     assert run_trial(with_labels, trainer, teacher=blank) != results[0]
 
 
-@pytest.mark.parametrize("student", [MLP, StudentConfig(architecture="lenet")], ids=["mlp", "lenet"])
-def test_no_student_is_taught_by_its_twin(student: StudentConfig, digits: ImageDataset, digit_means: CondensedSet) -> None:
-    config = EvaluationConfig(students=(student,), epochs=2, distillation=DistillationConfig(teacher=student))
-    room = StudentTrainer(digit_means, digits, config, 0)
-    taught = Trial("condensed", student, 1, 0, temperature=1.5)
-    alone = room.student(student, 1)
-    apart = [
-        not torch.equal(ours, theirs) for ours, theirs in zip(alone.parameters(), room.teacher(1).parameters(), strict=True)
-    ]
-    assert any(apart)
-
-    room.train(alone, replace(taught, temperature=None), None)
-    state = train_teacher(taught, room)
-
-    assert any(not torch.equal(value, state[name]) for name, value in alone.state_dict().items())
-    assert all(torch.equal(value, state[name]) for name, value in train_teacher(taught, room).items())
-    assert room.key(student, 1) != room.key(student, 1, "teacher") != room.key(student, 0, "teacher")
-
-
 def test_the_whole_split_is_the_upper_bound(digits: ImageDataset, digit_means: CondensedSet) -> None:
     config = EvaluationConfig(students=(MLP,), epochs=40, whole_data_epochs=30)
     assert run_trial(Trial("whole_data", MLP, 0, 0), StudentTrainer(digit_means, digits, config, 0)) > 0.85
-
-
-def test_cutmix_is_not_for_networks_on_tokens(
-    digits: ImageDataset, digit_means: CondensedSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mixed = []
-
-    def spy(images: torch.Tensor, labels: torch.Tensor, key: Key) -> Mixed:
-        mixed.append(key)
-        return cutmix(images, labels, key)
-
-    monkeypatch.setattr(training, "cutmix", spy)
-    config = EvaluationConfig(protocol="hmdc", epochs=2)
-    vit = StudentConfig(architecture="vit", options={"patch_size": 8, "depth": 1})
-    run_trial(Trial("condensed", vit, 0, 0), StudentTrainer(digit_means, digits, config, 0))
-    assert mixed == []
-    run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(digit_means, digits, config, 0))
-    assert len(mixed) == len(set(mixed)) == 2
 
 
 def test_class_means_teach_better_than_random_images_and_trials_repeat(digits: ImageDataset, digit_means: CondensedSet) -> None:
@@ -162,25 +122,6 @@ def test_rows_given_are_the_rows_used(digits: ImageDataset, digit_means: Condens
     assert results[2] == pytest.approx(np.mean(digits.labels("test") == 3), abs=0.02)
 
 
-def test_real_images_are_normalised_with_the_sets_own_statistics(digits: ImageDataset, digit_means: CondensedSet) -> None:
-    rescaled = replace(
-        digit_means,
-        images=(digit_means.images * digit_means.std[0] + digit_means.mean[0] - 0.9) / 0.05,
-        mean=(0.9,),
-        std=(0.05,),
-    )
-    torch.testing.assert_close(rescaled.pixels(), digit_means.pixels(), atol=1e-5, rtol=0)
-
-    # With the data's own statistics, test images would be 17 times too small and around another zero.
-    assert run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(rescaled, digits, CONFIG, 0)) > 0.75
-
-
-def test_formation_is_decoded_for_training(digits: ImageDataset, digit_means: CondensedSet) -> None:
-    packed = replace(digit_means, images=digit_means.images[:, :, ::2, ::2].repeat(1, 1, 2, 2), formation=2)
-
-    assert run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(packed, digits, CONFIG, 0)) > 0.7
-
-
 def test_the_configured_split_is_tested(digits: ImageDataset, digit_means: CondensedSet) -> None:
     validation = CONFIG.model_copy(update={"split": "validation"})
     results = [
@@ -191,14 +132,6 @@ def test_the_configured_split_is_tested(digits: ImageDataset, digit_means: Conde
     sizes = [digits.info.sizes["test"], digits.info.sizes["validation"]]
     assert results[0] != results[1]
     assert all(result * size == pytest.approx(round(result * size)) for result, size in zip(results, sizes, strict=True))
-
-
-def test_divergence_names_student_images_and_seed(digits: ImageDataset, digit_means: CondensedSet) -> None:
-    huge = replace(digit_means, images=digit_means.images * 1e30)
-
-    told = r"student 'mlp' on condensed images, seed 2 of run seed 5: the loss is .* set evaluation.students.mlp.learning_rate"
-    with pytest.raises(RunError, match=told):
-        run_trial(Trial("condensed", MLP, 2, 0), StudentTrainer(huge, digits, CONFIG, 5))
 
 
 def test_data_that_do_not_fit_are_refused(digits: ImageDataset, digit_means: CondensedSet) -> None:

@@ -18,7 +18,6 @@ from whole_runs import condense_here, pixels, tiniest, tree, without_ray
 from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.messages import State
 from hmdc_ray.run.condense import condense
-from hmdc_ray.run.resume import require_unused
 from hmdc_ray.server.checkpoint import CheckpointFolder
 from hmdc_ray.server.storage import ArrowStorage
 from hmdc_ray.system.files import LineLog, read_json_lines
@@ -46,7 +45,6 @@ def uses(checkpoints: CheckpointFolder, version: int) -> None:
 
 
 # Saves that fail. The tests may run as root, whom no permission stops: the calls themselves fail.
-
 CALLS = ("open", "write", "fsync", "replace")
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT)
 
@@ -174,9 +172,6 @@ def test_an_object_store_that_fails(number: int) -> None:
     uses(checkpoints, 1)
 
 
-# Files that were cut or altered
-
-
 def test_a_checkpoint_cut_at_every_kilobyte_is_passed_over(tmp_path: Path) -> None:
     checkpoints = CheckpointFolder(tmp_path)
     checkpoints.save(1, states(1), IDENTITY)
@@ -211,9 +206,6 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
                 checkpoints.load(2)
         file.write_bytes(whole)
     uses(checkpoints, 2)
-
-
-# Whole runs
 
 
 @pytest.fixture(scope="module")
@@ -270,13 +262,6 @@ def test_a_checkpoint_of_strangers_cannot_bring_other_images(
     ):
         condense(tiniest(finished), folder, resume=True)
     assert tree(folder) == before
-
-
-def test_checkpoints_of_another_run_are_not_taken_over(finished: Path, tmp_path: Path) -> None:
-    config = tiniest(finished, schedule={"checkpoint_uri": str(finished / "run" / "checkpoint")})
-    with pytest.raises(InputError, match="which holds checkpoints of a run: resume it"):
-        require_unused(tmp_path, config)
-    require_unused(tmp_path, tiniest(finished, schedule={"checkpoint_uri": str(tmp_path / "empty")}))
 
 
 def test_lines_wait_for_a_disk_that_is_full(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from whole_runs import CommandLine, tiniest, write_config
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.profiling.capacity import Cluster, MemberProfile, Profile, largest_memory, predict
@@ -76,23 +73,3 @@ def test_members_on_cpus_wait_for_cores() -> None:
 def test_a_member_that_fits_no_node_is_refused() -> None:
     with pytest.raises(InputError, match="--gpus-per-node is 0, but a member asks for num_gpus 1"):
         predict(PROFILE, 2, 1, Cluster(0, 4, 10.0))
-
-
-def test_the_command_shows_the_measured_pool_and_the_one_asked_for(
-    ray_local: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = write_config(tmp_path / "tiny.yaml", tiniest(tmp_path))
-    out = CommandLine(monkeypatch, capsys).succeeds("plan", file, "--members", 6, "--cores-per-node", 64, "--check")
-    rows = {line.split("  ")[0].strip(): line.split()[-2:] for line in out.splitlines() if line.startswith(" ")}
-    assert rows["workers"] == ["2", "6"]
-    assert out.count("classes per call: 3 of 3, chosen so that each worker stays under ") == 2  # in both pools
-    assert "3 x convnet" in out and "3 x lenet" in out
-    server, larger = map(float, rows["seconds, server"])
-    assert server > 0 and abs(larger - 3 * server) < 0.01
-    assert float(rows["seconds"][1]) < 3 * float(rows["seconds"][0])
-    assert int(rows["MB of a worker of lenet"][0].replace(",", "")) > 100
-    found = re.search(
-        r"run here: ([\d.]+) seconds, MB of a worker: convnet ([\d,]+), lenet ([\d,]+); of the server: ([\d,]+)", out
-    )
-    assert found and "6 workers: step 2 of 2" in out
-    assert all(float(text.replace(",", "")) > least for text, least in zip(found.groups(), (0, 100, 100, 100), strict=True))

@@ -12,7 +12,7 @@ from whole_runs import CommandLine, condense_here, tiniest, tree
 from hmdc_ray.errors import InputError
 from hmdc_ray.run.events import EventLog
 from hmdc_ray.run.folder import RunFolder
-from hmdc_ray.run.status import run_folders, run_status
+from hmdc_ray.run.status import run_status
 from hmdc_ray.system.locks import lock_owner
 
 
@@ -101,33 +101,11 @@ def test_what_is_damaged_is_said_and_does_not_stop_the_rest(run: Path, hmdc: Com
         assert text in out
 
 
-def test_a_folder_of_runs_is_a_table(run: Path, hmdc: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / "search" / "trials").mkdir(parents=True)
-    for name in ("a", "b"):
-        shutil.copytree(run, tmp_path / "search" / "trials" / name)
-    cut(tmp_path / "search" / "trials" / "b", 4)
-    assert [path.name for path in run_folders(tmp_path / "search")] == ["a", "b"]
-    out = hmdc.succeeds("status", "search")
-    assert "finished" in out and "6 of 6" in out and "stopped" in out and "4 of 6" in out
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("nowhere", "nowhere is not there"),
-        ("file", "file is a file"),
-        ("empty", "empty holds no run"),
-        ("broken", "broken/config"),
-    ],
-)
-def test_no_run_is_one_line(name: str, message: str, hmdc: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "config.yaml").write_text("seed: [")
-    outcome = hmdc("status", name)
-    assert outcome.code == 2 and outcome.err.startswith("error: ") and outcome.err.count("\n") == 1
-    assert message in outcome.err
+def test_a_journal_of_absurd_receipts_takes_no_memory(run: Path) -> None:
+    (run / "tracking").mkdir()
+    (run / "tracking" / "records.jsonl").write_text("{}\n")
+    (run / "tracking" / "sent.jsonl").write_text(json.dumps({"first": 0, "last": 10**18}) + "\n")
+    assert run_status(run).unsent == 0
 
 
 def test_run_status_needs_a_run(tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from in_process import InProcess
 
 from hmdc_ray.condensed import CondensedSet
@@ -61,25 +59,6 @@ def test_a_student_that_diverges_is_told(
     huge = CondensedSet(noise.images * 1e30, noise.labels, noise.class_names, noise.mean, noise.std)
     with pytest.raises(RunError, match="training diverges"):
         judge(huge, configuration(three_digits_config, tmp_path, epochs=40), WithoutTest(three_digits), "cpu")
-
-
-def test_the_test_split_cannot_be_read(three_digits: ImageDataset) -> None:
-    view = WithoutTest(three_digits)
-    reads: list[Callable[[], object]] = [
-        lambda: view.labels("test"),
-        lambda: view.class_rows("test", 0),
-        lambda: view.pixels("test", [0]),
-        lambda: view.normalised("test", [0]),
-    ]
-    for read in reads:
-        with pytest.raises(PermissionError, match="the test split cannot be read in a trial"):
-            read()
-    assert view.info == three_digits.info
-    for split in ("train", "validation"):
-        assert (view.labels(split) == three_digits.labels(split)).all()
-        assert (view.class_rows(split, 1) == three_digits.class_rows(split, 1)).all()
-        assert torch.equal(view.pixels(split, [0]), three_digits.pixels(split, [0]))
-        assert torch.equal(view.normalised(split, [0]), three_digits.normalised(split, [0]))
 
 
 def test_judging_on_test_data_is_refused(

@@ -5,9 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmdc_ray.errors import InputError
-from hmdc_ray.figures.canvas import save
-from hmdc_ray.figures.evaluated import accuracy_matrix
 from hmdc_ray.figures.write import run_figures
 
 from .conftest import EvaluationFactory
@@ -32,17 +29,3 @@ def test_a_run_gets_its_figures(folder: Path, evaluation: EvaluationFactory) -> 
 
 def test_without_random_images_there_are_no_gains(folder: Path, evaluation: EvaluationFactory) -> None:
     assert [path.name for path in run_figures(folder, evaluation(random=False))] == ["gradients.png", "matrix.png"]
-
-
-def test_the_same_figure_gives_the_same_file(tmp_path: Path, evaluation: EvaluationFactory) -> None:
-    for name in ("a.png", "b.png"):
-        save(accuracy_matrix(evaluation()), tmp_path / "new" / name)
-
-    assert (tmp_path / "new" / "a.png").read_bytes() == (tmp_path / "new" / "b.png").read_bytes()
-
-
-def test_unwritable_place_is_one_line(tmp_path: Path, evaluation: EvaluationFactory) -> None:
-    (tmp_path / "file").touch()
-
-    with pytest.raises(InputError, match=r"matrix\.png cannot be written: (Not a directory|File exists)"):
-        save(accuracy_matrix(evaluation()), tmp_path / "file" / "matrix.png")
