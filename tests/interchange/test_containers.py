@@ -15,11 +15,13 @@ from torch.utils.data import TensorDataset
 
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.assemble import Imported
-from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
+from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import import_set
 from interchange.sets import GREY, STATED, grey_images, saved
 
 LABELS = torch.tensor([0, 2, 1, 0])
+
+
 COLOUR = ImportOptions(statistics=((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 
 
@@ -304,8 +306,3 @@ def test_grey_images_without_a_channel(tmp_path: Path) -> None:
     imported = read({"x": grey_images().squeeze(1), "y": LABELS}, tmp_path)
     assert torch.equal(imported.condensed.images, grey_images()) and "images are N x H x W, grey" in imported.assumed
     refused([grey_images()[0], LABELS], r"images have shape \[1, 4, 4\], must be N x C x H x W", tmp_path)
-
-
-def test_statistics_in_any_case() -> None:
-    assert parse_statistics("FashionMNIST") == parse_statistics("fashionmnist")
-    assert parse_statistics("CIFAR10") == parse_statistics("cifar10")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from hmdc_ray.config import ImagesConfig, MatchingConfig, MemberConfig, PoolConfig, RunConfig, Section, default_name
-from hmdc_ray.config.errors import field_schema
+from hmdc_ray.config import ImagesConfig, MemberConfig, PoolConfig, RunConfig, Section, default_name
 
 
 def sections(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -66,50 +65,12 @@ def test_a_network_is_called_after_its_architecture() -> None:
     assert default_name("mine.nets:Net.small") == "small"
 
 
-def test_main_is_found_by_name() -> None:
-    assert PoolConfig.model_validate({"members": ["vit", "mlp"], "main": "mlp"}).main_index == 1
-    assert PoolConfig.model_validate({"members": ["vit", "mlp"]}).main_index == 0
-
-
 def test_two_networks_of_one_name_are_refused() -> None:
     with pytest.raises(ValidationError, match="two networks are called 'vit'"):
         PoolConfig.model_validate({"members": ["vit", "vit"]})
-
-
-@pytest.mark.parametrize(
-    ("members", "active", "given", "shards"),
-    [(1, None, None, 1), (32, None, None, 1), (33, None, None, 2), (65, None, None, 3), (65, 32, None, 1), (65, None, 1, 1)],
-)
-def test_the_server_has_a_process_for_every_32_members_drawn(
-    members: int, active: int | None, given: int | None, shards: int
-) -> None:
-    pool = {"members": [{"architecture": "mlp", "name": f"m{number}"} for number in range(members)], "active": active}
-    config = RunConfig.model_validate({"pool": pool, "cluster": {"server_shards": given}})
-    assert config.server_shards == shards
 
 
 @pytest.mark.parametrize("value", [float("nan"), {"a": [float("inf")]}, object(), b"bytes"])
 def test_options_hold_only_what_can_be_written_down(value: Any) -> None:
     with pytest.raises(ValidationError, match=r"options\.width"):
         MemberConfig(architecture="convnet", options={"width": value})
-
-
-@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "", "a\n"])
-def test_a_run_cannot_be_called_after_another_folder(name: str) -> None:
-    with pytest.raises(ValidationError):
-        RunConfig(name=name)
-
-
-def test_the_schema_is_found_by_path() -> None:
-    assert field_schema(("images", "ipc"))["maximum"] == 10_000
-    assert field_schema(("pool", "members", 3, "learning_rate"))["type"] == "number"
-    assert field_schema(("data", "image_size", 1))["maximum"] == 1024
-    assert field_schema(("data", "cache"))["nullable"]
-    assert field_schema(("pool", "members", 0, "options", "width")) == {}
-    assert get_args(RunConfig.model_fields["name"].annotation) == ()
-
-
-@pytest.mark.parametrize("value", [0, 1, -5])
-def test_aligners_that_nothing_trains_are_refused(value: int) -> None:
-    with pytest.raises(ValidationError, match=f"aligner_images is {value}: must be at least 2 .*random projections"):
-        MatchingConfig(mutual_distillation=True, aligner_images=value)
