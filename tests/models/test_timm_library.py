@@ -1,12 +1,9 @@
-"""Pretrained weights, from caches that the tests fill with small random ones; nothing is downloaded."""
+"""timm's networks: their taps, and their weights from a cache that the tests fill with small random ones."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import huggingface_hub.constants
 import pytest
@@ -14,24 +11,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision import models
 
 from hmdc_ray.config.statistics import KNOWN
-from hmdc_ray.errors import InputError
-from hmdc_ray.models import ImageShape, Network, Normalisation, build, save_weights
-from hmdc_ray.seeding import Key, forked
-
-GREY = ImageShape(1, 28, 28)
-SHUFFLENET = "shufflenetv2_x0.5-f707e7126e.pth"
-
-
-def make(architecture: str, classes: int = 5, seed: int = 0, options: dict[str, Any] | None = None) -> Network:
-    return build(architecture, options or {}, GREY, classes, Key(seed, "network"), "pretrained")
-
-
-def random_state(create: Callable[[], torch.nn.Module]) -> dict[str, Tensor]:
-    with forked(Key(7, "network")):
-        return create().state_dict()
+from hmdc_ray.models import ImageShape, Normalisation, build, save_weights
+from hmdc_ray.seeding import Key
+from models.networks import MNIST, make, pretrained, random_state, refusal, tap_sizes
 
 
 @pytest.fixture
@@ -40,14 +24,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     return tmp_path
-
-
-@pytest.fixture
-def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch's folder of downloaded weights, empty."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    return tmp_path / "hub" / "checkpoints"
 
 
 def fill(hub: Path, name: str) -> tuple[Path, dict[str, Tensor]]:
@@ -64,19 +40,19 @@ def fill(hub: Path, name: str) -> tuple[Path, dict[str, Tensor]]:
 @pytest.mark.parametrize("classes", [5, 1000])
 def test_timms_weights_come_with_a_fresh_classifier(hub: Path, classes: int) -> None:
     _, state = fill(hub, "test_resnet")
-    network, other = make("timm:test_resnet", classes), make("timm:test_resnet", classes, seed=1)
+    network, other = pretrained("timm:test_resnet", classes), pretrained("timm:test_resnet", classes, seed=1)
     found = network.module.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if not name.startswith("fc."))
     head = found["fc.weight"]
     assert head.shape == (classes, 96)
-    assert torch.equal(head, make("timm:test_resnet", classes).module.state_dict()["fc.weight"])
+    assert torch.equal(head, pretrained("timm:test_resnet", classes).module.state_dict()["fc.weight"])
     assert not torch.equal(head, other.module.state_dict()["fc.weight"])
     assert classes != 1000 or not torch.equal(head, state["fc.weight"])
 
 
 def test_grey_is_repeated_at_the_size_of_the_pretraining(hub: Path) -> None:
     fill(hub, "test_resnet")
-    network = make("timm:test_resnet")
+    network = pretrained("timm:test_resnet")
     seen: list[Tensor] = []
     with network.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
         network.eval()(torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
@@ -86,7 +62,7 @@ def test_grey_is_repeated_at_the_size_of_the_pretraining(hub: Path) -> None:
 
 def test_a_transformers_positions_follow_another_input_size(hub: Path) -> None:
     _, state = fill(hub, "test_vit")
-    network = make("timm:test_vit", options={"input_size": 80})
+    network = pretrained("timm:test_vit", input_size=80)
     assert [(tap.height, tap.width) for tap in network.taps] == [(5, 5)] * 6
     assert torch.equal(network.module.state_dict()["blocks.0.attn.qkv.weight"], state["blocks.0.attn.qkv.weight"])
 
@@ -96,7 +72,7 @@ def test_timms_weights_see_images_normalised_as_in_their_pretraining(hub: Path, 
     fill(hub, name)
     space = Normalisation(*KNOWN["mnist"])
     pixels_BCHW = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    network = build(f"timm:{name}", {}, GREY, 5, Key(0, "network"), "pretrained", space=space).double().eval()
+    network = build(f"timm:{name}", {}, MNIST, 5, Key(0, "network"), "pretrained", space=space).double().eval()
     seen: list[Tensor] = []
     with network.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
         network((pixels_BCHW - space.mean[0]) / space.std[0])
@@ -117,77 +93,30 @@ def test_weights_trained_further_keep_the_normalisation_of_the_pretraining(hub: 
     assert build("timm:test_resnet", {}, colour, 5, Key(1, "network"), space=space).own is None  # from scratch
 
 
-def refusal(architecture: str) -> str:
-    with pytest.raises(InputError) as caught:
-        make(architecture)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.mark.parametrize("offline", [False, True])
 def test_without_a_network_timms_weights_are_named(hub: Path, monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
-    message = refusal("timm:test_resnet")
+    message = refusal("timm:test_resnet", weights="pretrained")
     assert "timm/test_resnet.r160_in1k/model.safetensors are neither in the local cache nor reachable" in message
     assert "use scratch or checkpoint:PATH" in message
 
 
 def test_a_network_without_weights_on_the_hub_is_refused(hub: Path) -> None:
-    assert "it has no pretrained weights on the Hugging Face hub" in refusal("timm:test_coatnet")
+    assert "it has no pretrained weights on the Hugging Face hub" in refusal("timm:test_coatnet", weights="pretrained")
 
 
 def test_a_damaged_file_of_the_hub_is_named(hub: Path) -> None:
     path, _ = fill(hub, "test_resnet")
     path.write_bytes(path.read_bytes()[:1000])
-    message = refusal("timm:test_resnet")
+    message = refusal("timm:test_resnet", weights="pretrained")
     assert f"pretrained weights {str(path)!r} cannot be read" in message and "delete the file" in message
 
 
-def test_torchvisions_weights_come_with_a_fresh_classifier(torch_home: Path) -> None:
-    state = random_state(models.shufflenet_v2_x0_5)
-    torch.save(state, torch_home / SHUFFLENET)
-    found = make("torchvision:shufflenet_v2_x0_5").module.state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if not name.startswith("fc."))
-    assert found["fc.weight"].shape == (5, 1024)
-    assert make("torchvision:shufflenet_v2_x0_5").own == Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    other = make("torchvision:shufflenet_v2_x0_5", classes=1000, seed=1).module.state_dict()["fc.weight"]
-    assert not torch.equal(other, state["fc.weight"])
-
-
-def test_old_names_of_densenets_layers_are_understood(torch_home: Path) -> None:
-    state = random_state(models.densenet121)
-    old = {name.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): tensor for name, tensor in state.items()}
-    assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    torch.save(old, torch_home / "densenet121-a639ec97.pth")
-    found = make("torchvision:densenet121").module.state_dict()
-    assert all(torch.equal(found[name], tensor) for name, tensor in state.items() if not name.startswith("classifier."))
-
-
-def test_without_a_network_torchvisions_weights_are_named(torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits: list[float | None] = []
-
-    def unreachable(*_: object, **__: object) -> None:
-        limits.append(socket.getdefaulttimeout())
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
-    message = refusal("torchvision:shufflenet_v2_x0_5")
-    assert f"pretrained weights {SHUFFLENET} are neither in the local cache nor reachable at https://" in message
-    assert f"put the file into {torch_home}" in message
-    assert limits == [10.0] and socket.getdefaulttimeout() is None
-
-
-class Malicious:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.mark,)
-
-
-def test_a_file_with_code_in_it_is_refused_unread(torch_home: Path, tmp_path: Path) -> None:
-    torch.save({"fc.weight": Malicious(tmp_path / "mark")}, torch_home / SHUFFLENET)
-    assert f"pretrained weights {str(torch_home / SHUFFLENET)!r} cannot be read" in refusal("torchvision:shufflenet_v2_x0_5")
-    assert not (tmp_path / "mark").exists()
+@pytest.mark.parametrize(
+    ("options", "blocks"), [({}, range(12)), ({"taps": 4}, (2, 5, 8, 11)), ({"taps": 1}, (11,)), ({"depth": 3}, range(3))]
+)
+def test_taps_of_a_transformer_are_its_blocks_or_as_many_as_are_asked_for(options: dict[str, Any], blocks: list[int]) -> None:
+    small = {"input_size": [32, 64], "patch_size": 8, "embed_dim": 24}
+    network = make("timm:deit_tiny_patch16_224", **(small | options))
+    assert tap_sizes(network) == [(f"blocks.{block}", 24, 4, 8) for block in blocks]
+    assert {tap.kind for tap in network.taps} == {"tokens"}
