@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset_files import encode, random_images
+from data.dataset_files import encode, random_images
 
 
 def write_classes(folder: Path, count: int = 3, seed: int = 0, names: tuple[str, ...] = ("cat", "ant")) -> Path:

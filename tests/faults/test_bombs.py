@@ -20,7 +20,6 @@ from faults.fuzz import reads_or_refuses
 from hmdc_ray.condensed import Metadata, load_condensed, save_condensed
 from hmdc_ray.config import DataConfig
 from hmdc_ray.config.io import load_config
-from hmdc_ray.data import limits
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.sources import prepare
 from hmdc_ray.errors import InputError
@@ -63,33 +62,6 @@ def test_images_of_zeros_that_compression_hides(tmp_path: Path) -> None:
     pq.write_table(table, file, compression="zstd", use_dictionary=False)
     del table
     refused(r"zeros\.parquet unpacks to 167,\d+,\d+ bytes from", lambda: opened(file))
-
-
-def test_metadata_that_contradict_themselves(tmp_path: Path) -> None:
-    file = tmp_path / "data.parquet"
-    pq.write_table(pa.table({"image": [b"x"] * 4, "label": [0] * 4}), file)
-
-    class Metadata:
-        num_rows = 2**50
-        num_row_groups = 0
-
-    class Parquet:
-        metadata = Metadata()
-
-    with pytest.raises(InputError, match=r"data\.parquet: its metadata name 1125899906842624 rows, and other numbers"):
-        limits.check_parquet(file, Parquet())
-
-
-def test_decoded_images_that_the_disk_has_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "data.parquet"
-    pq.write_table(pa.table({"image": np.zeros((4, 8, 8), np.uint8).tolist(), "label": [0, 0, 1, 1]}), file)
-    usage = type("Usage", (), {"free": 255})
-    with monkeypatch.context() as disk:
-        disk.setattr("shutil.disk_usage", lambda _: usage)
-        with pytest.raises(InputError, match=r"data\.cache: 4 decoded images take 256 bytes, but .* has room for 255"):
-            opened(file)
-    assert not list((tmp_path / "cache").glob("*.partial"))
-    opened(file)
 
 
 def test_compressed_arrays_for_prepare(tmp_path: Path) -> None:

@@ -82,10 +82,6 @@ def shrinks(shape: ImageShape, classes: int) -> Architecture:
     return Architecture(module, (TapSpec("1", "map"),))
 
 
-def frozen(shape: ImageShape, classes: int) -> nn.Module:
-    return without_taps(shape, classes).requires_grad_(False)
-
-
 def one_pixel(shape: ImageShape, classes: int) -> nn.Module:
     maps = nn.Conv2d(shape.channels, 4, (shape.height, shape.width))
     return nn.Sequential(maps, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, classes))
@@ -324,12 +320,6 @@ def test_features_have_the_same_size_in_training(info: DatasetInfo) -> None:
     validate(parse_config({"pool": pool, "evaluation": {"students": [MLP]}}, "test"), info)
     told = refusal(info, pool=pool, matching={"mutual_distillation": True})
     assert told.endswith("is another network in training mode: tap '1' must have the size of evaluation mode")
-
-
-def test_a_student_needs_something_to_train(info: DatasetInfo) -> None:
-    network = {"name": "own", "architecture": f"{__name__}:frozen"}
-    expected = "evaluation.students.own ('test_validate:frozen') has no parameter to train, it needs at least one"
-    assert refusal(info, evaluation={"students": [network]}) == expected
 
 
 def test_what_is_tried_leaves_no_trace(info: DatasetInfo) -> None:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet, load_condensed, save_condensed
-from hmdc_ray.data.packing import check_formation
 from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.sets import image_fingerprint
 from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
-from interchange.sets import GREY, assert_same, saved
+from interchange.sets import GREY, LABELS, STATED, assert_same, grey_images, saved
 
-LABELS = torch.tensor([0, 1])
+TWO = torch.tensor([0, 1])
 COLOUR = ((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 
 
@@ -39,7 +38,7 @@ def as_its_code_decodes(stored: Tensor, factor: int) -> list[Tensor]:
 
 def idc_file(folder: Path, stored: Tensor, factor: int) -> Path:
     (folder / "args.txt").write_text(json.dumps({"factor": factor, "decode_type": "single"}))
-    return saved(folder / "data.pt", [stored, LABELS])
+    return saved(folder / "data.pt", [stored, TWO])
 
 
 @pytest.mark.parametrize(
@@ -105,19 +104,33 @@ def test_only_square_images_of_its_code_are_uneven(tmp_path: Path) -> None:
         import_set(idc_file(tmp_path, pixels(5, 1)[..., :4], 2), "idc", ImportOptions(statistics=GREY))
 
 
-@pytest.mark.parametrize(
-    ("stated", "message"),
-    [
-        (
-            ImportOptions(statistics=GREY, formation=3),
-            r"--formation is 3, which does not divide the image size 4x4: .*--format idc",
-        ),
-        (ImportOptions(statistics=GREY, formation=9), "--formation is 9: must be 1 to 8"),
-    ],
-)
-def test_refusals_speak_of_options_of_the_import(stated: ImportOptions, message: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        import_set(saved(tmp_path / "t.pt", [torch.randn(2, 1, 4, 4), LABELS]), "tensors", stated)
-    assert "images.formation" not in str(caught.value)
-    with pytest.raises(InputError, match=r"images\.formation is 3"):
-        check_formation(3, 4, 4)  # a run is configured: there it is the field
+# IDC
+
+
+def test_idc_is_pixels_with_the_factor_beside(tmp_path: Path) -> None:
+    pixels = torch.linspace(-0.1, 1.2, 64).reshape(4, 1, 4, 4)  # its last steps leave 0 to 1
+    path = saved(tmp_path / "data.pt", [pixels, LABELS])
+    (tmp_path / "args.txt").write_text(json.dumps({"factor": 2, "decode_type": "single", "dataset": "mnist"}))
+
+    imported = import_set(path, "idc", STATED)
+
+    torch.testing.assert_close(imported.condensed.images, (pixels - 0.5) / 0.25)
+    assert imported.condensed.formation == 2 and "pixels, to be normalised with 0.5:0.25; f 2" in imported.assumed
+    with pytest.raises(InputError, match="--formation is 1, but the file or its format says 2: leave out --formation"):
+        import_set(path, "idc", ImportOptions(statistics=GREY, formation=1))
+
+
+def test_idc_needs_its_factor(tmp_path: Path) -> None:
+    path = saved(tmp_path / "data.pt", [grey_images().sigmoid(), LABELS])
+
+    with pytest.raises(InputError, match=r"data\.pt does not say its factor f, .*give --formation"):
+        import_set(path, "idc", STATED)
+    assert import_set(path, "idc", ImportOptions(statistics=GREY, formation=2)).condensed.formation == 2
+    for arguments, message in (
+        ('{"factor": 2, "decode_type": "multi"}', "decode_type 'multi'"),
+        ("{}", "has no 'factor'"),
+        ("factor 2", "has no 'factor'"),
+    ):
+        (tmp_path / "args.txt").write_text(arguments)
+        with pytest.raises(InputError, match=rf"args\.txt.*{message}"):
+            import_set(path, "idc", STATED)

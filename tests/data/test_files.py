@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from dataset_files import random_images, structs, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.dataset_files import random_images, structs, write
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.files import find_files

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from dataset_files import random_images, structs, write
 
+from data.dataset_files import random_images, structs, write
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.dataset import open_dataset

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.dataset_files import opened, structs, write
+from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.data.schema import SPLITS
 from hmdc_ray.data.splits import assign_splits
 
 TRAIN, VALIDATION, TEST = range(3)
@@ -34,3 +41,21 @@ def test_given_splits_are_kept() -> None:
 def test_validation_fraction_zero_keeps_all_training_images() -> None:
     splits = assign_splits(np.zeros(10, np.int64), np.zeros(10, np.uint8), 0.2, 0.0)
     assert np.bincount(splits, minlength=3).tolist() == [8, 0, 2]
+
+
+def everything(dataset: ImageDataset) -> dict[str, Any]:
+    return {split: (dataset.pixels(split, range(dataset.info.sizes[split])).numpy(), dataset.labels(split)) for split in SPLITS}
+
+
+def test_single_file_is_split_fixed_and_stratified(tmp_path: Path) -> None:
+    labels = np.repeat([0, 1, 2], [50, 20, 10])
+    images = np.arange(80, dtype=np.uint8)[:, None, None].repeat(3, 1).repeat(3, 2)
+    source = write(tmp_path / "data.parquet", structs(images), labels)
+    first = opened(tmp_path, source, test_fraction=0.2, validation_fraction=0.25)
+    assert [len(first.class_rows("test", label)) for label in range(3)] == [10, 4, 2]
+    assert [len(first.class_rows("validation", label)) for label in range(3)] == [10, 4, 2]
+    rows = [first.pixels(split, range(first.info.sizes[split]))[:, 0, 0, 0].tolist() for split in SPLITS]
+    assert sorted(value for part in rows for value in part) == list(range(80))
+    again = opened(tmp_path, shutil.copy(source, tmp_path / "again.parquet"), test_fraction=0.2, validation_fraction=0.25)
+    for split in SPLITS:
+        assert np.array_equal(everything(first)[split][0], everything(again)[split][0])
