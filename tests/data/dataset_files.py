@@ -1,4 +1,4 @@
-"""Small Parquet files and images for the tests of hmdc_ray.data."""
+"""Small Parquet files and folders of images, and how the tests of this folder open them."""
 
 from __future__ import annotations
 
@@ -84,3 +84,12 @@ def table(tmp_path: Path, features: dict[str, Any] | None = None, name: str = "d
         written = written.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     pq.write_table(written, tmp_path / name)
     return tmp_path / name
+
+
+def write_classes(folder: Path, count: int = 3, seed: int = 0, names: tuple[str, ...] = ("cat", "ant")) -> Path:
+    """A folder per class with ``count`` images of 4x5 pixels, the first at its top and the others deeper."""
+    for label, name in enumerate(names):
+        (folder / name / "deeper").mkdir(parents=True)
+        for row, image in enumerate(random_images(count, 4, 5, 3, seed=seed + label)):
+            (folder / name / ("deeper" if row else "") / f"{row}.PNG").write_bytes(encode(image))
+    return folder

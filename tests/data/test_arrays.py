@@ -124,18 +124,6 @@ def test_two_readings_are_refused(arrays: dict[str, Any], message: str, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["MNIST", "Mnist", "mnist"])
-def test_torchvision_names_in_any_case(name: str, tmp_path: Path) -> None:
-    images = {split: random_images(20, 28, 28) for split in ("train", "test")}
-    write_mnist(tmp_path / "root", images, {split: np.arange(20) % 10 for split in images})
-    assert prepare(f"torchvision:{name}", tmp_path / "out", root=tmp_path / "root").sizes == {"train": 20, "test": 20}
-
-
-def test_misspelt_torchvision_names(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="torchvision:FashionMNISt2 is not known; did you mean 'fashionmnist'"):
-        prepare("torchvision:FashionMNISt2", tmp_path / "out")
-
-
 @pytest.mark.parametrize("layout", ["plain", "keras", "medmnist"])
 def test_npz(tmp_path: Path, layout: str) -> None:
     images, labels = random_images(6, 4, 5, 3), np.array([0, 1, 2, 2, 1, 0], np.uint8)
@@ -173,11 +161,6 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "channels": ({"images": np.zeros((2, 4, 4, 7), np.uint8), "labels": np.array([0, 1])}, r"train image 0: .*\(4, 4, 7\)"),
     "fewer labels": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0])}, "for 2 images"),
     "several labels": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.zeros((2, 3), int)}, "expected one each"),
-    "float labels": (
-        {"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0, 0.5])},
-        "row 1 is 0.5",
-    ),
-    "negative": ({"images": np.zeros((2, 4, 4), np.uint8), "labels": np.array([0, -2])}, "label of row 1 is -2"),
     "no images": ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, int)}, "there are no images"),
     "mixed": (
         {
@@ -212,11 +195,12 @@ def write_mnist(root: Path, images: dict[str, Any], labels: dict[str, Any]) -> N
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(header + labels[split].astype(np.uint8).tobytes())
 
 
-def test_torchvision_mnist(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["MNIST", "Mnist", "mnist"])
+def test_torchvision_mnist(name: str, tmp_path: Path) -> None:
     images = {"train": random_images(20, 28, 28), "test": random_images(10, 28, 28, seed=1)}
     labels = {"train": np.arange(20) % 10, "test": np.arange(10)[::-1]}
     write_mnist(tmp_path / "root", images, labels)
-    assert prepare("torchvision:mnist", tmp_path / "out", root=tmp_path / "root").sizes == {"train": 20, "test": 10}
+    assert prepare(f"torchvision:{name}", tmp_path / "out", root=tmp_path / "root").sizes == {"train": 20, "test": 10}
     dataset = opened(tmp_path, tmp_path / "out")
     assert dataset.info.class_names == tuple("0123456789")
     assert np.array_equal(dataset.pixels("test", range(10)).numpy()[:, 0], images["test"])

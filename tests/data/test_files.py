@@ -169,7 +169,7 @@ def test_a_file_of_no_split_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_parquet_files_says_what_it_holds(tmp_path: Path) -> None:
     touch(tmp_path / "my photos", "cat/1.png", "cat/2.png", "dog/1.JPG", "labels")
-    message = refusal(tmp_path / "my photos")
+    assert "holds no Parquet file" in (message := refusal(tmp_path / "my photos"))
     assert "2 .png, 1 .jpg, 1 without ending" in message and f"hmdc prepare '{tmp_path}/my photos' OUT" in message
 
 

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from data.dataset_files import encode, opened, random_images
-from data.image_folders import write_classes
+from data.dataset_files import encode, opened, random_images, write_classes
 from hmdc_ray.data.image_folder import ReadingRules
 from hmdc_ray.data.sources import Prepared, prepare
 from hmdc_ray.errors import InputError

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from data.dataset_files import IMAGES, opened, random_images, refusal, structs, write
+from data.dataset_files import opened, random_images, structs, write
 from hmdc_ray.cli.dry_run import show_plan
 from hmdc_ray.cli.terminal import TerminalProgress
 from hmdc_ray.config import RunConfig
@@ -178,8 +178,3 @@ def test_statistics_by_name_or_numbers(tmp_path: Path, value: Any, expected: Any
     pixels = dataset.pixels("train", [0]).double().numpy() / 255
     by_hand = (pixels - np.array(expected[0])[:, None, None]) / np.array(expected[1])[:, None, None]
     assert np.abs(dataset.normalised("train", [0]).numpy() - by_hand).max() < 1e-5
-
-
-def test_statistics_of_another_number_of_channels_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "data.parquet", structs(IMAGES), [0, 1] * 6)
-    assert "for images of 3 channels, but those of" in refusal(tmp_path, path, statistics="imagenet")

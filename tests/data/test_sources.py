@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.image_folders import write_classes
+from data.dataset_files import write_classes
 from hmdc_ray.data.sources import prepare
 from hmdc_ray.errors import InputError
 
