@@ -233,15 +233,6 @@ def test_a_member_needs_a_second_derivative_and_a_student_does_not(info: Dataset
     validate(parse_config({"pool": {"members": [MLP]}, "evaluation": {"students": [network]}}, "test"), info)
 
 
-def test_members_come_back_as_they_were_built(info: DatasetInfo) -> None:
-    options = {"width": 4, "depth": 1, "norm": "batch"}
-    members = [{**CONVNET, "options": options}]
-    (network,) = validate(parse_config({"pool": {"members": members}, "evaluation": {"students": [MLP]}}, "test"), info)
-    fresh = build("convnet", options, info.shape, 3, Key(0, "network"))
-    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in network.state_dict().items())
-    assert all(module.training for module in network.modules())
-
-
 @pytest.mark.parametrize(
     ("images", "needed", "largest"),
     [({"ipc": 30, "initialise": "real"}, 30, 14), ({"ipc": 4, "formation": 2, "initialise": "kmeans"}, 16, 3)],
