@@ -160,9 +160,6 @@ def test_the_run_and_the_dry_run_say_it(tmp_path: Path, prepared: Path, monkeypa
     assert "note        the data look like CIFAR-10 (10 classes" in text.getvalue()
 
 
-# Statistics
-
-
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

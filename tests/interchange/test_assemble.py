@@ -20,8 +20,6 @@ from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_file, import_set
 from interchange.sets import DIGITS, GREY, LABELS, NAMED, STATED, assert_same, grey_images, make_set, refused, saved
 
-# Contents that cannot be
-
 
 @pytest.mark.parametrize(
     ("content", "stated", "message"),

@@ -62,9 +62,6 @@ def test_a_dict_by_class_name(file_format: str, tmp_path: Path) -> None:
         import_set(tmp_path / "file", file_format, ImportOptions(statistics=GREY, class_names=("ant", "bee")))
 
 
-# Images of 8 bits
-
-
 def bytes_of(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 

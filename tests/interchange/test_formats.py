@@ -79,9 +79,6 @@ def test_import_does_not_replace_a_set(tmp_path: Path) -> None:
     assert load_condensed(tmp_path / "a.parquet").images.shape[1] == 1
 
 
-# Names
-
-
 def test_unknown_names_are_told_the_closest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--format is 'npy', which is not known: did you mean 'npz'\?"):
         import_set(tmp_path, "npy")

@@ -13,8 +13,6 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.formats import import_set
 from interchange.sets import NAMED, STATED, grey_images, saved
 
-# HMDC
-
 
 def hmdc_content(**changes: Any) -> dict[str, Any]:
     images = grey_images(6).view(3, 2, 1, 4, 4).requires_grad_()

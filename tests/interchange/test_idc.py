@@ -104,9 +104,6 @@ def test_only_square_images_of_its_code_are_uneven(tmp_path: Path) -> None:
         import_set(idc_file(tmp_path, pixels(5, 1)[..., :4], 2), "idc", ImportOptions(statistics=GREY))
 
 
-# IDC
-
-
 def test_idc_is_pixels_with_the_factor_beside(tmp_path: Path) -> None:
     pixels = torch.linspace(-0.1, 1.2, 64).reshape(4, 1, 4, 4)  # its last steps leave 0 to 1
     path = saved(tmp_path / "data.pt", [pixels, LABELS])

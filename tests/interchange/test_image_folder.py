@@ -78,9 +78,6 @@ def test_folders_of_images_are_classes_of_the_names(tmp_path: Path) -> None:
         import_set(tmp_path / "in", "image-folder", ImportOptions(statistics=GREY, class_names=("five", "six")))
 
 
-# Image folders
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     export_set(make_set(), tmp_path / "folder", "image-folder")

@@ -12,8 +12,6 @@ from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import import_set
 from interchange.sets import GREY, LABELS, STATED, grey_images, saved
 
-# MTT, tensors
-
 
 def test_mtt_finds_the_labels_beside(tmp_path: Path) -> None:
     images, labels = saved(tmp_path / "images_best.pt", grey_images()), saved(tmp_path / "labels_best.pt", LABELS)

@@ -15,8 +15,6 @@ from hmdc_ray.interchange.declared import ImportOptions
 from hmdc_ray.interchange.formats import export_set, import_set
 from interchange.sets import GREY, grey_images, make_set, refused, saved
 
-# Bombs
-
 
 def test_compressed_zeros_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.npz"

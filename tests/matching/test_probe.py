@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from hmdc_ray.matching.probe import CLASSIFIER_BYTES, linear_probe
 
-# The probe
-
 
 def test_a_probe_of_features_that_tell_the_classes_is_right_and_of_noise_by_chance() -> None:
     generator = np.random.default_rng(0)
