@@ -90,7 +90,6 @@ def test_splits_in_any_case(path: Path) -> None:
         ([torch.zeros(1).expand(1 << 20, 1, 4, 4)] * 100, "unpacks to 6,710,886,400 bytes"),  # each alone were allowed
         (TensorDataset(IMAGES), "holds a TensorDataset that is not one of images and labels"),
     ],
-    ids=str,
 )
 def test_two_readings_and_none_are_refused(content: Any, message: str, path: Path) -> None:
     with pytest.raises(InputError, match=rf"t\.pt.*{message}") as caught:

@@ -57,7 +57,6 @@ def test_one_hot_labels_say_how_many_classes_there_are(dtype: torch.dtype) -> No
         (np.array([0, 2**63], np.uint64), f"label of row 1 is {2**63}, must be 0 to 999999"),
         (np.array([0, 2**64 - 1], np.uint64), f"label of row 1 is {2**64 - 1}, must be 0 to 999999"),
     ],
-    ids=str,
 )
 def test_soft_labels_and_odd_numbers_are_refused_with_the_row(labels: Any, problem: str) -> None:
     with pytest.raises(InputError, match=re.escape(problem)):
