@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from hmdc_ray.condensed import load_condensed, save_condensed
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
 from hmdc_ray.interchange.formats import import_set
@@ -36,14 +35,6 @@ def test_dc_takes_the_wanted_snapshot(tmp_path: Path) -> None:
     assert last.condensed.config is None and last.condensed.fingerprint is None
     assert "snapshot 1 of 2" in last.assumed and "snapshot 0 of 2" in first.assumed
     assert "normalised with 0.5:0.25; f 1; labels of the file; classes 0, 1" in last.assumed
-
-
-def test_imported_set_saves_and_loads(tmp_path: Path) -> None:
-    imported = import_set(saved(tmp_path / "res.pt", dc_content()), "dc", STATED).condensed
-
-    save_condensed(tmp_path / "c.parquet", imported)
-
-    assert torch.equal(load_condensed(tmp_path / "c.parquet").images, imported.images)
 
 
 @pytest.mark.parametrize(
