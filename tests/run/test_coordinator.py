@@ -716,3 +716,8 @@ def test_a_pool_whose_last_member_leaves_ends() -> None:
     pool.bad = {0: float("inf")}
     with pytest.raises(RunError, match="no member of the pool is left, the last was 'a'"):
         ran(coordinator)
+
+
+def test_the_health_of_members_is_kept_with_a_checkpoint() -> None:
+    health = Health().with_bad_step("a").with_bad_step("a").with_bad_step("b").without("b")
+    assert Health.restored(health.state()) == health
