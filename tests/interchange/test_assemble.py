@@ -170,9 +170,6 @@ def test_such_a_set_is_written_read_and_drawn(tmp_path: Path) -> None:
     save_condensed(tmp_path / "again.parquet", condensed)
 
 
-TWO = torch.tensor([0, 1])
-
-
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
@@ -185,7 +182,7 @@ TWO = torch.tensor([0, 1])
 )
 def test_refusals_speak_of_options_of_the_import(stated: ImportOptions, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        import_set(saved(tmp_path / "t.pt", [torch.randn(2, 1, 4, 4), TWO]), "tensors", stated)
+        import_set(saved(tmp_path / "t.pt", [torch.randn(2, 1, 4, 4), LABELS[1:3]]), "tensors", stated)
     assert "images.formation" not in str(caught.value)
     with pytest.raises(InputError, match=r"images\.formation is 3"):
         check_formation(3, 4, 4)  # a run is configured: there it is the field
