@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.description import describe, notes, span, summary, with_number
-from hmdc_ray.data.schema import Origin
+from hmdc_ray.data.schema import Origin, Split
 
 
 def test_files_columns_and_counts_are_told(three_digits: ImageDataset) -> None:
     origin = Origin({"train": 2, "validation": 0, "test": 1}, ("validation",), "image", "label", notes=("left out: 3",))
-    sizes = {"train": 1040, "validation": 8, "test": 20}
+    sizes: dict[Split, int] = {"train": 1040, "validation": 8, "test": 20}
     info = replace(three_digits.info, source="in", fingerprint="f", sizes=sizes, class_sizes=(500, 340, 200), origin=origin)
     assert describe(info) == [
         ("data", "in (fingerprint f)"),

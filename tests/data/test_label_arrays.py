@@ -19,7 +19,8 @@ LABELS = torch.tensor(NUMBERS)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint64])
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_any_integers(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    for labels in (LABELS.to(dtype).view(shape), LABELS.to(dtype).view(shape).numpy(), np.array(NUMBERS, ">u4")):
+    kinds: list[Any] = [LABELS.to(dtype).view(shape), LABELS.to(dtype).view(shape).numpy(), np.array(NUMBERS, ">u4")]
+    for labels in kinds:
         read = class_numbers(labels)
         assert read.labels.tolist() == NUMBERS and read.labels.dtype == np.int64
         assert read.classes is None and read.note == ""

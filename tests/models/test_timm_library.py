@@ -116,7 +116,7 @@ def test_a_damaged_file_of_the_hub_is_named(hub: Path) -> None:
     ("options", "blocks"), [({}, range(12)), ({"taps": 4}, (2, 5, 8, 11)), ({"taps": 1}, (11,)), ({"depth": 3}, range(3))]
 )
 def test_taps_of_a_transformer_are_its_blocks_or_as_many_as_are_asked_for(options: dict[str, Any], blocks: list[int]) -> None:
-    small = {"input_size": [32, 64], "patch_size": 8, "embed_dim": 24}
+    small: dict[str, Any] = {"input_size": [32, 64], "patch_size": 8, "embed_dim": 24}
     network = make("timm:deit_tiny_patch16_224", **(small | options))
     assert tap_sizes(network) == [(f"blocks.{block}", 24, 4, 8) for block in blocks]
     assert {tap.kind for tap in network.taps} == {"tokens"}
