@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from torchvision import datasets
 
-from hmdc_ray.data.containers import Array, read_parts
+from hmdc_ray.data.containers import Array, Layout, layout_of, read_parts
 from hmdc_ray.data.decode import image_from_array
-from hmdc_ray.data.encoded import EncodedImages, EncodedSplit, NamedImage, encode_png
-from hmdc_ray.data.findings import Findings
+from hmdc_ray.data.encoded import EncodedImages, EncodedSplit, Findings, NamedImage, encode_png
 from hmdc_ray.data.label_arrays import ClassNumbers, class_numbers, without_images
-from hmdc_ray.data.layouts import Layout, layout_of
 from hmdc_ray.data.limits import check_arrays
 from hmdc_ray.data.safe import load_torch
 from hmdc_ray.data.schema import Labels, Split

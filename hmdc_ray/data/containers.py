@@ -1,4 +1,5 @@
-"""Which arrays of a container are images and which are labels: by their names in a dict, or by their places.
+"""Which arrays of a container are images and which are labels: by their names in a dict, or by their places;
+and where images have their channels.
 
 Nothing is guessed: what may be read in two ways is refused, and how the rest was read is reported. Shapes: N images, K
 classes.
@@ -40,6 +41,9 @@ KNOWN_CONTAINERS = (
 )
 
 _Role = Literal["images", "labels"]
+Layout = Literal["N x H x W", "N x C x H x W", "N x H x W x C"]
+
+_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,27 @@ def read_parts(content: Any, path: Path) -> dict[Split, Parts]:
         if parts is not None:
             return {"train": parts}
     raise InputError(f"{path} holds neither {KNOWN_CONTAINERS}")
+
+
+def layout_of(shape: Sequence[int]) -> Layout | None:
+    """The layout of an array of grey (1 channel) or colour (3 channels) images; None where it is no such array.
+
+    Raises:
+        InputError: channels may be in the second place and in the last.
+    """
+    if len(shape) == 3:
+        return "N x H x W"
+    if len(shape) != 4:
+        return None
+    second, last = shape[1] in _CHANNELS, shape[3] in _CHANNELS
+    if second and last:
+        raise InputError(
+            f"images have shape {list(shape)}, which may be N x C x H x W or N x H x W x C: store them in another shape, "
+            "N x H x W if they are grey"
+        )
+    if second or last:
+        return "N x C x H x W" if second else "N x H x W x C"
+    return None
 
 
 def key_names(keys: Iterable[Any]) -> str:

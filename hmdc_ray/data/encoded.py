@@ -1,9 +1,10 @@
-"""Encoded images on their way into Parquet files of the Hugging Face layout."""
+"""Encoded images on their way into Parquet files of the Hugging Face layout, and what was noticed while they were read."""
 
 from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from hmdc_ray.config.statistics import KNOWN
-from hmdc_ray.data.findings import Findings
 from hmdc_ray.data.schema import Labels, Split
 
 _GROUP_ROWS = 1000
@@ -26,11 +26,49 @@ _IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 PREPARED_KEY = "hmdc_ray_prepared"
 """Key of the file's metadata under which ``hmdc prepare`` keeps what it found, and the source."""
 
+MOST_NAMES = 1000
+"""Most names of broken images that are kept; further ones are only counted."""
+
 TORCHVISION_PREFIX = "torchvision:"
 """Prefix of a source that names a data set of torchvision."""
 
 NamedImage = tuple[str, bytes]
 """Name of an image, for messages, and its encoded bytes."""
+
+
+@dataclass
+class Findings:
+    """Counts by what they are about, as a person reads them. It grows while images are read.
+
+    Attributes:
+        taken: lines on how the source was read.
+        left_out: files that were left out, by the reason: ``'.txt files'``, ``'links out of the folder'``.
+        treated: images that were changed or read in part, by how: ``'16-bit images scaled to 8 bits'``.
+        broken: names of images that could not be decoded and were skipped, each with the reason.
+        broken_count: number of these, of which at most :data:`MOST_NAMES` are named.
+    """
+
+    taken: tuple[str, ...] = ()
+    left_out: Counter[str] = field(default_factory=Counter)
+    treated: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    broken_count: int = 0
+
+    def skip(self, name: str, reason: str) -> None:
+        """Note an image that cannot be decoded and is skipped."""
+        self.broken_count += 1
+        if len(self.broken) < MOST_NAMES:
+            self.broken.append(f"{name}: {reason}")
+
+    def lines(self) -> tuple[str, ...]:
+        """One line for each finding, the most frequent first."""
+        lines = [*self.taken]
+        lines += [f"{reason}, left out: {count:,}" for reason, count in self.left_out.most_common()]
+        lines += [f"{how}: {count:,}" for how, count in self.treated.most_common()]
+        if self.broken_count:
+            named = "; ".join(self.broken[:3]) + ("; .." if self.broken_count > 3 else "")
+            lines.append(f"broken images, left out: {self.broken_count:,} ({named})")
+        return tuple(lines)
 
 
 @dataclass(frozen=True)

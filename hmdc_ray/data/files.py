@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from hmdc_ray.data.file_names import require_text
 from hmdc_ray.data.schema import SPLITS, Split
 from hmdc_ray.data.split_names import hidden_keyword, split_of
 from hmdc_ray.errors import InputError, listed
@@ -172,3 +171,16 @@ def _remedy(source: str, folder: Path) -> str:
     held = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items(), key=lambda entry: (-entry[1], entry[0])))
     command = f"hmdc prepare {_quoted(source)} OUT"
     return f"; it holds files {held}. For images in a folder per class: {command}, then --data OUT"
+
+
+def require_text(path: Path) -> None:
+    """Refuse a path whose bytes are not UTF-8: it could be neither printed nor stored.
+
+    Raises:
+        InputError: the path is not UTF-8; it is shown with a question mark for each bad byte.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        readable = os.fsencode(path).decode(errors="replace").replace("\ufffd", "?")
+        raise InputError(f"{readable}: the name is not UTF-8, rename it (convmv does so for whole folders)") from error

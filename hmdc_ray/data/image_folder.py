@@ -23,9 +23,8 @@ from hmdc_ray.data.decode import (
     open_encoded,
     read_encoded,
 )
-from hmdc_ray.data.encoded import EncodedImages, EncodedSplit, NamedImage, encode_png
-from hmdc_ray.data.file_names import require_text
-from hmdc_ray.data.findings import Findings
+from hmdc_ray.data.encoded import EncodedImages, EncodedSplit, Findings, NamedImage, encode_png
+from hmdc_ray.data.files import require_text
 from hmdc_ray.data.schema import SPLITS, Split
 from hmdc_ray.data.split_names import KEYWORDS, hidden_keyword, split_of
 from hmdc_ray.errors import InputError, listed

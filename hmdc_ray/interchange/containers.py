@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.condensed import Metadata
-from hmdc_ray.data.containers import Array, read_parts
-from hmdc_ray.data.layouts import layout_of
+from hmdc_ray.data.containers import Array, layout_of, read_parts
 from hmdc_ray.data.limits import check_expansion
 from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.declared import FileContents, Scale

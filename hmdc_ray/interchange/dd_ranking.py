@@ -11,9 +11,9 @@ from pathlib import Path
 
 from hmdc_ray.condensed import CondensedSet, Metadata
 from hmdc_ray.data.safe import read_text
-from hmdc_ray.interchange import pt
+from hmdc_ray.interchange import tensors
 from hmdc_ray.interchange.declared import FileContents, ImportOptions
-from hmdc_ray.interchange.pairs import read_pair
+from hmdc_ray.interchange.labels import read_pair
 
 METADATA_FILE = "metadata.json"
 
@@ -45,6 +45,6 @@ def write(folder: Path, condensed: CondensedSet) -> None:
     images, labels = condensed.decoded()
     order = labels.argsort(stable=True)
     decoded = replace(condensed, images=images[order], labels=labels[order], formation=1, decoding="aligned")
-    pt.save(folder / "images.pt", decoded.images)
-    pt.save(folder / "labels.pt", decoded.labels)
+    tensors.save(folder / "images.pt", decoded.images)
+    tensors.save(folder / "labels.pt", decoded.labels)
     (folder / METADATA_FILE).write_text(Metadata.of(decoded).model_dump_json(indent=2), encoding="utf-8")

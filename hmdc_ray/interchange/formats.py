@@ -9,7 +9,7 @@ from pathlib import Path
 from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config.io import CONDENSED_FILE
 from hmdc_ray.errors import InputError, closest
-from hmdc_ray.interchange import dc, dd_ranking, hmdc, idc, image_folder, mtt, npz, pt, safetensors_file, tensors
+from hmdc_ray.interchange import dc, dd_ranking, hmdc, idc, image_folder, mtt, npz, safetensors_file, tensors
 from hmdc_ray.interchange.assemble import Imported, assemble
 from hmdc_ray.interchange.catalogue import EXPORTS, MEANINGS
 from hmdc_ray.interchange.declared import FileContents, ImportOptions
@@ -41,7 +41,7 @@ _WRITERS: dict[str, Callable[[Path, CondensedSet], None]] = {
     "image-folder": image_folder.write,
     "npz": npz.write,
     "safetensors": safetensors_file.write,
-    "pt": pt.write,
+    "pt": tensors.write,
 }
 _FOLDERS = {
     "dd-ranking": _FolderKind(dd_ranking.METADATA_FILE, frozenset({".pt", ".json"})),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hmdc_ray.interchange.declared import FileContents, ImportOptions
-from hmdc_ray.interchange.pairs import read_pair
+from hmdc_ray.interchange.labels import read_pair
 
 
 def read(path: Path, stated: ImportOptions) -> FileContents:

@@ -11,21 +11,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dataset_files import encode, random_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_folders import write_classes
 from PIL import Image, PngImagePlugin
 
-from hmdc_ray.config import DataConfig
-from hmdc_ray.data.dataset import ImageDataset, open_dataset
+from data.dataset_files import encode, opened, random_images, write_classes
 from hmdc_ray.data.image_folder import ReadingRules
 from hmdc_ray.data.sources import Prepared, prepare
 from hmdc_ray.errors import InputError
-
-
-def opened(tmp_path: Path, source: Path) -> ImageDataset:
-    return open_dataset(DataConfig(source=str(source), cache=str(tmp_path / "cache"), validation_fraction=0))
 
 
 def prepared(tmp_path: Path, rules: ReadingRules | None = None) -> Prepared:
@@ -446,6 +439,8 @@ def test_a_first_image_that_is_turned_sets_the_size_that_it_is_shown_in(tmp_path
 # Any folder
 
 NAMES = st.text(st.characters(categories=["L", "N", "Zs"], max_codepoint=0x24F), min_size=1, max_size=5)
+
+
 ENDINGS = st.sampled_from([".png", ".PNG", ".jpg", ".tif", ".txt", ".json", "", ".dat"])
 CONTENTS = st.sampled_from(["image", "text", "broken", "link", "link out", "hidden"])
 

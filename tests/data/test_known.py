@@ -6,19 +6,19 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dataset_files import random_images
 from rich.console import Console
 
+from data.dataset_files import opened, random_images, structs, write
 from hmdc_ray.cli.dry_run import show_plan
 from hmdc_ray.cli.terminal import TerminalProgress
-from hmdc_ray.config import DataConfig, RunConfig
+from hmdc_ray.config import RunConfig
 from hmdc_ray.config.statistics import KNOWN
-from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.encoded import PREPARED_KEY, EncodedImages, EncodedSplit, encode_png
 from hmdc_ray.data.known import with_statistics
 from hmdc_ray.data.schema import DatasetInfo, Origin
@@ -47,26 +47,22 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mnist"
 
 
-def opened(tmp_path: Path, source: Path, **fields: object) -> DatasetInfo:
-    return open_dataset(DataConfig.model_validate({"source": str(source), "cache": str(tmp_path / "cache"), **fields})).info
-
-
 def test_prepared_data_carry_their_name_and_its_constants(tmp_path: Path, prepared: Path) -> None:
-    info = opened(tmp_path, prepared)
+    info = opened(tmp_path, prepared).info
     assert (info.source_name, info.statistics, (info.mean, info.std)) == ("mnist", "mnist", KNOWN["mnist"])
     assert info.statistics_note is not None and "constants of mnist" in info.statistics_note
     assert DatasetInfo.from_json(info.to_json()) == info
-    own = opened(tmp_path, prepared, statistics="own")
+    own = opened(tmp_path, prepared, statistics="own").info
     assert own.source_name == "mnist" and own.statistics is own.statistics_note is None and own.mean != info.mean
-    other = opened(tmp_path, prepared, statistics="fashionmnist")
+    other = opened(tmp_path, prepared, statistics="fashionmnist").info
     assert other.source_name == "mnist" and (other.mean, other.std) == KNOWN["fashionmnist"]
     assert other.statistics_note is None
-    numbers = opened(tmp_path, prepared, statistics="0.25:0.5")
+    numbers = opened(tmp_path, prepared, statistics="0.25:0.5").info
     assert (numbers.mean, numbers.std, numbers.statistics) == ((0.25,), (0.5,), "0.25:0.5")
 
 
 def test_constants_of_other_channels_are_not_used_and_that_is_said(tmp_path: Path, prepared: Path) -> None:
-    info = opened(tmp_path, prepared, channels=3)
+    info = opened(tmp_path, prepared, channels=3).info
     assert info.source_name == "mnist" and info.statistics is None and len(info.mean) == 3
     assert info.statistics_note is not None and "other channels" in info.statistics_note
     with pytest.raises(InputError, match=r"data.statistics is 'mnist', for images of 1 channels"):
@@ -90,7 +86,7 @@ def test_what_is_recorded_is_a_known_name_or_nothing(tmp_path: Path, content: ob
     for split in ("train", "test"):
         text = content if split == "train" or name != "svhn" else {"source": "torchvision:cifar10"}
         pq.write_table(table.replace_schema_metadata({PREPARED_KEY: json.dumps(text)}), tmp_path / f"{split}.parquet")
-    info = opened(tmp_path, tmp_path)
+    info = opened(tmp_path, tmp_path).info
     assert info.source_name == (None if name == "svhn" else name)  # whose files do not agree
 
 
@@ -162,3 +158,20 @@ def test_the_run_and_the_dry_run_say_it(tmp_path: Path, prepared: Path, monkeypa
     with TerminalProgress(Console(file=text, width=300)) as progress:
         progress.data(plain)
     assert "note        the data look like CIFAR-10 (10 classes" in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("imagenet", KNOWN["imagenet"]),
+        ("0.5,0.4,0.3:0.2,0.25,1", ((0.5, 0.4, 0.3), (0.2, 0.25, 1.0))),
+        ({"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 1]}, ((0.5, 0.4, 0.3), (0.2, 0.25, 1.0))),
+    ],
+)
+def test_statistics_by_name_or_numbers(tmp_path: Path, value: Any, expected: Any) -> None:
+    path = write(tmp_path / "data.parquet", structs(random_images(4, 3, 3, 3)), [0, 1, 0, 1])
+    dataset = opened(tmp_path, path, statistics=value)
+    assert (dataset.info.mean, dataset.info.std) == expected
+    pixels = dataset.pixels("train", [0]).double().numpy() / 255
+    by_hand = (pixels - np.array(expected[0])[:, None, None]) / np.array(expected[1])[:, None, None]
+    assert np.abs(dataset.normalised("train", [0]).numpy() - by_hand).max() < 1e-5

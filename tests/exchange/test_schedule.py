@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 from scipy.stats import chisquare
 
 from hmdc_ray.config import MatchingConfig, PoolConfig, RunConfig, ScheduleConfig
@@ -213,20 +212,3 @@ def test_all_steps_of_an_iteration_have_the_same_members_and_the_chooser_is_one_
         members = plans[first].members
         assert all(plan.members == members for plan in plans[first : first + 4])
         assert [plan.chooser for plan in plans[first : first + 4]] == [*members, *members]
-
-
-@pytest.mark.parametrize(
-    ("probabilities", "fields", "message"),
-    [
-        ((0.5, 0.4), {}, "probabilities sum to 0.9: must be 1"),
-        ((1.0, 0.0), {"active": 2}, "active is 2, but only 1 of 2 members have a probability above 0"),
-        ((1.0, 0.0), {}, "active is 2, but only 1 of 2 members"),
-        ((None, None), {"active": 3}, "active is 3, but only 2 of 2 members"),
-        ((0.5, None), {}, "member 'm1' has no probability, but others have"),
-    ],
-)
-def test_a_pool_that_cannot_be_drawn_from_is_refused(
-    probabilities: tuple[float | None, ...], fields: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValidationError, match=message):
-        pool(*probabilities, **fields)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.errors import InputError
 from hmdc_ray.interchange.declared import ImportOptions
+from hmdc_ray.interchange.formats import import_set
 
 GREY = ((0.5,), (0.25,))
 STATED = ImportOptions(statistics=GREY)
+LABELS = torch.tensor([0, 0, 1, 1])
+EXACT = ("npz", "safetensors", "pt")
+"""Formats that keep every bit."""
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NAMED = ImportOptions(statistics=GREY, class_names=DIGITS)
 METADATA = ("class_names", "mean", "std", "formation", "value_range", "config", "fingerprint", "version", "decoding")
 
 
@@ -50,3 +59,25 @@ def assert_same(left: CondensedSet, right: CondensedSet) -> None:
     assert torch.equal(left.labels, right.labels)
     for name in METADATA:
         assert getattr(left, name) == getattr(right, name), name
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.target),)
+
+
+def refused(path: Path, file_format: str, message: str, stated: ImportOptions = STATED) -> None:
+    """Refused in one line that names the file."""
+    with pytest.raises(InputError, match=message) as caught:
+        import_set(path, file_format, stated)
+    assert "\n" not in str(caught.value) and path.name in str(caught.value)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of the folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

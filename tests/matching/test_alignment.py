@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.exchange.messages import Features, MemberTaps
 from hmdc_ray.matching.alignment import Alignment
-from hmdc_ray.matching.probe import linear_probe
 from hmdc_ray.matching.ssd import Aligner, CommonSize
 from hmdc_ray.models import Tap
 
@@ -170,22 +169,6 @@ def test_a_consensus_of_another_version_is_refused(three_digits: ImageDataset) -
     features = alignment.features(PLAN, 0)
     with pytest.raises(RuntimeError, match="a consensus belongs to image version 5, but the images are at version 0"):
         alignment.step(PLAN, 0, Features(5, features.batches))
-
-
-# The probe
-
-
-def test_a_probe_of_features_that_tell_the_classes_is_right_and_of_noise_by_chance() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(4, size=1200)
-    telling = np.eye(4)[labels] @ generator.standard_normal((4, 50)) + 0.1 * generator.standard_normal((1200, 50))
-    noise = generator.standard_normal((1200, 50))
-    for features, least, most in ((telling, 0.99, 1.0), (noise, 0.15, 0.35), (np.zeros((1200, 50)), 0.15, 0.35)):
-        accuracy = linear_probe(features[:600], labels[:600], features[600:], labels[600:])
-        assert accuracy is not None and least <= accuracy <= most
-    assert linear_probe(telling[:600], np.zeros(600, int), telling[600:], labels[600:]) is None  # one class tells nothing
-    telling[3, 7] = np.nan
-    assert linear_probe(telling[:600], labels[:600], telling[600:], labels[600:]) is None
 
 
 def test_the_probe_of_a_member_is_fitted_to_training_and_tried_on_validation_images(three_digits: ImageDataset) -> None:

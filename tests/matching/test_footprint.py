@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -22,7 +20,7 @@ from hmdc_ray.matching.alignment import PROBE_BATCH, Alignment
 from hmdc_ray.matching.footprint import LiveBytes, measure
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member
-from hmdc_ray.matching.probe import CLASSIFIER_BYTES, linear_probe
+from hmdc_ray.matching.probe import CLASSIFIER_BYTES
 
 FLOAT = 4
 REAL, IPC, FORMATION = 24, 5, 2
@@ -141,20 +139,6 @@ def test_training_an_aligner_and_probing_take_what_few_images_foretold(
     never, _ = member(three_digits, name, True, **settings)
     never.align(0, drawn)
     assert footprint._probe(never, plan) == (0, 0)
-
-
-def test_a_classifier_takes_so_many_bytes_for_each_number() -> None:
-    """Against Python's own count of what NumPy takes, in float32 and float64."""
-    labels = np.arange(300) % 10
-    features = np.random.default_rng(0).standard_normal((300, 4000))
-    kinds: tuple[NDArray[np.floating], ...] = (features.astype(np.float32), features)
-    for given in kinds:
-        linear_probe(given[:20], labels[:20], given[20:40], labels[20:40])  # imports
-        tracemalloc.start()
-        linear_probe(given, labels, given, labels)
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert most == pytest.approx(CLASSIFIER_BYTES * features.size, rel=0.2)
 
 
 def test_a_real_batch_is_no_larger_than_its_class(three_digits: ImageDataset) -> None:

@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from hmdc_ray.errors import InputError
-from hmdc_ray.models import ImageShape, Network, build
-from hmdc_ray.seeding import Key
+from hmdc_ray.models import ImageShape, Network
+from models.networks import CIFAR, make, refusal, tap_sizes
 
-CIFAR = ImageShape(3, 32, 32)
-TINY = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
-
-
-def make(architecture: str, options: dict[str, Any] | None = None, shape: ImageShape = CIFAR) -> Network:
-    return build(architecture, options or {}, shape, 5, Key(0, "network"))
+TINY: dict[str, Any] = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
 
 
 def input_size(network: Network) -> tuple[int, ...]:
@@ -26,10 +20,6 @@ def input_size(network: Network) -> tuple[int, ...]:
     with network.module.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[1:]))), torch.no_grad():
         network.eval()(torch.zeros(1, shape.channels, shape.height, shape.width))
     return seen[0]
-
-
-def taps(network: Network) -> list[tuple[str, int, int, int]]:
-    return [(tap.module, tap.channels, tap.height, tap.width) for tap in network.taps]
 
 
 @pytest.mark.parametrize(
@@ -47,39 +37,18 @@ def taps(network: Network) -> list[tuple[str, int, int, int]]:
     ],
 )
 def test_input_sizes(architecture: str, options: dict[str, Any], shape: ImageShape, size: tuple[int, ...]) -> None:
-    assert input_size(make(architecture, options, shape)) == size
+    assert input_size(make(architecture, shape, **options)) == size
 
 
 def test_taps_of_a_convolutional_network_are_its_stages() -> None:
     stages = [("layer1", 8, 8, 8), ("layer2", 16, 4, 4), ("layer3", 24, 2, 2), ("layer4", 32, 1, 1)]
-    assert taps(make("timm:resnet18", TINY)) == stages
-    assert [tap[0] for tap in taps(make("torchvision:resnet18"))] == ["layer1", "layer2", "layer3", "layer4"]
-
-
-@pytest.mark.parametrize(
-    ("options", "blocks"), [({}, range(12)), ({"taps": 4}, (2, 5, 8, 11)), ({"taps": 1}, (11,)), ({"depth": 3}, range(3))]
-)
-def test_taps_of_a_transformer_are_its_blocks_or_as_many_as_are_asked_for(options: dict[str, Any], blocks: list[int]) -> None:
-    small = {"input_size": [32, 64], "patch_size": 8, "embed_dim": 24}
-    network = make("timm:deit_tiny_patch16_224", small | options)
-    assert taps(network) == [(f"blocks.{block}", 24, 4, 8) for block in blocks]
-    assert {tap.kind for tap in network.taps} == {"tokens"}
+    assert tap_sizes(make("timm:resnet18", **TINY)) == stages
+    assert [tap[0] for tap in tap_sizes(make("torchvision:resnet18"))] == ["layer1", "layer2", "layer3", "layer4"]
 
 
 def test_fewer_taps_of_a_convolutional_network_end_with_its_last_stage() -> None:
-    assert [tap[0] for tap in taps(make("timm:resnet18", TINY | {"taps": 2}))] == ["layer2", "layer4"]
-    assert [tap[0] for tap in taps(make("torchvision:resnet18", {"taps": 1}))] == ["layer4"]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("mobilenet_v2", [("features.3", 24, 8, 8), ("features.6", 32, 4, 4), ("features.13", 96, 2, 2)]),
-        ("densenet121", [(f"features.denseblock{block}", 128 << block, 16 >> block, 16 >> block) for block in (1, 2, 3)]),
-    ],
-)
-def test_taps_of_a_sequence_end_its_resolutions(name: str, expected: list[tuple[str, int, int, int]]) -> None:
-    assert taps(make(f"torchvision:{name}"))[:3] == expected
+    assert [tap[0] for tap in tap_sizes(make("timm:resnet18", **TINY, taps=2))] == ["layer2", "layer4"]
+    assert [tap[0] for tap in tap_sizes(make("torchvision:resnet18", taps=1))] == ["layer4"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +61,7 @@ def test_taps_of_a_sequence_end_its_resolutions(name: str, expected: list[tuple[
     ],
 )
 def test_networks_of_another_layout_have_no_taps(architecture: str, options: dict[str, Any]) -> None:
-    assert make(architecture, options).taps == ()
+    assert make(architecture, **options).taps == ()
 
 
 @pytest.mark.parametrize(
@@ -121,17 +90,9 @@ def test_networks_of_another_layout_have_no_taps(architecture: str, options: dic
     ],
 )
 def test_refuses_unknown_names_and_options(architecture: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        make(architecture, options)
-    assert str(caught.value).startswith(f"architecture {architecture!r}: {message}")
-    assert "\n" not in str(caught.value)
-
-
-def test_torchvision_takes_grey_and_colour_alone() -> None:
-    with pytest.raises(InputError, match="images are 2x32x32, must have 3 channels for this network"):
-        make("torchvision:shufflenet_v2_x0_5", shape=ImageShape(2, 32, 32))
+    assert refusal(architecture, **options).startswith(message)
 
 
 def test_pretrained_weights_are_of_libraries_only() -> None:
-    with pytest.raises(InputError, match="weights are 'pretrained', which only architectures timm:NAME and torchvision:NAME"):
-        build("convnet", {}, CIFAR, 5, Key(0, "network"), "pretrained")
+    message = refusal("convnet", weights="pretrained")
+    assert message.startswith("weights are 'pretrained', which only architectures timm:NAME and torchvision:NAME")

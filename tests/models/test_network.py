@@ -161,14 +161,6 @@ def test_double_precision_modules_are_admitted() -> None:
             "tap '' is not a module of the network: known: act, flatten, head, stem",
         ),
         (Architecture(small(), (TapSpec("stem", "vector"),)), "returns (2, 4, 8, 8) for 2 images, must return (B, channels)"),
-        (Architecture(small(), (TapSpec("flatten", "tokens", (4, 4)),)), "must return (B, 1 + tokens, channels)"),
-        (
-            Architecture(Tokens(), (TapSpec("block", "tokens", (3, 5)),)),
-            "returns 16 tokens and a class token, its grid is (3, 5)",
-        ),
-        (Architecture(Tokens(), (TapSpec("block", "tokens"),)), "its grid is None: must be (rows, columns)"),
-        (Architecture(Tokens(), (TapSpec("block", "tokens", (-4, -4)),)), "its grid is (-4, -4)"),
-        (Architecture(Tokens(), (TapSpec("block", "map"),)), "must return (B, channels, height, width)"),
         (
             Architecture(small(act=nn.Sequential(Pair(), TakesPair())), (TapSpec("act.0", "map"),)),
             "tap 'act.0' returns a tuple, must return one tensor",
