@@ -8,9 +8,6 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
 BESIDE = {"benchmarks", "docs", "faults", "jobs", "parity"}
 """Folders of tests of other things than a place's modules."""
-# Until their tests are sorted.
-OPEN = ("actors", "cli", "evaluation", "exchange", "figures", "pretrain", "profiling", "run", "search")
-OPEN += ("system/test_locks", "tracking", "tune_spaces")
 
 
 def twin(module: Path) -> Path:
@@ -21,7 +18,7 @@ def twin(module: Path) -> Path:
 def test_every_module_has_a_test_of_its_name() -> None:
     modules = [path for package in ("hmdc_ray", "tune_spaces") for path in (ROOT / package).rglob("*.py")]
     twins = {twin(module) for module in modules if not module.stem.startswith("__")}
-    assert sorted(str(each) for each in twins if not (TESTS / each).exists() and not str(each).startswith(OPEN)) == []
+    assert sorted(str(each) for each in twins if not (TESTS / each).exists()) == []
 
 
 def test_every_folder_of_tests_is_of_a_place() -> None:

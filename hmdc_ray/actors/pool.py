@@ -235,8 +235,9 @@ class RayPool:
         """Images before the first step: a condensed set's, read on the driver's node, or the main member's."""
         stored = initial_images(self._config, self._info)
         if stored is not None:
-            return ray.put(stored)
-        made = self.workers[self._config.pool.main_index].initial_images()
+            kept: Ref = ray.put(stored)
+            return kept
+        made: Ref = self.workers[self._config.pool.main_index].initial_images()
         wait([made], self._config.cluster.call_timeout, self._check, "the main member")
         fetch([made])  # an input error, such as too few images in a class, is raised here and not in the server's start
         return made

@@ -7,10 +7,11 @@ and seed, and accuracies on real images that an earlier evaluation measured are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,7 +22,6 @@ from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.evaluation.cache import BaselineCache
 from hmdc_ray.evaluation.device import student_device, student_format
 from hmdc_ray.evaluation.earlier import Earlier
-from hmdc_ray.evaluation.executor import Executor, Handle
 from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
 from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.outcome import Failure, Outcome, attempt
@@ -33,6 +33,25 @@ from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.temperature import candidates, group, is_distilled, require_validation, undecided, with_temperatures
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial, make_teacher
 from hmdc_ray.seeding import Key
+
+Handle = Any
+"""Reference to a value that exists or will exist somewhere."""
+
+
+class Executor(Protocol):
+    """Runs functions as tasks, such as :class:`hmdc_ray.actors.evaluation.RayTasks`."""
+
+    def put(self, value: Any) -> Handle:
+        """A handle on a value that many tasks take."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
+        """Schedule ``function(*arguments)``; handles among the arguments are replaced by their values."""
+
+    def completed(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
+        """Position and value of every handle, as tasks end; raises the error of the first task that fails.
+
+        See :func:`hmdc_ray.evaluation.outcome.attempt` for tasks that return a failure instead.
+        """
 
 
 def conduct(

@@ -258,4 +258,4 @@ def _synced(folder: Path) -> Synced:
             sent = sender.send(lambda error: refused.append(reason(error)))
         return Synced(folder, sent=sent, refused=refused)
     finally:
-        os.close(lock)
+        lock.release()

@@ -20,7 +20,7 @@ def test_a_renewed_member_keeps_the_real_images_and_nothing_else(
     described = worker.build()
     assert (described.name, described.pid, described.data) == ("shallow", os.getpid(), three_digits.info.fingerprint)
     begun, matcher = worker.begin(0), worker.matcher
-    assert begun.taps == described.taps
+    assert begun == described.taps
     rows = tuple(np.array([label]) for label in range(3))
     worker.member.select(step_plan(), Selection(0, rows))
     assert worker.renew(0) == begun and worker.matcher is not matcher

@@ -123,7 +123,7 @@ def test_a_list_of_images_for_each_class(path: Path) -> None:
 @pytest.mark.parametrize("keys", [(7, 1), ("7", "1"), (np.int64(7), np.int64(1))], ids=["int", "digits", "numpy"])
 def test_a_dict_by_class_number(keys: tuple[Any, ...], path: Path) -> None:
     parts = read(dict(zip(keys, (IMAGES[:2], IMAGES[2:]), strict=True)), path)
-    assert same(parts.labels, torch.tensor([7, 7, 1, 1])) and parts.classes is parts.class_names is None
+    assert same(parts.labels, torch.tensor([7, 7, 1, 1])) and parts.classes is None and parts.class_names is None
     assert "the label of each is its class number" in parts.note
 
 

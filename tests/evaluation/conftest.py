@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import InProcess
 from torch import Tensor, nn
 
 from hmdc_ray.condensed import CondensedSet
@@ -17,7 +18,6 @@ from hmdc_ray.evaluation import images
 from hmdc_ray.evaluation import plan as plan_module
 from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
-from hmdc_ray.evaluation.executor import InProcess
 from hmdc_ray.evaluation.images import Kind
 from hmdc_ray.evaluation.plan import plan
 from hmdc_ray.evaluation.report import Evaluation
@@ -128,9 +128,9 @@ class Judge:
             self.trained.append(replace(trial, kind=f"teacher {trial.kind}") if more.get("role") else trial)  # type: ignore[arg-type]
             train(room, network, trial, *others, **more)
 
-        def tested(condensed: CondensedSet, dataset: ImageDataset, split: Any, device: str) -> Iterator[Any]:
+        def tested(dataset: ImageDataset, split: Any, *others: Any) -> Iterator[Any]:
             self.tested[split] += 1
-            yield from batches(condensed, dataset, split, device)
+            yield from batches(dataset, split, *others)
 
         monkeypatch.setattr(StudentTrainer, "train", noted)
         monkeypatch.setattr(plan_module, "split_batches", tested)

@@ -40,8 +40,8 @@ Entries = Callable[..., Entry]
 @pytest.fixture
 def entry(digits: ImageDataset, digit_means: CondensedSet, tmp_path: Path) -> Entries:
     def made(condensed: CondensedSet = digit_means, **fields: Any) -> Entry:
-        run = {key: fields.pop(key) for key in ("seed", "cluster", "matching") if key in fields}
-        data = {"data": {"cache": str(tmp_path)}, "evaluation": {"students": ["mlp"], **fields}, **run}
+        run: dict[str, Any] = {key: fields.pop(key) for key in ("seed", "cluster", "matching") if key in fields}
+        data: dict[str, Any] = {"data": {"cache": str(tmp_path)}, "evaluation": {"students": ["mlp"], **fields}, **run}
         return Entry(RunConfig.model_validate(data), condensed, digits)
 
     return made

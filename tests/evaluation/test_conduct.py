@@ -31,7 +31,7 @@ def means(three_digits: ImageDataset) -> CondensedSet:
 
 
 def test_what_was_found_on_real_images_is_not_trained_again(judge: Judge, means: CondensedSet) -> None:
-    fields = {"whole_data_epochs": 1, "augmentation_robust": True}
+    fields: dict[str, Any] = {"whole_data_epochs": 1, "augmentation_robust": True}
     first = judge(means, **fields)
     assert judge.kinds == {"condensed": 4, "random": 4, "kmeans": 2, "whole_data": 2}
     assert judge.told == [f"{done}/12" for done in range(13)]
@@ -91,7 +91,7 @@ def test_packed_images_are_held_against_as_many_real_ones(
 
 
 def test_a_teacher_is_trained_once_for_its_images_and_seed(judge: Judge, means: CondensedSet) -> None:
-    taught = {"distillation": {"teacher": "mlp"}, "students": ["mlp", "convnet"], "baselines": "random"}
+    taught: dict[str, Any] = {"distillation": {"teacher": "mlp"}, "students": ["mlp", "convnet"], "baselines": "random"}
     made = judge({"a": means, "b": means}, **taught)
 
     assert judge.kinds == {"condensed": 8, "random": 4, "teacher condensed": 4, "teacher random": 2}
@@ -101,7 +101,7 @@ def test_a_teacher_is_trained_once_for_its_images_and_seed(judge: Judge, means: 
 
 
 def test_temperatures_are_chosen_without_a_look_at_the_test_split(judge: Judge, means: CondensedSet) -> None:
-    taught = {"distillation": {"teacher": "mlp", "temperatures": [1, 4]}, "baselines": "none"}
+    taught: dict[str, Any] = {"distillation": {"teacher": "mlp", "temperatures": [1, 4]}, "baselines": "none"}
     order: list[str] = []
     judge.tested = Recorded(order)
 

@@ -50,7 +50,7 @@ def test_the_whole_split_is_made_as_it_is_asked_for(digits: ImageDataset, odd: C
 
 
 def test_a_split_is_tested_once_in_order(digits: ImageDataset, odd: CondensedSet) -> None:
-    images, labels = zip(*split_batches(odd, digits, "train", "cpu"), strict=True)
+    images, labels = zip(*split_batches(digits, "train", "cpu", odd), strict=True)
     count = digits.info.sizes["train"]
     assert [len(batch) for batch in images] == [TEST_BATCH] * (count // TEST_BATCH) + [count % TEST_BATCH]
     torch.testing.assert_close(torch.cat(images), by_hand(digits, "train", np.arange(count)))

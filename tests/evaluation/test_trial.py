@@ -29,12 +29,10 @@ def test_no_student_is_taught_by_its_twin(student: StudentConfig, digits: ImageD
     assert any(apart)
 
     room.train(alone, replace(taught, temperature=None), None)
-    state = train_teacher(taught, digit_means, digits, config, 0, 1)
+    state = train_teacher(taught, room)
 
     assert any(not torch.equal(value, state[name]) for name, value in alone.state_dict().items())
-    assert all(
-        torch.equal(value, state[name]) for name, value in train_teacher(taught, digit_means, digits, config, 0, 1).items()
-    )
+    assert all(torch.equal(value, state[name]) for name, value in train_teacher(taught, room).items())
     assert room.key(student, 1) != room.key(student, 1, "teacher") != room.key(student, 0, "teacher")
 
 
@@ -50,9 +48,9 @@ def test_cutmix_is_not_for_networks_on_tokens(
     monkeypatch.setattr(training, "cutmix", spy)
     config = EvaluationConfig(protocol="hmdc", epochs=2)
     vit = StudentConfig(architecture="vit", options={"patch_size": 8, "depth": 1})
-    run_trial(Trial("condensed", vit, 0, 0), digit_means, digits, config, 0, 1)
+    run_trial(Trial("condensed", vit, 0, 0), StudentTrainer(digit_means, digits, config, 0))
     assert mixed == []
-    run_trial(Trial("condensed", MLP, 0, 0), digit_means, digits, config, 0, 1)
+    run_trial(Trial("condensed", MLP, 0, 0), StudentTrainer(digit_means, digits, config, 0))
     assert len(mixed) == len(set(mixed)) == 2
 
 
@@ -61,4 +59,4 @@ def test_divergence_names_student_images_and_seed(digits: ImageDataset, digit_me
 
     told = r"student 'mlp' on condensed images, seed 2 of run seed 5: the loss is .* set evaluation.students.mlp.learning_rate"
     with pytest.raises(RunError, match=told):
-        run_trial(Trial("condensed", MLP, 2, 0), huge, digits, CONFIG, 5, 1)
+        run_trial(Trial("condensed", MLP, 2, 0), StudentTrainer(huge, digits, CONFIG, 5))

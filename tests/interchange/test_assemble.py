@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from hmdc_ray.figures.side_by_side import condensed_side_by_side
 from PIL import Image
 
 from hmdc_ray.condensed import Metadata, load_condensed, save_condensed
@@ -163,10 +162,9 @@ def test_such_a_set_is_written_read_and_drawn(tmp_path: Path) -> None:
 
     assert_same(condensed, imported.condensed)
     assert condensed.ipc == 2 and condensed.class_counts().tolist() == [0, 0, 0, 1, 0, 2, 0, 0, 0, 0]
-    image_grid(condensed.pixels(), condensed.labels, condensed.class_names, tmp_path / "images.png")
-    condensed_side_by_side([("imported", condensed)]).savefig(tmp_path / "figure.png")
-    with Image.open(tmp_path / "images.png") as grid, Image.open(tmp_path / "figure.png") as figure:
-        assert min(grid.size) > 50 and min(figure.size) > 50
+    image_grid(condensed, tmp_path / "images.png")
+    with Image.open(tmp_path / "images.png") as grid:
+        assert min(grid.size) > 50
     save_condensed(tmp_path / "again.parquet", condensed)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -25,7 +27,7 @@ def test_a_layer_without_a_second_derivative_can_be_trained_alone() -> None:
 
 def test_frozen_networks_are_refused() -> None:
     frozen = network(nn.Linear(16, 3).requires_grad_(False))
-    for rehearse in (lambda: rehearse_training(frozen, 2), lambda: rehearse_matching(frozen)):
+    for rehearse in (partial(rehearse_training, frozen, 2), partial(rehearse_matching, frozen)):
         with pytest.raises(InputError, match="has no parameter to train, it needs at least one"):
             rehearse()
 

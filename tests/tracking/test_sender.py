@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -191,7 +190,7 @@ def test_a_run_that_goes_on_is_left_alone(hmdc: CommandLine, home: Path) -> None
     lock = lock_for_life(home / "search" / "one")
     out = hmdc.succeeds("sync-tracking", "search")
     assert out == f"search/one  still running, sends its records itself\nsearch/two  {LINES} records sent\n"
-    os.close(lock)
+    lock.release()
 
 
 def test_what_is_refused_is_told(hmdc: CommandLine, home: Path) -> None:
