@@ -131,7 +131,8 @@ def test_programs_that_measure_have_these_options(page: Path, mentioned: bool) -
     for name in BENCHMARKS:
         module = f"benchmarks.{name}"
         for words in of_program(page.read_text(), "python", "-m", module, mentioned=mentioned):
-            program = importlib.import_module(f"{module}.__main__").app
+            program = typer.Typer()
+            program.command()(getattr(importlib.import_module(f"{module}.__main__"), name))
             parse(typer.main.get_command(program), module, words, mentioned=mentioned)
 
 
