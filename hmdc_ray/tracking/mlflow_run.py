@@ -57,9 +57,8 @@ class MlflowRun:
                 found = same[0] if same else self._client.create_run(experiment, run_name=run.name, tags=tags)
         self.run_id: str = found.info.run_id
         self.location = address.page(found)
-        self.latest: Mapping[str, int] = {
-            metric.key: metric.step for metric in found.data._metric_objs
-        }  # no public name has steps
+        metrics = found.data._metric_objs  # no public name has steps
+        self.latest: Mapping[str, int] = {metric.key: metric.step for metric in metrics}
 
     def parameters(self, values: Mapping[str, str]) -> None:
         """See the protocol."""
