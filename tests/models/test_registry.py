@@ -13,7 +13,7 @@ from models.networks import refusal
     ("architecture", "options", "message"),
     [
         ("convnett", {}, "unknown, did you mean 'convnet'?"),
-        ("transformer-xxl", {}, "unknown, known: alexnet, convnet, lenet, mlp, resnet18, vgg11, vit"),
+        ("transformer-xxl", {}, f"unknown, known: {', '.join(registered())}"),
         ("convnet", {"dept": 2}, "unknown option 'dept': did you mean 'depth'?"),
         ("lenet", {"width": 2}, "unknown option 'width': there are no options"),
         ("convnet", {"depth": 0}, "option 'depth' is 0: it should be greater than or equal to 1"),
