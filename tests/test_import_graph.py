@@ -33,7 +33,7 @@ PLACES = {
     "hmdc_ray/figures": "pictures",
     "hmdc_ray/interchange": "condensed sets of others",
     "hmdc_ray/tracking": "the edge to MLflow",
-    "hmdc_ray/actors": "the edge to Ray: actors, handles, tasks",
+    "hmdc_ray/actors": "the edge to Ray: actors, tasks",
     "hmdc_ray/run": "a run: the round loop, the folder, resuming, status",
     "hmdc_ray/__init__.py": "the names for users' programs",
     "tune_spaces": "search spaces",
