@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hmdc_ray.errors import InputError
+from hmdc_ray.system.files import atomic_path
 from hmdc_ray.system.locks import locked
 
 if TYPE_CHECKING:
@@ -159,6 +160,10 @@ def connect(address: Address) -> MlflowClient:
         lock = database.with_name(database.name + ".lock") if database else None
         # Processes that open a new database at once would all try to migrate it.
         with locked(lock, "opens the same MLflow database") if lock else nullcontext():
+            if database is not None and not database.exists():
+                # One that ends meanwhile must not leave a half of it, which no later process could open.
+                with atomic_path(database) as made:
+                    MlflowClient(tracking_uri=_sqlite(made))
             return MlflowClient(tracking_uri=address.uri)
 
 

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-import typer
 
 from hmdc_ray.cli.console import fail, run_alone, say, shown
 from hmdc_ray.errors import InputError, RunError
@@ -40,9 +39,7 @@ def test_a_program_of_one_command_ends_as_the_others_do(
     def command() -> None:
         raise error
 
-    app = typer.Typer()
-    app.command()(command)
     monkeypatch.setattr("sys.argv", ["program"])
     with pytest.raises(SystemExit) as ended:
-        run_alone(app)
+        run_alone(command)
     assert (ended.value.code, capsys.readouterr().err) == (code, f"error: {error}\n")

@@ -54,7 +54,7 @@ def same(found: Array | None, expected: Tensor) -> bool:
 )
 def test_names_in_any_case(images: str, labels: str, path: Path) -> None:
     parts = read({images: IMAGES, labels: LABELS, "lr": 0.1, "steps": torch.arange(3)}, path)
-    assert parts.images is IMAGES and parts.labels is LABELS
+    assert same(parts.images, IMAGES) and same(parts.labels, LABELS)
     assert parts.note == f"images of {images!r}, labels of {labels!r}; not read: 'lr', 'steps'"
 
 

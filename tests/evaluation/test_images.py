@@ -21,7 +21,7 @@ def odd(digit_means: CondensedSet) -> CondensedSet:
 
 
 def by_hand(digits: ImageDataset, split: str, rows: np.ndarray) -> Tensor:
-    return (digits.pixels(split, rows) - 0.9) / 0.05  # type: ignore[arg-type]
+    return (digits.pixels(split, rows) / 255 - 0.9) / 0.05  # type: ignore[arg-type]
 
 
 def test_formation_is_decoded_for_training(digits: ImageDataset, digit_means: CondensedSet) -> None:

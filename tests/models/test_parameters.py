@@ -89,7 +89,7 @@ def made(extra: str, first: bool) -> Network:
 def test_a_tensor_that_would_be_changed_or_not_trained_is_named(extra: str, message: str, first: bool) -> None:
     with pytest.raises(InputError) as caught:
         made(extra, first)
-    assert str(caught.value).startswith(f"architecture 'test_parameters:own': {message}")
+    assert str(caught.value).startswith(f"architecture '{__name__}:own': {message}")
     assert "\n" not in str(caught.value)
 
 

@@ -64,7 +64,8 @@ def reference(ray_local: None, cache: Path, runs: Path) -> RunSummary:
 def losses(folder: Path) -> list[dict[str, Any]]:
     """All that was measured but the time."""
     records = read_json_lines(folder / "metrics.jsonl")
-    return [{name: value for name, value in record.items() if not name.startswith("seconds/")} for record in records]
+    times = ("time", "seconds/")
+    return [{name: value for name, value in record.items() if not name.startswith(times)} for record in records]
 
 
 class Recorder(Silent):
@@ -99,7 +100,6 @@ def test_a_run_leaves_everything_in_its_folder(reference: RunSummary, runs: Path
         "evaluation.json",
         "metrics.jsonl",
         "checkpoint",
-        "tracking.json",
         "tracking",
         "events.jsonl",
         "gradients.png",
@@ -128,7 +128,7 @@ def test_evaluating_again_gives_the_same_numbers(reference: RunSummary, cache: P
 def test_mlflow_holds_the_run(reference: RunSummary, runs: Path, cache: Path) -> None:
     check_tracked(runs, reference.folder)
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
-    run = client.get_run(json.loads((reference.folder / "tracking.json").read_text())["run_id"])
+    run = client.get_run(json.loads((reference.folder / "tracking" / "run.json").read_text())["run_id"])
     assert run.data.tags["classes_per_call"] == "10"  # the digits are small
     config = tiny(cache, evaluation=STUDENTS, tracking={"enabled": True})
     assert run.data.params == {name: str(value) for name, value in flatten(config).items()}
@@ -139,7 +139,7 @@ def test_mlflow_holds_the_run(reference: RunSummary, runs: Path, cache: Path) ->
 def check_tracked(runs: Path, folder: Path) -> None:
     """MLflow holds every step of the run once, with the values of metrics.jsonl, its pictures, its data and its files."""
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
-    run = client.get_run(json.loads((folder / "tracking.json").read_text())["run_id"])
+    run = client.get_run(json.loads((folder / "tracking" / "run.json").read_text())["run_id"])
     assert run.info.status == "FINISHED"
     records = read_json_lines(folder / "metrics.jsonl")
     for name in ("loss/convnet_classification", "gbm/weight_lenet", "gradient/largest_distillation", "seconds/step"):

@@ -168,7 +168,7 @@ def test_mutual_distillation_needs_taps(info: DatasetInfo) -> None:
     sections = {"pool": {"members": [MLP, bare]}, "evaluation": {"students": [MLP]}}
     assert len(validate(parse_config(sections, "test"), info)) == 2
     message = refusal(info, **sections, matching={"mutual_distillation": True})
-    assert message.startswith("pool.members.bare ('test_validate:without_taps') has no taps, which matching")
+    assert message.startswith(f"pool.members.bare ('{__name__}:without_taps') has no taps, which matching")
     alone = {"pool": {"members": [bare]}, "matching": {"mutual_distillation": True}, "evaluation": {"students": [MLP]}}
     assert len(validate(parse_config(alone, "test"), info)) == 1
 
@@ -227,9 +227,7 @@ def test_equal_networks_are_built_once(info: DatasetInfo, monkeypatch: pytest.Mo
 def test_a_member_needs_a_second_derivative_and_a_student_does_not(info: DatasetInfo) -> None:
     network = {"architecture": f"{__name__}:hard", "name": "hard"}
     message = refusal(info, pool={"members": [MLP, network]})
-    assert message.startswith(
-        "pool.members.hard ('test_validate:hard') has no second derivative (derivative for aten::hardsigm"
-    )
+    assert message.startswith(f"pool.members.hard ('{__name__}:hard') has no second derivative (derivative for aten::hardsigm")
     validate(parse_config({"pool": {"members": [MLP]}, "evaluation": {"students": [network]}}, "test"), info)
 
 
@@ -268,7 +266,7 @@ TRAINED = {"steps": 3, "training": "real"}
     ],
 )
 def test_networks_are_looked_at_in_training_mode(info: DatasetInfo, change: str, message: str) -> None:
-    network, named = network_of(change), "own ('test_validate:peculiar') "
+    network, named = network_of(change), f"own ('{__name__}:peculiar') "
     told = refusal(info, pool={"members": [network]})
     assert told.startswith(f"pool.members.{named}{message.format(images=1, done='matched')}")
     for section, field in (
@@ -279,7 +277,7 @@ def test_networks_are_looked_at_in_training_mode(info: DatasetInfo, change: str,
         assert told.startswith(field) and message.format(images=2, done="trained") in told
     with pytest.raises(InputError) as caught:
         make_plan(parse_config({"pool": {"members": [network]}}, "test"), info, None, "test", 60.0)
-    assert str(caught.value).startswith("network 'own' ('test_validate:peculiar') " + message.format(images=2, done="trained"))
+    assert str(caught.value).startswith(f"network 'own' ('{__name__}:peculiar') " + message.format(images=2, done="trained"))
 
 
 def test_members_are_tried_with_the_training_that_they_will_have(info: DatasetInfo) -> None:
@@ -290,7 +288,7 @@ def test_members_are_tried_with_the_training_that_they_will_have(info: DatasetIn
     for training in ("real", "synthetic"):
         told = refusal(info, **sections, schedule={"steps": 3, "training": training})
         assert told == (
-            "pool.members.own ('test_validate:peculiar') fails in training mode on 2 images of 1x8x8 (images are too small): "
+            f"pool.members.own ('{__name__}:peculiar') fails in training mode on 2 images of 1x8x8 (images are too small): "
             "must work there as in evaluation mode"
         )
 

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from hmdc_ray.config import TrackingConfig
 from hmdc_ray.errors import InputError
-from hmdc_ray.tracking import Address, check_store
+from hmdc_ray.tracking import Address, check_store, connect
 from tracking.mlflow_server import Store, recorded
 
 
@@ -44,6 +44,17 @@ def test_the_store_lies_beside_runs_whatever_their_folder_is_called(name: str, s
     assert MlflowClient(shown).get_run(tracker.run_id).info.status == "FINISHED"
     assert Address(shown, "test").database == runs / "mlflow.db"
     assert Address(Address(shown, "test").remembered or "", "test").database == runs / "mlflow.db"
+
+
+def test_a_process_that_ends_while_it_makes_a_database_leaves_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def killed(*, tracking_uri: str) -> None:
+        Path(tracking_uri.removeprefix("sqlite:///")).write_bytes(b"the first tables")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlflow.tracking.MlflowClient", killed)
+    with pytest.raises(KeyboardInterrupt):
+        connect(Address(f"sqlite:///{tmp_path / 'mlflow.db'}", "tracking.uri"))
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_a_database_server_that_nobody_serves_is_told_at_once(tmp_path: Path) -> None:

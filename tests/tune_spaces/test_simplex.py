@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, kstest
 
 from tune_spaces.simplex import dirichlet
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=30))
 def test_every_coordinate_gives_a_point_of_the_simplex(coordinates: list[float]) -> None:
     point = dirichlet(coordinates)
