@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hmdc_ray.condensed import CondensedSet
-from hmdc_ray.config import EvaluationConfig, MemberConfig
+from hmdc_ray.config import MemberConfig
 from hmdc_ray.data.dataset import ImageDataset
 
 from .conftest import evaluation
@@ -49,13 +49,6 @@ def test_scores_are_those_of_dd_ranking(digits: ImageDataset, digit_means: Conde
     assert (plain.label_robust_score, plain.augmentation_robust_score) == (None, None)
     alone = evaluation(digits, digit_means, whole_data_epochs=3, baselines="none").rows[0]
     assert alone.whole_data is not None and alone.label_robust_score is None
-
-
-def test_a_robust_score_knows_which_recipe_is_plain() -> None:
-    combinations: list[dict[str, Any]] = [{"baselines": "kmeans"}, {"baselines": "none"}, {"distillation": {}}]
-    for wrong in combinations:
-        with pytest.raises(ValueError, match="augmentation_robust"):
-            EvaluationConfig.model_validate({"augmentation_robust": True, **wrong})
 
 
 def test_temperatures_are_reported(digits: ImageDataset, digit_means: CondensedSet) -> None:
