@@ -1,4 +1,5 @@
-"""A hook of mkdocs: makes the page of the site from the notebook, which is committed without outputs."""
+"""A hook of mkdocs: makes the page of the site from the notebook, which is committed without
+outputs."""
 
 import json
 

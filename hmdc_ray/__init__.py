@@ -17,7 +17,8 @@ _HOMES = {"RunConfig": "config", "condense": "run.condense", "evaluate": "run.ev
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are used: Ray and torch take seconds, and ``hmdc --help`` needs neither."""
+    """Import the public names when they are used: Ray and torch take seconds, and ``hmdc --help``
+    needs neither."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"hmdc_ray.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'hmdc_ray' has no attribute {name!r}")

@@ -1,8 +1,9 @@
-"""The condensed set: learned images with all that is needed to train on them, in memory and as one Parquet file.
+"""The condensed set: learned images with all that is needed to train on them, in memory and as one
+Parquet file.
 
-Shapes: N stored images, f formation factor, C x H x W an image, K classes. A stored image is *packed*: it holds f x f
-training images (see :mod:`hmdc_ray.data.packing`). Images are kept *normalised*, the space they were learned in:
-``pixels = image * std + mean`` per channel.
+Shapes: N stored images, f formation factor, C x H x W an image, K classes. A stored image is
+*packed*: it holds f x f training images (see :mod:`hmdc_ray.data.packing`). Images are kept
+*normalised*, the space they were learned in: ``pixels = image * std + mean`` per channel.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ def _package_version() -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CondensedSet(Dataset[tuple[Tensor, int]]):
-    """Condensed images and labels; as a data set, its items are the *decoded* (image (C, H, W) normalised, label) pairs.
+    """Condensed images and labels; as a data set, its items are the *decoded* (image (C, H, W)
+    normalised, label) pairs.
 
     Attributes:
-        images: stored, packed images, float32 (N, C, H, W), normalised, finite; not clipped to the pixel range.
+        images: stored, packed images, float32 (N, C, H, W), normalised, finite; not clipped to the
+            pixel range.
         labels: class indices, int64 (N,), 0 to K - 1.
         class_names: names of the K classes, in the order of the labels.
         mean: mean per channel, on the scale of ``value_range``.
@@ -55,8 +58,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         config: configuration of the run that made the images; None when unknown.
         fingerprint: fingerprint of the data that the images were learned from; None when unknown.
         version: version of this package that made the images.
-        decoding: rule by which training images are cut from stored ones, see :data:`hmdc_ray.data.packing.Decoding`;
-            ``idc`` for sets of IDC's code.
+        decoding: rule by which training images are cut from stored ones, see
+            :data:`hmdc_ray.data.packing.Decoding`; ``idc`` for sets of IDC's code.
 
     Raises:
         InputError: the parts do not fit together, or a pixel is not finite.
@@ -79,7 +82,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def learned(cls, images_KICHW: np.ndarray, info: DatasetInfo, config: RunConfig) -> CondensedSet:
-        """The set that a run has learned from the data that ``info`` describes; ``images_KICHW`` are K classes of I images."""
+        """The set that a run has learned from the data that ``info`` describes; ``images_KICHW``
+        are K classes of I images."""
         classes, ipc = images_KICHW.shape[:2]
         return cls(
             images=torch.tensor(images_KICHW, dtype=torch.float32).flatten(0, 1),
@@ -115,7 +119,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         return np.bincount(self.labels.numpy(), minlength=len(self.class_names))
 
     def decoded(self) -> tuple[Tensor, Tensor]:
-        """All training images, float32 (N f f, C, H, W), normalised, and their labels, int64 (N f f,)."""
+        """All training images, float32 (N f f, C, H, W), normalised, and their labels, int64 (N f
+        f,)."""
         return self._decode(self.images), self.labels.repeat(self.formation**2)
 
     def _decode(self, images_NCHW: Tensor) -> Tensor:
@@ -132,7 +137,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         return Normalisation(mean, tuple(value / (high - low) for value in self.std))
 
     def normalise(self, images_BCHW: Tensor) -> Tensor:
-        """Bring 8-bit pixels of real images, uint8 (B, C, H, W), into the space of the condensed ones, float32."""
+        """Bring 8-bit pixels of real images, uint8 (B, C, H, W), into the space of the condensed
+        ones, float32."""
         mean, std = (values.to(images_BCHW.device) for values in self._statistics())
         return (images_BCHW.float() / 255 - mean) / std
 
@@ -183,7 +189,8 @@ _SHARED = ("version", "class_names", "mean", "std", "formation", "value_range", 
 
 
 class Metadata(BaseModel):
-    """What a file says of a condensed set beside images and labels, as JSON; see :class:`CondensedSet` for the fields.
+    """What a file says of a condensed set beside images and labels, as JSON; see
+    :class:`CondensedSet` for the fields.
 
     ``shape`` is (C, H, W) of a stored image.
     """
@@ -233,10 +240,11 @@ class Metadata(BaseModel):
 
 
 def save_condensed(path: Path, condensed: CondensedSet) -> None:
-    """Write one row a stored image: ``image`` (8-bit PNG, to look at), ``pixels`` (the exact normalised values), ``label``.
+    """Write one row a stored image: ``image`` (8-bit PNG, to look at), ``pixels`` (the exact
+    normalised values), ``label``.
 
-    Hugging Face ``datasets`` reads the file as it is: images, and labels with class names. Everything else is in the
-    schema metadata, as JSON under ``hmdc_ray``.
+    Hugging Face ``datasets`` reads the file as it is: images, and labels with class names.
+    Everything else is in the schema metadata, as JSON under ``hmdc_ray``.
 
     Raises:
         InputError: the file cannot be written; see :func:`hmdc_ray.system.files.atomic_path`.

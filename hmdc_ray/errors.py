@@ -1,4 +1,5 @@
-"""Errors that are reported in one line; every other exception is a programming error and keeps its traceback."""
+"""Errors that are reported in one line; every other exception is a programming error and keeps its
+traceback."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Bad input: a configuration field, a file, an image.
 
-    The message is one line that names the field or file, quotes the value, and says what would be right.
-    Command-line programs print it and exit with code 2, without a traceback.
+    The message is one line that names the field or file, quotes the value, and says what would be
+    right. Command-line programs print it and exit with code 2, without a traceback.
     """
 
     def __init__(self, message: str) -> None:
@@ -20,16 +21,19 @@ class InputError(ValueError):
 class RunError(RuntimeError):
     """A run that cannot continue, through no fault of its input: a process died, or did not answer.
 
-    The message is one line that says what happened and what to do. Command-line programs print it and exit with code 1.
+    The message is one line that says what happened and what to do. Command-line programs print it
+    and exit with code 1.
     """
 
 
 class LostProcessError(RunError):
-    """A process of the pool died, does not answer, or took a result with it; its state can be restored from a cut."""
+    """A process of the pool died, does not answer, or took a result with it; its state can be
+    restored from a cut."""
 
 
 class DivergedError(RunError):
-    """A training whose loss became infinite or NaN with these images, this network and this learning rate."""
+    """A training whose loss became infinite or NaN with these images, this network and this
+    learning rate."""
 
 
 class StudentError(RunError):
@@ -42,18 +46,21 @@ def first_line(error: BaseException) -> str:
 
 
 def listed(names: Iterable[object], most: int = 10) -> str:
-    """Names for a message: the first ``most``, each cut to 60 characters, and the number of the rest."""
+    """Names for a message: the first ``most``, each cut to 60 characters, and the number of the
+    rest."""
     texts = [str(name) for name in names]
     shown = [text if len(text) <= 60 else f"{text[:57]}..." for text in texts[:most]]
     return ", ".join(shown) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 class DeadEndError(RunError):
-    """A run that would fail in the same way from its last checkpoint, whatever may be changed: it must start anew."""
+    """A run that would fail in the same way from its last checkpoint, whatever may be changed: it
+    must start anew."""
 
 
 def mark_resumable(error: BaseException) -> None:
-    """Mark an error that ends a run, and is raised again: the run's folder has a checkpoint to resume from."""
+    """Mark an error that ends a run, and is raised again: the run's folder has a checkpoint to
+    resume from."""
     if not isinstance(error, DeadEndError):
         error.__dict__["resumable"] = True
 

@@ -1,7 +1,8 @@
-"""Random draws from keys: the same key gives the same draw, in any process and whatever was drawn before.
+"""Random draws from keys: the same key gives the same draw, in any process and whatever was drawn
+before.
 
-No code in this package touches torch's, NumPy's or Python's global generators. What accepts no generator
-(constructors of layers, dropout) runs inside :func:`forked`.
+No code in this package touches torch's, NumPy's or Python's global generators. What accepts no
+generator (constructors of layers, dropout) runs inside :func:`forked`.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Key:
     batch: int = 0
 
     def number(self) -> int:
-        """The key as an integer in [0, 2**63), well mixed: neighbouring keys give unrelated numbers."""
+        """The key as an integer in [0, 2**63), well mixed: neighbouring keys give unrelated
+        numbers."""
         text = f"{self.seed}/{self.stream}/{self.member}/{self.iteration}/{self.step}/{self.label}/{self.batch}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -80,7 +82,8 @@ class Key:
 
 @contextmanager
 def forked(key: Key) -> Iterator[None]:
-    """Run code that draws from torch's global generators: seeds them from ``key``, then restores their states."""
+    """Run code that draws from torch's global generators: seeds them from ``key``, then restores
+    their states."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(key.number())

@@ -1,1 +1,2 @@
-"""Thin entry points for ``ray job submit`` from a checkout, and files for clusters; not installed."""
+"""Thin entry points for ``ray job submit`` from a checkout, and files for clusters; not
+installed."""

@@ -1,4 +1,5 @@
-"""Shared by all tests: a data set small enough for a run in seconds, and one Ray per session for those that need it."""
+"""Shared by all tests: a data set small enough for a run in seconds, and one Ray per session for
+those that need it."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ CLASSES = 3
 
 @pytest.fixture(scope="session")
 def three_digits_config(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
-    """Handwritten 0, 1 and 2, grey 8x8: 40, 30 and 20 images, of which the first class has the most."""
+    """Handwritten 0, 1 and 2, grey 8x8: 40, 30 and 20 images, of which the first class has the
+    most."""
     folder = tmp_path_factory.mktemp("digits")
     digits = load_digits()
     rows = np.concatenate([np.flatnonzero(digits.target == label)[: 40 - 10 * label] for label in range(CLASSES)])
@@ -66,7 +68,8 @@ def hmdc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
-    """A Ray of our own for the session: loopback, two CPUs, three logical GPUs, one thread an actor."""
+    """A Ray of our own for the session: loopback, two CPUs, three logical GPUs, one thread an
+    actor."""
     import ray
 
     # Ray puts its sockets there, whose paths may not be longer than about 100 characters.

@@ -1,4 +1,5 @@
-"""Two tiny networks on three classes of 8x8 grey images, one step of which is measured in every way."""
+"""Two tiny networks on three classes of 8x8 grey images, one step of which is measured in every
+way."""
 
 from __future__ import annotations
 

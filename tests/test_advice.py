@@ -45,7 +45,8 @@ def plain(shape, classes):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a configuration, tiny.yaml, its run, run/, data and networks of a user's own."""
+    """A folder with a configuration, tiny.yaml, its run, run/, data and networks of a user's
+    own."""
     folder = tmp_path_factory.mktemp("finished")
     config = tiniest(folder, schedule={"iterations": 2, "steps": 1})
     write_config(folder / "tiny.yaml", config)
@@ -58,7 +59,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def hmdc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], finished: Path, tmp_path: Path) -> CommandLine:
-    """The command line beside copies of the finished run and its configuration, with a pool that needs no Ray."""
+    """The command line beside copies of the finished run and its configuration, with a pool that
+    needs no Ray."""
     without_ray(monkeypatch)
     monkeypatch.chdir(tmp_path)
     for name in ("tiny.yaml", "networks_of_mine.py"):
@@ -89,7 +91,8 @@ def follow(hmdc: CommandLine, command: str, *more: object) -> str:
     return hmdc.succeeds(*words, *more)
 
 
-# --set: what is wrong, what the message says of it, and what is set instead; {0}, {1} are what it names.
+# --set: what is wrong, what the message says of it, and what is set instead; {0}, {1} are what it
+# names.
 
 BOTH = "pool.members.convnet.probability={0}", "pool.members.lenet.probability={0}"
 VIT = "pool.members=[vit, lenet]"
@@ -438,7 +441,8 @@ def test_networks_to_pretrain(finished: Path) -> None:
 
 
 def test_what_comes_after_a_pretraining(hmdc: CommandLine, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line that is printed at the end has the options with which the weights fit; the training itself needs Ray."""
+    """The line that is printed at the end has the options with which the weights fit; the training
+    itself needs Ray."""
 
     def pretrained(config: RunConfig, folder: Path, **_: object) -> Pretrained:
         info, (member, *_others) = open_dataset(config.data).info, config.pool.members

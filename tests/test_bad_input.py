@@ -1,4 +1,5 @@
-"""Bad input on the command line: one line that names the field or the file, exit code 2, and nothing is lost."""
+"""Bad input on the command line: one line that names the field or the file, exit code 2, and
+nothing is lost."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def png(side: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands run: configurations, data and networks, good and bad; a finished run and damaged copies of it."""
+    """Where the commands run: configurations, data and networks, good and bad; a finished run and
+    damaged copies of it."""
     folder = tmp_path_factory.mktemp("place")
     config = tiniest(folder, evaluation={"students": []})
     write_config(folder / "tiny.yaml", config)

@@ -1,4 +1,5 @@
-"""What people bring, as their public reports describe it, and what was read well from the first: it stays so."""
+"""What people bring, as their public reports describe it, and what was read well from the first: it
+stays so."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def test_images_in_another_precision(tmp_path: Path, dtype: torch.dtype) -> None
 
 
 def test_cmyk_palette_and_turned_images(tmp_path: Path) -> None:
-    """Every image shows the same picture, red above and blue below, and comes to the same pixels."""
+    """Every image shows the same picture, red above and blue below, and comes to the same
+    pixels."""
     picture = Image.new("RGB", (8, 12), (255, 0, 0))
     picture.paste((0, 0, 255), (0, 6, 8, 12))
     folder = tmp_path / "in" / "flag"

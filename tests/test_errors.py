@@ -1,4 +1,5 @@
-"""What ends a run is marked when its folder holds something to resume from, unless it would end in the same way again."""
+"""What ends a run is marked when its folder holds something to resume from, unless it would end in
+the same way again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What may import what: Ray, MLflow and Arrow stay at the edge, layers form no circles, and the command line starts fast."""
+"""What may import what: Ray, MLflow and Arrow stay at the edge, layers form no circles, and the
+command line starts fast."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ PLACES = {
     "jobs": "entry points for `ray job submit` from a checkout",
     "benchmarks": "programs that measure; not installed",
 }
-"""Every place and what it is, from the lowest to the highest: a module imports from its own place and lower ones only."""
+"""Every place and what it is, from the lowest to the highest: a module imports from its own place
+and lower ones only."""
 
 HOMES = {
     "ray": ("hmdc_ray/actors/", "hmdc_ray/search/", "hmdc_ray/pretrain/", "tune_spaces/", "benchmarks/"),

@@ -1,4 +1,5 @@
-"""Wherever a network is built for use, its weights see images with the statistics that they were trained with."""
+"""Wherever a network is built for use, its weights see images with the statistics that they were
+trained with."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def section(weights: str, **fields: Any) -> dict[str, Any]:
 
 
 def sees(network: Network, space: Normalisation) -> Tensor:
-    """What the module is given for images that are pixels of 0.75 everywhere, normalised as the network is told."""
+    """What the module is given for images that are pixels of 0.75 everywhere, normalised as the
+    network is told."""
     seen: list[Tensor] = []
     images_BCHW = torch.full((1, 1, 8, 8), (0.75 - space.mean[0]) / space.std[0])
     with network.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):

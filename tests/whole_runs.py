@@ -1,4 +1,5 @@
-"""Whole runs for tests: a tiny configuration, the command line in this process, and a pool that needs no Ray."""
+"""Whole runs for tests: a tiny configuration, the command line in this process, and a pool that
+needs no Ray."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ TINY: dict[str, Any] = {
     "evaluation": {"students": [], "seeds": 1, "epochs": 2, "baselines": "random"},
     "tracking": {"enabled": False},
 }
-"""Two members, mutual distillation and GBM, two iterations of three steps; judged by no student and not tracked."""
+"""Two members, mutual distillation and GBM, two iterations of three steps; judged by no student and
+not tracked."""
 
 STEPS = 6
 
@@ -68,7 +70,8 @@ def tiny(cache: Path, **sections: Any) -> RunConfig:
 
 
 def tiniest(folder: Path, **sections: Any) -> RunConfig:
-    """The tiny run on three classes of noise, 16x16 grey, which is several times as fast; the data lies in ``folder``."""
+    """The tiny run on three classes of noise, 16x16 grey, which is several times as fast; the data
+    lies in ``folder``."""
     source = folder / "noise.parquet"
     if not source.exists():
         write_images(source, [0, 1, 2] * 12, side=16)
@@ -81,7 +84,8 @@ def write_config(path: Path, config: RunConfig) -> Path:
 
 
 def write_images(path: Path, labels: Sequence[int | None], *, side: int = 8, channels: int = 1, **columns: Any) -> Path:
-    """A Parquet file of random images, one for each label, as raw arrays; ``columns`` replace its own."""
+    """A Parquet file of random images, one for each label, as raw arrays; ``columns`` replace its
+    own."""
     shape = (len(labels), side, side) if channels == 1 else (len(labels), side, side, channels)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Knowledge distillation in the evaluation: alpha, and the temperature tau.
 
-Every trial has the images of the base; only their use is searched. As in all searches, validation data choose the best.
+Every trial has the images of the base; only their use is searched. As in all searches, validation
+data choose the best.
 """
 
 from __future__ import annotations
@@ -20,5 +21,6 @@ def space(base: RunConfig) -> Space:
 
 
 def apply(base: RunConfig, sample: Sample) -> RunConfig:
-    """The base with a distillation of one temperature; the base's teacher if it has one, else a ConvNet."""
+    """The base with a distillation of one temperature; the base's teacher if it has one, else a
+    ConvNet."""
     return replace(base, {ALPHA: sample[ALPHA], TEMPERATURES: [sample[TEMPERATURES]]})

@@ -17,7 +17,8 @@ Sample = Mapping[str, Any]
 
 
 def member_path(base: RunConfig, index: int, field: str = "") -> str:
-    """Path of a member's field, or of the member itself: by its name, or by its position if the name cannot be in a path."""
+    """Path of a member's field, or of the member itself: by its name, or by its position if the
+    name cannot be in a path."""
     name = base.pool.members[index].name
     key = str(index) if "." in name or name.isdecimal() else name
     return ".".join(filter(None, ("pool.members", key, field)))
@@ -33,7 +34,8 @@ def replace(base: RunConfig, values: Sample) -> RunConfig:
 
 
 def near(value: float, factor: float, largest: float) -> tuple[float, float]:
-    """Ends of a range around a value: the value divided by ``factor``, and times it, at most ``largest``."""
+    """Ends of a range around a value: the value divided by ``factor``, and times it, at most
+    ``largest``."""
     return value / factor, min(value * factor, largest)
 
 
@@ -41,8 +43,8 @@ def together(*parts: ModuleType) -> tuple[Callable[[RunConfig], Space], Callable
     """``space`` and ``apply`` of several spaces at once.
 
     Args:
-        parts: spaces in the order in which they are applied. A space that removes members comes last, so that the
-            fields of all members can be set before.
+        parts: spaces in the order in which they are applied. A space that removes members comes
+            last, so that the fields of all members can be set before.
     """
 
     def space(base: RunConfig) -> Space:

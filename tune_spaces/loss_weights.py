@@ -1,4 +1,5 @@
-"""Weights of the targets: lambda of every member and of mutual distillation; form of the Gradient Balance Module."""
+"""Weights of the targets: lambda of every member and of mutual distillation; form of the Gradient
+Balance Module."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ RANGE = (0.1, 10.0)
 
 
 def space(base: RunConfig) -> Space:
-    """A weight for every member, one for mutual distillation where it is on, the balance's mode and period."""
+    """A weight for every member, one for mutual distillation where it is on, the balance's mode and
+    period."""
     members = range(len(base.pool.members))
     domains: Space = {member_path(base, index, "loss_weight"): tune.loguniform(*RANGE) for index in members}
     if base.matching.mutual_distillation and len(members) > 1:

@@ -1,4 +1,5 @@
-"""Optimisation of images and members: learning rates, the distance between gradients, the scaling of the update."""
+"""Optimisation of images and members: learning rates, the distance between gradients, the scaling
+of the update."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from hmdc_ray.config import RunConfig
 from tune_spaces.fields import Sample, Space, member_path, near, replace
 
 IMAGE_FACTOR = 10.0
-"""Learning rates of images are searched from a tenth of the base's to ten times it: the best moves with the metric."""
+"""Learning rates of images are searched from a tenth of the base's to ten times it: the best moves
+with the metric."""
 
 MEMBER_FACTOR = 5.0
 """The same factor for members' learning rates."""

@@ -1,9 +1,11 @@
-"""Probabilities of the members, a point on the simplex; also which members are in the pool, ``active`` and ``warmup``.
+"""Probabilities of the members, a point on the simplex; also which members are in the pool,
+``active`` and ``warmup``.
 
-What the base configuration fixes is kept: ``pool.active`` is searched only if the base draws all members, which leaves
-probabilities without effect, and ``pool.warmup`` only if the base names a main member. The main member is always in the
-pool, and so are at least as many members as are drawn. A member's probability in a sample is a coordinate of the
-simplex, see :mod:`tune_spaces.simplex`; the last member has no coordinate and takes the rest.
+What the base configuration fixes is kept: ``pool.active`` is searched only if the base draws all
+members, which leaves probabilities without effect, and ``pool.warmup`` only if the base names a
+main member. The main member is always in the pool, and so are at least as many members as are
+drawn. A member's probability in a sample is a coordinate of the simplex, see
+:mod:`tune_spaces.simplex`; the last member has no coordinate and takes the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ MARGIN = 1e-3
 
 
 def space(base: RunConfig) -> Space:
-    """A coordinate of the simplex for all members but the last, in or out for all but the main one, active, warmup."""
+    """A coordinate of the simplex for all members but the last, in or out for all but the main one,
+    active, warmup."""
     pool = base.pool
     count = len(pool.members)
     domains: Space = {member_path(base, index, "probability"): tune.uniform(MARGIN, 1 - MARGIN) for index in range(count - 1)}
@@ -54,7 +57,8 @@ def apply(base: RunConfig, sample: Sample) -> RunConfig:
 
 
 def _kept(base: RunConfig, sample: Sample, probabilities: tuple[float, ...]) -> list[int]:
-    """Positions of the members that stay: those that are in, and the likeliest others if more are to be drawn."""
+    """Positions of the members that stay: those that are in, and the likeliest others if more are
+    to be drawn."""
     pool = base.pool
     places = range(len(pool.members))
     kept = {index for index in places if sample.get(member_path(base, index), "in") == "in"}

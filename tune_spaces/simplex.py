@@ -1,9 +1,11 @@
-"""Points of a simplex from independent coordinates, so that a sampler that knows only boxes can search one.
+"""Points of a simplex from independent coordinates, so that a sampler that knows only boxes can
+search one.
 
-Stick breaking (Sethuraman, Statistica Sinica 1994; Connor and Mosimann, JASA 1969): of a stick of length 1 break a part
-v_1, of the rest a part v_2, and so on; the last entry takes what is left. With v_i ~ Beta(alpha_i, alpha_{i+1} + ... +
-alpha_n) the lengths are Dirichlet(alpha). Here v_i is the quantile of that Beta distribution at a coordinate u_i:
-uniform coordinates give a Dirichlet draw, and near coordinates near points.
+Stick breaking (Sethuraman, Statistica Sinica 1994; Connor and Mosimann, JASA 1969): of a stick of
+length 1 break a part v_1, of the rest a part v_2, and so on; the last entry takes what is left.
+With v_i ~ Beta(alpha_i, alpha_{i+1} + ... + alpha_n) the lengths are Dirichlet(alpha). Here v_i is
+the quantile of that Beta distribution at a coordinate u_i: uniform coordinates give a Dirichlet
+draw, and near coordinates near points.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ def dirichlet(coordinates: Sequence[float], concentration: Sequence[float] | flo
     """The point of the simplex that belongs to the coordinates.
 
     Args:
-        coordinates: n - 1 numbers in [0, 1]; independent uniform ones give a draw of Dirichlet(``concentration``).
-        concentration: alpha of each of the n entries, or one for all, more than 0; 1 makes all points equally likely.
+        coordinates: n - 1 numbers in [0, 1]; independent uniform ones give a draw of
+            Dirichlet(``concentration``).
+        concentration: alpha of each of the n entries, or one for all, more than 0; 1 makes all
+            points equally likely.
 
     Returns:
         n probabilities, which sum to 1 up to rounding.

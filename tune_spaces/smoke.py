@@ -1,4 +1,5 @@
-"""The joint space with a fifth of the iterations and of the evaluation's seeds: to test that a search works."""
+"""The joint space with a fifth of the iterations and of the evaluation's seeds: to test that a
+search works."""
 
 from __future__ import annotations
 

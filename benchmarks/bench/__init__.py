@@ -1,1 +1,2 @@
-"""``python -m benchmarks.bench``: what a step costs, with the pool as actors and with the same pool in one process."""
+"""``python -m benchmarks.bench``: what a step costs, with the pool as actors and with the same pool
+in one process."""

@@ -28,8 +28,9 @@ def bench(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved, memory; the step
-    against the floor of its arithmetic; the time to the first step; and what tracking with a slow server costs."""
+    """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved,
+    memory; the step against the floor of its arithmetic; the time to the first step; and what
+    tracking with a slow server costs."""
     config = bench_config(data, steps, set_ or [])
     if data is None:
         say("on the built-in digits as 32x32 in colour, the shape of CIFAR-10; give --data for CIFAR-10 itself")

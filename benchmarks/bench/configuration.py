@@ -21,16 +21,19 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.profiling.steps import with_length
 
 STAND_IN = DataConfig(source="digits", image_size=(32, 32), channels=3)
-"""The built-in digits in the shape of CIFAR-10, whose classes are ten too: a step computes and moves as much."""
+"""The built-in digits in the shape of CIFAR-10, whose classes are ten too: a step computes and
+moves as much."""
 
 
 def bench_config(data: str | None, steps: int, assignments: Sequence[str]) -> RunConfig:
-    """HMDC's step (arXiv 2409.14538) with two ConvNets: 10 images per class, f = 2, real batch 128, MD and GBM on.
+    """HMDC's step (arXiv 2409.14538) with two ConvNets: 10 images per class, f = 2, real batch 128,
+    MD and GBM on.
 
     Args:
-        data: source of the images: ``digits``, a Parquet file, or a folder of them; None: :data:`STAND_IN`.
-        steps: number of steps measured after the warm-up; the schedule has one more, because an iteration's last step
-            trains nothing.
+        data: source of the images: ``digits``, a Parquet file, or a folder of them; None:
+            :data:`STAND_IN`.
+        steps: number of steps measured after the warm-up; the schedule has one more, because an
+            iteration's last step trains nothing.
         assignments: texts ``section.field=value``, which do not change the schedule's length.
 
     Raises:
@@ -59,6 +62,7 @@ def bench_config(data: str | None, steps: int, assignments: Sequence[str]) -> Ru
 
 
 def tracked_config() -> RunConfig:
-    """The preset ``digits`` with more steps in an iteration: short steps, of which tracking would take the largest part."""
+    """The preset ``digits`` with more steps in an iteration: short steps, of which tracking would
+    take the largest part."""
     config = digits()
     return config.model_copy(update={"schedule": config.schedule.model_copy(update={"steps": 6})})

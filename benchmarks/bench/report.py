@@ -41,7 +41,8 @@ def print_bench(bench: Bench, console: Console) -> None:
 
 
 def print_against_plain(against: AgainstPlain, bench: Bench, console: Console) -> None:
-    """Print the floor of a step, and how the layers made for gradient matching compare with torch's own."""
+    """Print the floor of a step, and how the layers made for gradient matching compare with torch's
+    own."""
     _print(console, _floor(against, bench), _agreement(against), _operators(against.floor))
 
 
@@ -92,7 +93,8 @@ def _steps(bench: Bench) -> Table:
 
 
 def _floor(against: AgainstPlain, bench: Bench) -> Table:
-    """One process' step compared with its arithmetic and with torch's own layers, and what k-means adds to it."""
+    """One process' step compared with its arithmetic and with torch's own layers, and what k-means
+    adds to it."""
     floor = against.floor
     table = _table("One process' step against the floor of its arithmetic", ["", "median", "lowest", "highest"])
 

@@ -1,4 +1,5 @@
-"""A tracking server that takes its time: it accepts whatever MLflow's client sends, answers each call late, and keeps nothing.
+"""A tracking server that takes its time: it accepts whatever MLflow's client sends, answers each
+call late, and keeps nothing.
 
 ``python -m benchmarks.bench.slow_server SECONDS`` listens on loopback and prints its address.
 """

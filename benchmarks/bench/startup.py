@@ -1,4 +1,5 @@
-"""The time of a command to its first image step, compared with that of Ray and as many bare actors that import torch."""
+"""The time of a command to its first image step, compared with that of Ray and as many bare actors
+that import torch."""
 
 from __future__ import annotations
 
@@ -30,9 +31,10 @@ class Startup:
     """Seconds of both, measured in turn.
 
     Attributes:
-        condense: seconds from the command ``hmdc condense digits`` to the record of the first image step.
-        bare: seconds from ``ray.init`` without arguments to the answer of the last of the actors, all started at once;
-            the import of Ray is left out.
+        condense: seconds from the command ``hmdc condense digits`` to the record of the first image
+            step.
+        bare: seconds from ``ray.init`` without arguments to the answer of the last of the actors,
+            all started at once; the import of Ray is left out.
     """
 
     condense: tuple[float, ...]
@@ -45,7 +47,8 @@ class Startup:
 
 
 def measure_startup(pairs: int, report: Callable[[str], None]) -> Startup:
-    """Measure ``pairs`` pairs, after a run that decodes the data; ``report`` gets lines on the progress."""
+    """Measure ``pairs`` pairs, after a run that decodes the data; ``report`` gets lines on the
+    progress."""
     condense, bare = [], []
     _first_step()
     for pair in range(pairs):

@@ -19,7 +19,8 @@ def check_trace(file: Path) -> None:
     """Refuse a path to which no trace could be written, or from which none could be opened.
 
     Raises:
-        InputError: the ending is not one that torch and browsers know, or the folder does not exist.
+        InputError: the ending is not one that torch and browsers know, or the folder does not
+            exist.
     """
     if not file.name.endswith(SUFFIXES):
         raise InputError(f"--trace is {str(file)!r}: must end in {' or '.join(SUFFIXES)}")
@@ -28,14 +29,17 @@ def check_trace(file: Path) -> None:
 
 
 def write_trace(config: RunConfig, info: DatasetInfo, file: Path, report: Callable[[str], None]) -> None:
-    """Record the first step of the pool in one process, in the format of Chrome's and Perfetto's viewers.
+    """Record the first step of the pool in one process, in the format of Chrome's and Perfetto's
+    viewers.
 
-    Calls of members and server, such as ``worker convnet3: match``, hold the operators that they are made of.
+    Calls of members and server, such as ``worker convnet3: match``, hold the operators that they
+    are made of.
 
     Args:
         config: the run.
         info: description of its data.
-        file: path of the trace, checked by :func:`check_trace`; replaced once the new one is complete.
+        file: path of the trace, checked by :func:`check_trace`; replaced once the new one is
+            complete.
         report: callback that gets lines on the progress.
     """
     with profile() as recorded:

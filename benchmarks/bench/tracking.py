@@ -1,4 +1,5 @@
-"""What tracking costs a run whose MLflow server is slow: iterations with and without it, in turn, in one run."""
+"""What tracking costs a run whose MLflow server is slow: iterations with and without it, in turn,
+in one run."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class TrackingCost:
 
     @property
     def slowdown(self) -> float:
-        """Part of its time by which an iteration takes longer when it is tracked: median of neighbouring pairs."""
+        """Part of its time by which an iteration takes longer when it is tracked: median of
+        neighbouring pairs."""
         pairs = zip(self.tracked, self.untracked, strict=True)
         return median(tracked / untracked for tracked, untracked in pairs) - 1
 
@@ -51,7 +53,8 @@ def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None
     """Run iterations with and without tracking in turn, and time each.
 
     Args:
-        config: the run; one iteration is left out to warm up, then they are untracked and tracked in turn.
+        config: the run; one iteration is left out to warm up, then they are untracked and tracked
+            in turn.
         pairs: number of pairs of iterations.
         report: callback that gets lines on the progress.
         delay: seconds that the server takes to answer each call.

@@ -20,7 +20,8 @@ def pool_search(
     seeds: Annotated[int, typer.Option(min=2, help="Fresh seeds on which both are compared.")] = 5,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Search probabilities and weights of a pool of four, and compare the best with the uniform pool on fresh seeds."""
+    """Search probabilities and weights of a pool of four, and compare the best with the uniform
+    pool on fresh seeds."""
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from benchmarks.pool_search.study import SPACE, PoolSearchStudy
     from hmdc_ray.cli.search_terminal import TerminalSearch

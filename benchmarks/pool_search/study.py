@@ -1,4 +1,5 @@
-"""The course of the study: search, give the uniform pool as many tries, then run both again on fresh seeds and test data."""
+"""The course of the study: search, give the uniform pool as many tries, then run both again on
+fresh seeds and test data."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ SEARCHED, UNIFORM = "searched", "uniform"
 
 
 def base_config(changes: Sequence[str], source: str | None = None) -> RunConfig:
-    """The digits preset with a fourth member, two drawn for an iteration; equal probabilities, unit weights.
+    """The digits preset with a fourth member, two drawn for an iteration; equal probabilities, unit
+    weights.
 
     Args:
         changes: further assignments ``section.field=value``.
@@ -116,7 +118,8 @@ class PoolSearchStudy:
         write_atomically(self.folder / "table.md", _markdown(on_test, found.best.last.accuracy, uniform))
 
     def _accuracies(self, name: str, config: RunConfig, seeds: Sequence[int], split: str) -> list[dict[str, float]]:
-        """Accuracy of every student on a set of every seed, which is that of the students too, as in a trial."""
+        """Accuracy of every student on a set of every seed, which is that of the students too, as
+        in a trial."""
         configs = [config.model_copy(update={"seed": seed}) for seed in seeds]
         task = remote(condense_once).options(num_cpus=1, max_retries=0)
         calls = [task.remote(each, self.folder / name / f"seed-{each.seed}") for each in configs]
@@ -145,7 +148,8 @@ def _differences(on_test: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[s
 
 
 def _markdown(on_test: Mapping[str, Sequence[Mapping[str, float]]], searched: float, uniform: Summary) -> str:
-    """Accuracies on test data in %, mean ± half the 95 % interval over fresh seeds, and those on validation data before."""
+    """Accuracies on test data in %, mean ± half the 95 % interval over fresh seeds, and those on
+    validation data before."""
     students = list(on_test[SEARCHED][0])
     rows = [["", *students, "mean"]]
     for name, sets in on_test.items():

@@ -41,9 +41,11 @@ def simulation(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Run one step of pools of many members: real server, real exchange, members that wait as long as one computes.
+    """Run one step of pools of many members: real server, real exchange, members that wait as long
+    as one computes.
 
-    No data set is needed: how long a member computes is measured on images of noise, of the size and number asked for.
+    No data set is needed: how long a member computes is measured on images of noise, of the size
+    and number asked for.
     """
     assignments = ["images.ipc=50", "images.formation=1", "matching.classes_per_call=5", *(set_ or [])]
     config = bench_config("digits", 1, assignments)

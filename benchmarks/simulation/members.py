@@ -1,4 +1,5 @@
-"""Members that compute nothing: they wait as long as real ones would compute, and send messages of the same size.
+"""Members that compute nothing: they wait as long as real ones would compute, and send messages of
+the same size.
 
 No torch is imported here: many members share a process of a hundred megabytes.
 """
@@ -37,7 +38,8 @@ class Sizes:
 
 
 class Members:
-    """Several members in one process; each does its calls one after the other, as an actor of its own would.
+    """Several members in one process; each does its calls one after the other, as an actor of its
+    own would.
 
     Args:
         sizes: sizes of every member's messages.

@@ -58,7 +58,8 @@ class Simulated:
 
     @property
     def server_share(self) -> float:
-        """Processor time of the server as a part of the step, from 0; several processes together may pass 1."""
+        """Processor time of the server as a part of the step, from 0; several processes together
+        may pass 1."""
         return self.server_seconds / self.seconds
 
     @property
@@ -136,7 +137,8 @@ def server_use(simulated: SimulatedPool, cache: Path) -> list[ProcessUse]:
 
 
 class _Memory:
-    """Samples memory while a block runs: what processes have for themselves, and all that the machine uses.
+    """Samples memory while a block runs: what processes have for themselves, and all that the
+    machine uses.
 
     Attributes:
         largest: largest memory of each process in bytes, by process id.

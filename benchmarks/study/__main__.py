@@ -21,7 +21,8 @@ def study(
     mutual_distillation: Annotated[bool, typer.Option(help="Also the rows with mutual distillation.")] = True,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
-    """Compare pools with and without balancing and distillation: learning rates from validation, accuracies on test."""
+    """Compare pools with and without balancing and distillation: learning rates from validation,
+    accuracies on test."""
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from benchmarks.study.run import Study
 

@@ -1,7 +1,8 @@
-"""One run of the study in one process and one thread, so that rows differ in nothing else and cores are never idle.
+"""One run of the study in one process and one thread, so that rows differ in nothing else and cores
+are never idle.
 
-Its pixels are those of ``hmdc condense`` with the same configuration: a pool in one process and a pool of actors agree to
-the last bit.
+Its pixels are those of ``hmdc condense`` with the same configuration: a pool in one process and a
+pool of actors agree to the last bit.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Outcome:
         seconds: processor time of all members and of the server.
         steps: number of image steps.
         shares: mean part of every target in the applied update, by name.
-        agreement: mean of each of the run's measures of mutual distillation over the steps that have it, by name.
+        agreement: mean of each of the run's measures of mutual distillation over the steps that
+            have it, by name.
     """
 
     condensed: CondensedSet
@@ -92,8 +94,8 @@ def condense_once(config: RunConfig, folder: Path) -> Outcome:
 
 
 def _in_one_process(config: RunConfig) -> RunConfig:
-    """The run with one class in a call where nothing is configured: calls in one process cost nothing, so that no more graphs
-    than those of a class need be in memory."""
+    """The run with one class in a call where nothing is configured: calls in one process cost
+    nothing, so that no more graphs than those of a class need be in memory."""
     if config.matching.classes_per_call is not None:
         return config
     return config.model_copy(update={"matching": config.matching.model_copy(update={"classes_per_call": 1})})

@@ -19,9 +19,11 @@ from hmdc_ray.system.files import write_atomically
 from hmdc_ray.system.memory import keep_freed_memory
 
 FITTED = 0.5
-"""A training failed if the student names at most this part of its own training images right at the end.
+"""A training failed if the student names at most this part of its own training images right at the
+end.
 
-Not by accuracy on other images: there a student that has learned poor images well may be at chance too.
+Not by accuracy on other images: there a student that has learned poor images well may be at chance
+too.
 """
 
 
@@ -30,8 +32,10 @@ class Judged:
     """What the students of one condensed set reached.
 
     Attributes:
-        accuracies: accuracies by student, in [0, 1], in the order of seeds; chance level for a training that diverged.
-        failed: marks by student, likewise: whether the training diverged or left the training images unlearned.
+        accuracies: accuracies by student, in [0, 1], in the order of seeds; chance level for a
+            training that diverged.
+        failed: marks by student, likewise: whether the training diverged or left the training
+            images unlearned.
     """
 
     accuracies: dict[str, list[float]]
@@ -39,11 +43,13 @@ class Judged:
 
 
 def judge_once(condensed: CondensedSet, config: RunConfig, file: Path) -> Judged:
-    """Train and test the students of ``config.evaluation``, or read what an earlier call with the same ones left in ``file``.
+    """Train and test the students of ``config.evaluation``, or read what an earlier call with the
+    same ones left in ``file``.
 
     Args:
         condensed: images that they learn from.
-        config: configuration, of which ``data``, ``evaluation`` and the seed count; of several temperatures the first.
+        config: configuration, of which ``data``, ``evaluation`` and the seed count; of several
+            temperatures the first.
         file: path of the result.
     """
     asked = {"seed": config.seed, "data": config.data.source, "evaluation": config.evaluation.model_dump(mode="json")}

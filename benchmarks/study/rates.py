@@ -1,4 +1,5 @@
-"""The grid of learning rates: the same for all rows, and as wide as each needs so that the best is not at its end."""
+"""The grid of learning rates: the same for all rows, and as wide as each needs so that the best is
+not at its end."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ PROBE_EVERY = 20
 """Steps between two probes of the consensus."""
 
 Agreement = Literal["untrained", "mse", "standardised"]
-"""What mutual distillation compares: random projections, or what trained aligners make of the features."""
+"""What mutual distillation compares: random projections, or what trained aligners make of the
+features."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Row:
         balance: balance of the targets.
         normalise: scaling of the images' update.
         agreement: form of mutual distillation; None: there is none.
-        short: name of the same row with as many image steps as all others; this one gets the work of the row of all
-            four members balanced. None: this row has as many image steps as all others.
+        short: name of the same row with as many image steps as all others; this one gets the work
+            of the row of all four members balanced. None: this row has as many image steps as all
+            others.
     """
 
     title: str
@@ -100,7 +102,8 @@ ROWS: Mapping[str, Row] = MappingProxyType(
 
 
 def unseen(source: str) -> dict[str, dict[str, Any]]:
-    """Students that are in no pool; on the few pixels of the digits a ResNet in the place of a VGG."""
+    """Students that are in no pool; on the few pixels of the digits a ResNet in the place of a
+    VGG."""
     return {"mlp": {}, **({"resnet18": {"width": 8}} if source == "digits" else {"vgg11": {"width": 8}})}
 
 
@@ -131,7 +134,8 @@ def study_config(
         balance=row.balance,
         images=ImagesConfig(ipc=1, initialise="real", learning_rate=learning_rate, normalise=row.normalise),
         schedule=ScheduleConfig(iterations=20, steps=3, training="synthetic", inner_epochs=10),
-        # Without augmentation on any data, which for some is not the protocol's default and takes three times as long.
+        # Without augmentation on any data, which for some is not the protocol's default and takes
+        # three times as long.
         evaluation=EvaluationConfig(students=students(source), augmentation=False, baselines="none"),
     )
     return apply_overrides(config, [*_distillation(row.agreement), *changes])

@@ -1,4 +1,5 @@
-"""The course of the study: choose learning rates on validation data, learn the sets that count, judge them on test data."""
+"""The course of the study: choose learning rates on validation data, learn the sets that count,
+judge them on test data."""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ class Study:
             validate(config, info)
 
     def _estimate(self) -> None:
-        """Say how long all will take, from one iteration of each kind of row and one student of each architecture."""
+        """Say how long all will take, from one iteration of each kind of row and one student of
+        each architecture."""
         file = self.folder / "estimate.json"
         if not file.exists():
             names = [ALONE, BALANCED, *(name for name, row in self.rows.items() if row.agreement)]
@@ -148,7 +150,8 @@ class Study:
         return config.model_copy(update={"schedule": config.schedule.model_copy(update={"iterations": 1})})
 
     def _choose(self) -> dict[str, int]:
-        """The best learning rate of every row on validation data, as its rung; the grid grows where the best is at its end."""
+        """The best learning rate of every row on validation data, as its rung; the grid grows where
+        the best is at its end."""
         chosen: dict[str, int] = {}
         for follows in (False, True):  # rows whose budget is the work of others come after those
             names = [name for name, row in self.rows.items() if (row.short is not None) == follows]
@@ -181,8 +184,9 @@ class Study:
         return best
 
     def _learn(self, places: Sequence[Place], judges: Sequence[str]) -> dict[Place, Found]:
-        """Learn sets and have them judged, as many at a time as there are CPUs: a set of every row, then the next, so that a
-        study that is stopped has whole ones; of a set's rows the longest first."""
+        """Learn sets and have them judged, as many at a time as there are CPUs: a set of every row,
+        then the next, so that a study that is stopped has whole ones; of a set's rows the longest
+        first."""
         calls: dict[Place, tuple[Any, ...]] = {}
         for place in sorted(places, key=lambda place: (place[2], -len(self.rows[place[0]].pool.members))):
             config = self._config(place)
@@ -198,7 +202,8 @@ class Study:
         return found
 
     def _each(self, function: Callable[..., Any], calls: Mapping[Any, tuple[Any, ...]]) -> Iterator[tuple[Any, Any]]:
-        """Call the function in processes of one thread each: keys and results, in the order in which they come."""
+        """Call the function in processes of one thread each: keys and results, in the order in
+        which they come."""
         task = remote(function).options(num_cpus=1, max_retries=0)
         pending = {task.remote(*arguments): key for key, arguments in calls.items()}
         while pending:
@@ -245,9 +250,11 @@ class Study:
         return with_absolute_paths(config.model_copy(update={"schedule": schedule}))  # runs take place in other processes
 
     def _factor(self, name: str) -> float:
-        """How many times the iterations of all a row may take, for the work of all four members balanced.
+        """How many times the iterations of all a row may take, for the work of all four members
+        balanced.
 
-        Measured once, as medians over the rates that all rows try, and then kept: a resumed study has the same.
+        Measured once, as medians over the rates that all rows try, and then kept: a resumed study
+        has the same.
         """
         short = self.rows[name].short
         if short is None:

@@ -1,1 +1,2 @@
-"""The edge to Ray: the only place that creates actors and tasks. The classes that actors run are plain ones."""
+"""The edge to Ray: the only place that creates actors and tasks. The classes that actors run are
+plain ones."""

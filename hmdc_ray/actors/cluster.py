@@ -1,7 +1,8 @@
 """Joining a Ray cluster that somebody else has started.
 
-Ray itself tries for minutes, ignores signals meanwhile, and has one message for every cause. So the cluster is asked first:
-whether anything answers, whether it is Ray, whether it wants a token, and whether this machine is one of its nodes.
+Ray itself tries for minutes, ignores signals meanwhile, and has one message for every cause. So the
+cluster is asked first: whether anything answers, whether it is Ray, whether it wants a token, and
+whether this machine is one of its nodes.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class ClusterAddress:
     """Address of a cluster to join.
 
     Attributes:
-        given: address as the user wrote it: ``HOST:PORT``, ``[IPV6]:PORT``, ``ray://HOST[:PORT]``, ``auto`` or ``local``.
+        given: address as the user wrote it: ``HOST:PORT``, ``[IPV6]:PORT``, ``ray://HOST[:PORT]``,
+            ``auto`` or ``local``.
         source: option or variable that gave it, for messages: ``--address`` or ``RAY_ADDRESS``.
     """
 
@@ -70,8 +72,8 @@ class ClusterAddress:
             check: called several times a second while waiting; may raise to stop.
 
         Raises:
-            InputError: the text is no address, nothing answers there, what answers is not Ray, the token is wrong or unwanted,
-                or this machine is not one of the cluster's.
+            InputError: the text is no address, nothing answers there, what answers is not Ray, the
+                token is wrong or unwanted, or this machine is not one of the cluster's.
         """
         target = self._resolved(check)
         self._require_listener(target, check)
@@ -84,8 +86,8 @@ class ClusterAddress:
             ) from error
 
     def _resolved(self, check: Callable[[], None]) -> _Target:
-        """The host and port that Ray will use: it resolves ``auto`` itself, and replaces loopback by another address of this
-        machine."""
+        """The host and port that Ray will use: it resolves ``auto`` itself, and replaces loopback
+        by another address of this machine."""
         if self.given.startswith(_CLIENT):
             return self._parsed(self.given.removeprefix(_CLIENT), _CLIENT)
         if self.given != "auto":
@@ -122,7 +124,8 @@ class ClusterAddress:
             raise self._refusal(target, f"nobody answers there ({reason}): {_REMEDY}") from error
 
     def _agree_on_token(self, target: _Target, check: Callable[[], None]) -> None:
-        """Send the token only to a cluster that wants it; elsewhere this process would then refuse the cluster's calls."""
+        """Send the token only to a cluster that wants it; elsewhere this process would then refuse
+        the cluster's calls."""
         asked = token_mode()
         if self._is_let_in(target, None, check):
             if asked == "token":
@@ -194,7 +197,8 @@ class _Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def has_this_machine(self, token: str | None) -> bool:
-        """Whether one of the nodes that are alive runs on this machine; always True for a client server, which needs none.
+        """Whether one of the nodes that are alive runs on this machine; always True for a client
+        server, which needs none.
 
         Raises:
             grpc.RpcError: there was no answer, or a refusal.

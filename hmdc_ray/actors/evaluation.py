@@ -21,7 +21,8 @@ class RayTasks:
     """Runs each function as a Ray task, as many at a time as the cluster has CPUs (or GPUs) for.
 
     Args:
-        config: configuration that sets a task's resources: as many CPUs as a student has threads, and its GPUs.
+        config: configuration that sets a task's resources: as many CPUs as a student has threads,
+            and its GPUs.
         check: called while waiting; may raise to stop.
     """
 
@@ -42,7 +43,8 @@ class RayTasks:
         return reference
 
     def completed(self, handles: Sequence[Ref]) -> Iterator[tuple[int, Any]]:
-        """Position and value of every task, as tasks end; the rest is cancelled when the caller stops early."""
+        """Position and value of every task, as tasks end; the rest is cancelled when the caller
+        stops early."""
         pending = {reference: position for position, reference in enumerate(handles)}
         try:
             while pending:
@@ -70,7 +72,8 @@ def evaluate_on_ray(
     check: Callable[[], None],
     earlier: Earlier | None = None,
 ) -> Evaluation:
-    """Train and test all students of ``config.evaluation`` as Ray tasks; see :func:`hmdc_ray.evaluation.conduct.conduct`.
+    """Train and test all students of ``config.evaluation`` as Ray tasks; see
+    :func:`hmdc_ray.evaluation.conduct.conduct`.
 
     Args:
         condensed: the images to judge.
@@ -81,7 +84,8 @@ def evaluate_on_ray(
         earlier: an unfinished record of this evaluation; only what failed in it is repeated.
 
     Raises:
-        InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.
+        InputError: images and data do not fit together, a teacher cannot be built, or ``earlier``
+            is another evaluation.
         RunError: a process died.
     """
     return conduct(condensed, config, pool=pool, executor=RayTasks(config, check), progress=progress, earlier=earlier)

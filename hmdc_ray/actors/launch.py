@@ -25,7 +25,8 @@ def launch(
         info: description of its data.
         folder: the run's folder, where the server saves checkpoints.
         check: called while waiting; may raise to stop.
-        group: placement group for the run, of :func:`hmdc_ray.actors.placement.bundles`; None: Ray places the actors.
+        group: placement group for the run, of :func:`hmdc_ray.actors.placement.bundles`; None: Ray
+            places the actors.
 
     Raises:
         InputError: the cluster lacks what the actors need, or a member cannot be built.

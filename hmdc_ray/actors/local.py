@@ -19,7 +19,8 @@ from hmdc_ray.server.parameter_server import ParameterServer
 
 
 def local_call(host: object, verb: str, *arguments: object, returns: int = 1) -> Any:
-    """Call what a process hosts, or a part of it, in this process; see :mod:`hmdc_ray.exchange.protocols`."""
+    """Call what a process hosts, or a part of it, in this process; see
+    :mod:`hmdc_ray.exchange.protocols`."""
     return attrgetter(verb)(host)(*arguments)
 
 

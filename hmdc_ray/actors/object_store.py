@@ -14,7 +14,8 @@ MOVED = 64 * 2**20
 
 
 def bytes_per_second() -> float:
-    """Rate in bytes per second from one process of this machine to another, read in place as the server does."""
+    """Rate in bytes per second from one process of this machine to another, read in place as the
+    server does."""
 
     def made() -> np.ndarray:
         return np.ones(MOVED, np.uint8)

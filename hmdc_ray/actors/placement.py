@@ -1,4 +1,5 @@
-"""Placement of a run's actors: anywhere in the cluster, or in a placement group of the run's own."""
+"""Placement of a run's actors: anywhere in the cluster, or in a placement group of the run's
+own."""
 
 from __future__ import annotations
 
@@ -21,15 +22,17 @@ def node_cpus() -> list[float]:
 
 
 def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> float:
-    """Logical CPUs of a member that asks for none: the largest equal part of the nodes' CPUs with which every member fits.
+    """Logical CPUs of a member that asks for none: the largest equal part of the nodes' CPUs with
+    which every member fits.
 
-    At most 1, in Ray's steps of 0.0001. It only decides where actors are placed; threads are set separately.
+    At most 1, in Ray's steps of 0.0001. It only decides where actors are placed; threads are set
+    separately.
 
     Args:
         nodes: logical CPUs of every node.
         config: the run.
-        trials: number of such runs that must fit at a time, each with a driver that takes a share too; 0: one run alone,
-            whose driver takes nothing.
+        trials: number of such runs that must fit at a time, each with a driver that takes a share
+            too; 0: one run alone, whose driver takes nothing.
     """
     members = _actors(config)
     unset = sum(member.num_cpus is None for member in members)
@@ -47,12 +50,14 @@ def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> flo
 def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
     """Resources of a run's parts in a placement group of its own.
 
-    The first bundle is for the driver, which judges the images in its own process, and for the parameter server, because
-    both use the run's folder. The others are for the members' actors, in order.
+    The first bundle is for the driver, which judges the images in its own process, and for the
+    parameter server, because both use the run's folder. The others are for the members' actors, in
+    order.
 
     Args:
         config: the run.
-        share: logical CPUs of the driver and of each member that asks for none, see :func:`cpu_share`.
+        share: logical CPUs of the driver and of each member that asks for none, see
+            :func:`cpu_share`.
     """
     driver = {"CPU": round(share + _server_cpus(config), 4), "GPU": config.evaluation.num_gpus}
     members = [
@@ -63,13 +68,15 @@ def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
 
 
 def bundle_options(config: RunConfig) -> dict[str, Any]:
-    """Further arguments of the placement group of :func:`bundles`: node labels, if any member asks for some."""
+    """Further arguments of the placement group of :func:`bundles`: node labels, if any member asks
+    for some."""
     labels = [{}, *(member.labels for member in _actors(config))]
     return {"bundle_label_selector": labels} if any(labels) else {}
 
 
 class Placement(Protocol):
-    """Options for starting actors. Slots count the workers, with the replicas of a member one after the other."""
+    """Options for starting actors. Slots count the workers, with the replicas of a member one after
+    the other."""
 
     def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
         """Options of a worker; ``again``: it replaces a lost one, and fewer nodes may be left."""
@@ -92,7 +99,8 @@ class Placed:
         self._share = cpu_share(node_cpus(), config)
 
     def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
-        """See :class:`Placement`. A replaced member that asks for no CPUs takes :data:`LEAST_SHARE`."""
+        """See :class:`Placement`. A replaced member that asks for no CPUs takes
+        :data:`LEAST_SHARE`."""
         member = _actors(self._config)[slot]
         share = LEAST_SHARE if again else self._share
         options: dict[str, Any] = {
@@ -137,7 +145,8 @@ class Grouped:
     def server(self) -> dict[str, Any]:
         """See :class:`Placement`.
 
-        The driver has claimed the whole first bundle, including the server's part, so the server claims nothing.
+        The driver has claimed the whole first bundle, including the server's part, so the server
+        claims nothing.
         """
         return {"num_cpus": 0, "scheduling_strategy": self._into(0)}
 

@@ -1,7 +1,9 @@
-"""The actors of a run: workers of the pool's members and the parameter server's shards, started, waited for, and replaced.
+"""The actors of a run: workers of the pool's members and the parameter server's shards, started,
+waited for, and replaced.
 
-Ray neither restarts an actor nor repeats a call by itself: a restarted actor would have lost its state silently. Lost actors
-are replaced by :meth:`RayPool.heal`, and the coordinator restores their state.
+Ray neither restarts an actor nor repeats a call by itself: a restarted actor would have lost its
+state silently. Lost actors are replaced by :meth:`RayPool.heal`, and the coordinator restores their
+state.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ _logger = logging.getLogger(__name__)
 
 
 def remote_call(actor: Any, verb: str, *arguments: object, returns: int = 1) -> Any:
-    """Start a call of an actor; see :mod:`hmdc_ray.exchange.protocols`. Ray's stubs do not know the methods of actors."""
+    """Start a call of an actor; see :mod:`hmdc_ray.exchange.protocols`. Ray's stubs do not know the
+    methods of actors."""
     return actor.call.options(num_returns=returns, name=verb).remote(verb, *arguments)
 
 
@@ -59,8 +62,8 @@ class _Actor:
 class _Worker(_Actor, PoolWorker):
     """A worker that adds to its description what only Ray knows.
 
-    The worker is built by :meth:`build`, its first call: an input error in a call reaches the driver as such, one in a
-    constructor only as text in the error of a dead actor.
+    The worker is built by :meth:`build`, its first call: an input error in a call reaches the
+    driver as such, one in a constructor only as text in the error of a dead actor.
 
     Args:
         index: position of the member in the pool.
@@ -90,7 +93,8 @@ class ServerActor(_Actor, ParameterServer):
         """Build the server or shard.
 
         Args:
-            arguments: arguments of :class:`hmdc_ray.server.parameter_server.ParameterServer`, except images and classes.
+            arguments: arguments of :class:`hmdc_ray.server.parameter_server.ParameterServer`,
+                except images and classes.
             initial_KICHW: images of all K classes, I per class, float.
             labels: consecutive labels of the classes that it holds.
         """
@@ -149,7 +153,8 @@ class RayPool:
         self._open_servers(range(len(self._parts)))
 
     def measure(self) -> list[WorkerMemory]:
-        """The memory that each worker's work needs, and what is free for it; to be called before any iteration begins."""
+        """The memory that each worker's work needs, and what is free for it; to be called before
+        any iteration begins."""
         agreed = agreeing(self._config, self.descriptions)
         pairs = zip(self._actors, self.descriptions, strict=True)
         found: list[WorkerMemory] = self.get([remote_call(actor, "measure", agreed[of.name]) for actor, of in pairs])
@@ -169,7 +174,8 @@ class RayPool:
         return ServerHandle(self._server_actors, remote_call, self._parts)
 
     def get(self, references: Sequence[Ref]) -> list[Any]:
-        """Wait for results, within the configured deadline; see :func:`hmdc_ray.actors.session.wait`.
+        """Wait for results, within the configured deadline; see
+        :func:`hmdc_ray.actors.session.wait`.
 
         Raises:
             LostProcessError: a process is gone or does not answer in time.
@@ -183,7 +189,8 @@ class RayPool:
         return results
 
     def keep(self, references: Sequence[Ref]) -> None:
-        """Wait for results and copy each to this node, where it outlives the process and node that made it.
+        """Wait for results and copy each to this node, where it outlives the process and node that
+        made it.
 
         Raises:
             LostProcessError: a process is gone or does not answer in time.
@@ -232,7 +239,8 @@ class RayPool:
     # Parts
 
     def _initial_images(self) -> Ref:
-        """Images before the first step: a condensed set's, read on the driver's node, or the main member's."""
+        """Images before the first step: a condensed set's, read on the driver's node, or the main
+        member's."""
         stored = initial_images(self._config, self._info)
         if stored is not None:
             kept: Ref = ray.put(stored)
@@ -250,7 +258,8 @@ class RayPool:
         return remote(ServerActor).options(**self._placement.server(), **_NO_REPEATS).remote()
 
     def _unanswered(self, actors: Mapping[int, Any]) -> list[int]:
-        """Actors that are dead, or do not finish their calls within ``cluster.recovery_timeout``."""
+        """Actors that are dead, or do not finish their calls within
+        ``cluster.recovery_timeout``."""
         calls = {slot: actor.__ray_ready__.remote() for slot, actor in actors.items()}
         with suppress(TimeoutError):
             wait(list(calls.values()), self._config.cluster.recovery_timeout, self._check, "the pool")
@@ -258,14 +267,15 @@ class RayPool:
         return [slot for slot, call in calls.items() if call not in ready or not _is_value(call)]
 
     def _raise_replica_errors(self) -> None:
-        """Raise the errors of calls to replicas other than the first; such an error is there before any result that the replica
-        computes later."""
+        """Raise the errors of calls to replicas other than the first; such an error is there before
+        any result that the replica computes later."""
         if self._others:
             done, self._others[:] = ray.wait(self._others, num_returns=len(self._others), timeout=0, fetch_local=False)
             fetch(done)
 
     def _await_restarted(self, slots: Sequence[int]) -> None:
-        """Wait until new workers are ready; ``cluster.when_lost`` decides about those that get no resources."""
+        """Wait until new workers are ready; ``cluster.when_lost`` decides about those that get no
+        resources."""
         calls = [remote_call(self._actors[slot], "build") for slot in slots]
         policy = self._config.cluster.when_lost
         missing = self._missing(calls, math.inf if policy == "wait" else self._config.cluster.start_timeout)

@@ -1,4 +1,5 @@
-"""Connecting to Ray: an existing cluster by address, or one of our own on this machine, closed when done."""
+"""Connecting to Ray: an existing cluster by address, or one of our own on this machine, closed when
+done."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from hmdc_ray.system.signals import Interrupted
 Ref = ray.ObjectRef[Any]
 
 remote: Any = ray.remote
-"""``ray.remote`` for plain classes and functions wrapped at assembly, which its type stubs do not describe."""
+"""``ray.remote`` for plain classes and functions wrapped at assembly, which its type stubs do not
+describe."""
 
 POLL_SECONDS = 0.2
 """How often a wait for results checks whether the run is to stop."""
@@ -43,7 +45,8 @@ def ray_session(
     stage: Callable[[str], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Use the Ray that this process is connected to, the cluster at ``address`` (or in RAY_ADDRESS), or a fresh local one.
+    """Use the Ray that this process is connected to, the cluster at ``address`` (or in
+    RAY_ADDRESS), or a fresh local one.
 
     A local one is bound to loopback and shut down at the end.
 
@@ -53,7 +56,8 @@ def ray_session(
         check: called several times a second while connecting; may raise to stop.
 
     Raises:
-        InputError: no cluster answers at the address, or it does not let this process join; a local Ray has no usable folder.
+        InputError: no cluster answers at the address, or it does not let this process join; a local
+            Ray has no usable folder.
         RunError: a local Ray does not start.
         Interrupted: SIGTERM came while Ray was starting.
     """
@@ -102,7 +106,8 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _start_local() -> None:
-    """Start Ray on this machine; retry once if its processes took too long, as they may on a busy one."""
+    """Start Ray on this machine; retry once if its processes took too long, as they may on a busy
+    one."""
     protect_token()
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
@@ -130,7 +135,8 @@ def _start_local() -> None:
 
 
 def largest_node(resource: str) -> float:
-    """The largest amount of a resource, such as ``CPU`` or ``GPU``, that one node of the cluster has."""
+    """The largest amount of a resource, such as ``CPU`` or ``GPU``, that one node of the cluster
+    has."""
     return max((node["Resources"].get(resource, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
 
 
@@ -150,7 +156,8 @@ def require_gpus(config: EvaluationConfig) -> None:
 def import_from(folder: str) -> None:
     """Let this process import modules from ``folder``, after all other places.
 
-    The user's own network may be in the driver's working directory, which is not that of workers of an existing cluster.
+    The user's own network may be in the driver's working directory, which is not that of workers of
+    an existing cluster.
     """
     if folder not in sys.path:
         sys.path.append(folder)
@@ -180,7 +187,8 @@ def wait(references: Sequence[Ref], timeout: float, check: Callable[[], None], w
 
 
 def fetch(references: Sequence[Ref]) -> list[Any]:
-    """Values of results that exist; an input error in an actor is raised as such, without the remote traceback.
+    """Values of results that exist; an input error in an actor is raised as such, without the
+    remote traceback.
 
     Raises:
         InputError: the actor raised it.

@@ -1,4 +1,5 @@
-"""Ray's authentication token: whoever reads it can run code in the cluster, so only its owner may."""
+"""Ray's authentication token: whoever reads it can run code in the cluster, so only its owner
+may."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ MODE_VARIABLE = "RAY_AUTH_MODE"
 
 
 def protect_token() -> None:
-    """Make the token before Ray does, which would let every user of the machine read it; restrict an older one to its owner.
+    """Make the token before Ray does, which would let every user of the machine read it; restrict
+    an older one to its owner.
 
-    To be called before a local Ray is started. Nothing happens where the environment holds the token itself
-    (``RAY_AUTH_TOKEN``) or switches it off (``RAY_AUTH_MODE=disabled``).
+    To be called before a local Ray is started. Nothing happens where the environment holds the
+    token itself (``RAY_AUTH_TOKEN``) or switches it off (``RAY_AUTH_MODE=disabled``).
 
     Raises:
         InputError: the file cannot be made or restricted, or belongs to somebody else.
@@ -67,7 +69,8 @@ def known_token() -> str:
 
 
 def token_mode() -> str | None:
-    """Value of RAY_AUTH_MODE, ``token`` or ``disabled``; None where it is not set, which lets Ray choose."""
+    """Value of RAY_AUTH_MODE, ``token`` or ``disabled``; None where it is not set, which lets Ray
+    choose."""
     return os.environ.get(MODE_VARIABLE, "").lower() or None
 
 
@@ -78,7 +81,8 @@ def send_token() -> None:
 
 @contextmanager
 def token_mode_kept() -> Iterator[None]:
-    """At the end, restore the mode that the environment had before Ray, or :func:`send_token`, changed it."""
+    """At the end, restore the mode that the environment had before Ray, or :func:`send_token`,
+    changed it."""
     before = os.environ.get(MODE_VARIABLE)
     try:
         yield
@@ -96,7 +100,8 @@ def _set_mode(mode: str | None) -> None:
 
 
 def _make(path: Path) -> None:
-    """Write a new token where there is none; of several processes at once one makes it, and none reads a partial file."""
+    """Write a new token where there is none; of several processes at once one makes it, and none
+    reads a partial file."""
     if path.exists() and path.stat().st_size:
         return
     whole = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

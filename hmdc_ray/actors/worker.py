@@ -1,4 +1,5 @@
-"""One pool member as a process hosts it: the plain class behind the ``PoolWorker`` actor, usable in any process."""
+"""One pool member as a process hosts it: the plain class behind the ``PoolWorker`` actor, usable in
+any process."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from hmdc_ray.system.memory import free_bytes, own_bytes
 class PoolWorker:
     """Hosts one architecture of the pool: network, aligner, optimisers and reader.
 
-    Most verbs of :class:`hmdc_ray.exchange.protocols.WorkerHandle` are methods of its parts, one a call, each safe alone.
+    Most verbs of :class:`hmdc_ray.exchange.protocols.WorkerHandle` are methods of its parts, one a
+    call, each safe alone.
 
     Args:
         index: position of the member in the pool.
@@ -72,10 +74,12 @@ class PoolWorker:
         )
 
     def measure(self, drawn: Sequence[MemberTaps]) -> WorkerMemory:
-        """The memory that the worker's work needs, and what is free for it; to be called before an iteration begins.
+        """The memory that the worker's work needs, and what is free for it; to be called before an
+        iteration begins.
 
         Args:
-            drawn: taps of the members that it agrees with, its own among them; none without mutual distillation.
+            drawn: taps of the members that it agrees with, its own among them; none without mutual
+                distillation.
         """
         member, gpu = self.member, self.member.device.type == "cuda"
         own = torch.cuda.memory_reserved() if gpu else own_bytes()

@@ -68,7 +68,8 @@ def condense(
 
 @contextmanager
 def _importing(module: str) -> Iterator[Thread]:
-    """Import a module in a thread; what the import raises is left to the next one who imports it."""
+    """Import a module in a thread; what the import raises is left to the next one who imports
+    it."""
 
     def import_quietly() -> None:
         with suppress(ImportError):

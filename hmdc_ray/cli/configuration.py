@@ -1,4 +1,5 @@
-"""What commands that start a run share: its configuration, and how to resume one that was stopped."""
+"""What commands that start a run share: its configuration, and how to resume one that was
+stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from hmdc_ray.system.signals import Interrupted
 
 
 def read_configuration(text: str, assignments: Sequence[str] | None, fields: Mapping[str, str | None]) -> RunConfig:
-    """The preset, or the file, with the fields replaced; a preset may have another schedule for other images per class.
+    """The preset, or the file, with the fields replaced; a preset may have another schedule for
+    other images per class.
 
     Says so where this means the built-in digits and nobody has named them.
 
@@ -45,7 +47,8 @@ def _read(text: str, assignments: list[str]) -> RunConfig:
 
 @contextmanager
 def telling_how_to_resume(position: Callable[[], str]) -> Iterator[None]:
-    """Where a signal stops the block: print where it was, and the command that resumes it or starts it again, and exit."""
+    """Where a signal stops the block: print where it was, and the command that resumes it or starts
+    it again, and exit."""
     try:
         yield
     except Interrupted as stopped:

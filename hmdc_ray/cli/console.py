@@ -1,4 +1,5 @@
-"""What the commands of ``hmdc`` share: the terminal's two streams, options that several take, and how paths are shown."""
+"""What the commands of ``hmdc`` share: the terminal's two streams, options that several take, and
+how paths are shown."""
 
 from __future__ import annotations
 
@@ -24,13 +25,15 @@ Assignments = Annotated[list[str] | None, typer.Option("--set", help="section.fi
 
 
 def shown(path: Path) -> str:
-    """The path as a user would type it: relative when it lies in the current folder, else absolute."""
+    """The path as a user would type it: relative when it lies in the current folder, else
+    absolute."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def say(text: str) -> None:
-    """Print a line as it is: no colours for numbers, no markup, no line breaks within an address or a path."""
+    """Print a line as it is: no colours for numbers, no markup, no line breaks within an address or
+    a path."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -40,7 +43,8 @@ def report(text: str) -> None:
 
 
 def fail(message: str, code: int, hint: str = "") -> NoReturn:
-    """Print the message as one line on the standard error output, and a hint below it if there is one, and exit."""
+    """Print the message as one line on the standard error output, and a hint below it if there is
+    one, and exit."""
     errors.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", highlight=False, soft_wrap=True)
     if hint:
         errors.print(hint, highlight=False, markup=False, soft_wrap=True)
@@ -48,7 +52,8 @@ def fail(message: str, code: int, hint: str = "") -> NoReturn:
 
 
 def run_alone(command: Callable[..., None]) -> None:
-    """Run a program of one command: bad input is one line and exit code 2, a failed run exit code 1, a signal 128 and more."""
+    """Run a program of one command: bad input is one line and exit code 2, a failed run exit code
+    1, a signal 128 and more."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command()(command)
     try:

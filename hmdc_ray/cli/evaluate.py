@@ -46,9 +46,11 @@ def evaluate(
     ] = None,
     address: Address = None,
 ) -> None:
-    """Train networks on condensed images and compare with real images of the same number, and with other condensed ones.
+    """Train networks on condensed images and compare with real images of the same number, and with
+    other condensed ones.
 
-    Real images are those of the first set's data. Of several sets, every other one is compared with the first.
+    Real images are those of the first set's data. Of several sets, every other one is compared with
+    the first.
     """
     from hmdc_ray.cli.failed import end_if_students_failed
     from hmdc_ray.condensed import load_condensed
@@ -83,7 +85,8 @@ def evaluate(
 
 
 def _judged(condensed: Sets, config: RunConfig, address: str | None, earlier: Earlier | None) -> Evaluation:
-    """Train and test the students with progress on the terminal; a signal ends the command with its number."""
+    """Train and test the students with progress on the terminal; a signal ends the command with its
+    number."""
     from hmdc_ray.cli.terminal import TerminalProgress
     from hmdc_ray.run.evaluate import evaluate as run
     from hmdc_ray.system.signals import Interrupted

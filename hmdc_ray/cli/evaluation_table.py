@@ -28,7 +28,8 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """The table of accuracies and, for several condensed sets, those that tell which architectures differ significantly.
+    """The table of accuracies and, for several condensed sets, those that tell which architectures
+    differ significantly.
 
     They are to be printed by :func:`hmdc_ray.cli.tables.print_table`, which cuts nothing.
     """
@@ -36,7 +37,8 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _accuracies(evaluation: Evaluation) -> Table:
-    """Accuracies in %, each as mean ± half its 95 % interval (no interval for one seed), and the gain over random images.
+    """Accuracies in %, each as mean ± half its 95 % interval (no interval for one seed), and the
+    gain over random images.
 
     The last line, where there are several students, is the mean over them.
     """

@@ -1,4 +1,5 @@
-"""What ``--dry-run`` says of memory: the classes in a call, and the peak of every process, measured and predicted here."""
+"""What ``--dry-run`` says of memory: the classes in a call, and the peak of every process, measured
+and predicted here."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from hmdc_ray.server.identity import agreeing
 from hmdc_ray.system.memory import own_bytes
 
 PROCESS = 0.36 * GB
-"""Bytes that a worker or a process of the server has for itself, with torch and Ray imported, and the data opened."""
+"""Bytes that a worker or a process of the server has for itself, with torch and Ray imported, and
+the data opened."""
 
 DRIVER = 0.54 * GB
 """Bytes of the driver, likewise, with MLflow."""
@@ -26,10 +28,12 @@ LIBRARIES = 0.35 * GB
 """Bytes of pages of files, of torch and Ray above all, that all processes of a machine share."""
 
 IMAGE_COPIES = 8
-"""Copies of the synthetic images, or of what is as large, in the server: momentum, gradients, sums, snapshots."""
+"""Copies of the synthetic images, or of what is as large, in the server: momentum, gradients, sums,
+snapshots."""
 
 CHUNKS_UNDER_WAY = 2
-"""Chunks whose messages lie in Ray's store at a time, where a fast member is ahead of a slow one."""
+"""Chunks whose messages lie in Ray's store at a time, where a fast member is ahead of a slow
+one."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,12 @@ class ExpectedMemory:
     """Memory of a run while it condenses.
 
     Attributes:
-        size: classes in a call, as they would be chosen here now; None where they are configured, or cannot be known.
+        size: classes in a call, as they would be chosen here now; None where they are configured,
+            or cannot be known.
         on_gpus: bytes of workers on GPUs, by member.
         unknown: members on GPUs of which there is none here: what they take there is not known.
-        parts: bytes on this machine, by what takes them; an upper bound where the classes in a call cannot be known.
+        parts: bytes on this machine, by what takes them; an upper bound where the classes in a call
+            cannot be known.
     """
 
     size: CallSize | None
@@ -55,8 +61,8 @@ class ExpectedMemory:
 
 
 def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
-    """Measure one class of every member in this process, one after the other, and predict a run of which all processes are on
-    this machine.
+    """Measure one class of every member in this process, one after the other, and predict a run of
+    which all processes are on this machine.
 
     Args:
         config: the run, validated.

@@ -1,4 +1,5 @@
-"""How a command ends when some of its students have failed: everything is written, and the exit code is 1."""
+"""How a command ends when some of its students have failed: everything is written, and the exit
+code is 1."""
 
 from __future__ import annotations
 
@@ -11,12 +12,14 @@ from hmdc_ray.evaluation.report import Evaluation
 
 
 def end_if_students_failed(evaluation: Evaluation, again: Sequence[str], file: Path | None) -> None:
-    """Exit with code 1 and one line: whose training failed, and the command that repeats it; return where none did.
+    """Exit with code 1 and one line: whose training failed, and the command that repeats it; return
+    where none did.
 
     Args:
         evaluation: evaluation that the command has made.
         again: words of the command that repeats failed trainings.
-        file: file that the evaluation was written to; None: the first traceback is shown, which would be lost.
+        file: file that the evaluation was written to; None: the first traceback is shown, which
+            would be lost.
     """
     failed = evaluation.failed
     if not failed:

@@ -1,4 +1,5 @@
-"""The commands ``hmdc import`` and ``hmdc export``: condensed sets from other codes, and for them."""
+"""The commands ``hmdc import`` and ``hmdc export``: condensed sets from other codes, and for
+them."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def import_(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:
-    """Write condensed images of another code as a condensed.parquet that 'hmdc evaluate' reads; nothing in FILE is executed."""
+    """Write condensed images of another code as a condensed.parquet that 'hmdc evaluate' reads;
+    nothing in FILE is executed."""
     from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
     from hmdc_ray.interchange.formats import import_file
 

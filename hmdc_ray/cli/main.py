@@ -1,4 +1,5 @@
-"""The command line ``hmdc``. Each command, in a module of its own, parses its arguments and calls one library function."""
+"""The command line ``hmdc``. Each command, in a module of its own, parses its arguments and calls
+one library function."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ app.command()(sync_tracking)
 
 
 def main() -> None:
-    """Run the command line. Bad input is one line on the standard error output and exit code 2; a failed run, exit code 1;
-    after it the command that resumes a run that has begun."""
+    """Run the command line. Bad input is one line on the standard error output and exit code 2; a
+    failed run, exit code 1; after it the command that resumes a run that has begun."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     try:

@@ -1,4 +1,5 @@
-"""The command ``hmdc plan``: what a larger pool would take, from a short measured profile of a small one."""
+"""The command ``hmdc plan``: what a larger pool would take, from a short measured profile of a
+small one."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def plan(
     data: Data = None,
     set_: Assignments = None,
 ) -> None:
-    """Measure a few steps of the pool, and predict memory, bytes and seconds of a step of a larger one."""
+    """Measure a few steps of the pool, and predict memory, bytes and seconds of a step of a larger
+    one."""
     config = read_configuration(configuration, set_, {"data.source": data})
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from hmdc_ray.profiling.capacity import Cluster, count_nodes, predict

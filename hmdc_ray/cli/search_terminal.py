@@ -1,4 +1,5 @@
-"""A search on a terminal: one line for everything that happens to a trial, and at the end the table of the best."""
+"""A search on a terminal: one line for everything that happens to a trial, and at the end the table
+of the best."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Tables on a console of any width: nothing of them is cut.
 
-Where there is no terminal a table is as wide as its content. On a terminal columns of text are wrapped; what is then still too
-wide is printed as several tables of the same rows, each of which begins with the first column.
+Where there is no terminal a table is as wide as its content. On a terminal columns of text are
+wrapped; what is then still too wide is printed as several tables of the same rows, each of which
+begins with the first column.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 TEXT_WIDTH = 26
-"""Characters a line to which a column of text may be narrowed before other columns move to another table."""
+"""Characters a line to which a column of text may be narrowed before other columns move to another
+table."""
 
 _UNLIMITED = 1_000_000
 
@@ -27,8 +29,8 @@ def print_table(console: Console, table: Table) -> None:
 
     Args:
         console: console to print on.
-        table: table whose first column says what a row is. Columns with ``no_wrap`` hold numbers and names, the others
-            text.
+        table: table whose first column says what a row is. Columns with ``no_wrap`` hold numbers
+            and names, the others text.
     """
     width = console.width if console.is_terminal else _UNLIMITED
     parts = _divided(console, table, width)
@@ -55,7 +57,8 @@ def print_rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
 
 
 def _divided(console: Console, table: Table, width: int) -> list[list[int]]:
-    """Places of the columns of each part: the first one and, in their order, others; as few parts as can be, about equal."""
+    """Places of the columns of each part: the first one and, in their order, others; as few parts
+    as can be, about equal."""
     first = _least_width(console, _part(table, [0]))
     others = [_least_width(console, _part(table, [0, place])) - first for place in range(1, len(table.columns))]
 

@@ -1,4 +1,5 @@
-"""The progress of a run on a terminal: a bar with rate and time left; plain lines where there is no terminal."""
+"""The progress of a run on a terminal: a bar with rate and time left; plain lines where there is no
+terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ PLAIN_SECONDS = 10.0
 
 
 class _Pace(ProgressColumn):
-    """How far a phase is, its mean rate, its time so far, and the time left, which Rich cannot tell of slow steps."""
+    """How far a phase is, its mean rate, its time so far, and the time left, which Rich cannot tell
+    of slow steps."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
@@ -37,7 +39,8 @@ class _Pace(ProgressColumn):
 
 
 class TerminalProgress:
-    """Shows a run on a console; to be used as a context manager, so that the bar is taken away at the end.
+    """Shows a run on a console; to be used as a context manager, so that the bar is taken away at
+    the end.
 
     On a terminal each phase that has ended leaves a line, with its name and seconds.
 
@@ -73,7 +76,8 @@ class TerminalProgress:
 
     @property
     def position(self) -> str:
-        """Where the run is, in words that follow 'stopped': ``after step 791 of 1000``, or ``while starting Ray``."""
+        """Where the run is, in words that follow 'stopped': ``after step 791 of 1000``, or
+        ``while starting Ray``."""
         return f"after step {self._steps[0]} of {self._steps[1]}" if self._steps else f"while {self._phase}"
 
     def stage(self, text: str) -> None:
@@ -100,7 +104,8 @@ class TerminalProgress:
         self._console.print(f"note        {text}", highlight=False, markup=False, soft_wrap=True)
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
-        """Advance by an image step; show losses and GBM weights, and warn once of a target that was left out."""
+        """Advance by an image step; show losses and GBM weights, and warn once of a target that was
+        left out."""
         if self._steps is None and done > 1:
             self._bar.update(self._task, before=done - 1)
             self._console.print(f"resuming from step {done - 1} of {total}", highlight=False)

@@ -1,4 +1,5 @@
-"""The configuration of a run: typed, frozen, complete. Unknown keys are errors (see :mod:`hmdc_ray.config.io`)."""
+"""The configuration of a run: typed, frozen, complete. Unknown keys are errors (see
+:mod:`hmdc_ray.config.io`)."""
 
 from hmdc_ray.config.base import NetworkSection, Options, Section, default_name
 from hmdc_ray.config.condensation import BalanceConfig, Family, ImagesConfig, MatchingConfig, Precision, ScheduleConfig

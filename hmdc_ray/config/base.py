@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 
 def require_plain(value: Any, name: str = "options") -> Any:
-    """Accept only what YAML and JSON can write down and read back: the configuration is a record of the run."""
+    """Accept only what YAML and JSON can write down and read back: the configuration is a record of
+    the run."""
     if isinstance(value, dict):
         for key, entry in value.items():
             require_plain(entry, f"{name}.{key}")
@@ -27,13 +28,15 @@ Options = Annotated[dict[str, Any], AfterValidator(require_plain)]
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, strict about names and types (no text or booleans for numbers), numbers finite."""
+    """Base of every section: immutable, strict about names and types (no text or booleans for
+    numbers), numbers finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
 
 def default_name(architecture: str) -> str:
-    """Name of a network that was given none: its architecture's, or its factory's for ``package.module:factory``."""
+    """Name of a network that was given none: its architecture's, or its factory's for
+    ``package.module:factory``."""
     library, _, name = architecture.partition(":")
     if library in ("timm", "torchvision"):
         return name
@@ -41,7 +44,8 @@ def default_name(architecture: str) -> str:
 
 
 class NetworkSection(Section):
-    """A named network: an architecture and its options. A bare string stands for the architecture."""
+    """A named network: an architecture and its options. A bare string stands for the
+    architecture."""
 
     name: str = Field(
         "",

@@ -148,7 +148,8 @@ class ImagesConfig(Section):
 
     @property
     def initial_set(self) -> str | None:
-        """Path of the condensed set that images start from; None when they start from something else."""
+        """Path of the condensed set that images start from; None when they start from something
+        else."""
         return self.initialise.removeprefix("set:") if self.initialise.startswith("set:") else None
 
 

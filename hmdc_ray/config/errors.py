@@ -1,6 +1,7 @@
 """What a configuration field may hold, and one line for the user when it holds something else.
 
-Both come from the JSON schema of :class:`hmdc_ray.config.RunConfig`, so types and ranges are written down once.
+Both come from the JSON schema of :class:`hmdc_ray.config.RunConfig`, so types and ranges are
+written down once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def _root() -> Schema:
 
 
 def _resolved(schema: Schema) -> Schema:
-    """The schema with references followed, and ``X | None`` turned into X with the mark ``nullable``."""
+    """The schema with references followed, and ``X | None`` turned into X with the mark
+    ``nullable``."""
     if "anyOf" in schema:
         (option,) = (option for option in schema["anyOf"] if option.get("type") != "null")
         schema = {**schema, **option, "nullable": True}
@@ -36,7 +38,8 @@ def _resolved(schema: Schema) -> Schema:
 
 
 def field_schema(path: FieldPath) -> Schema:
-    """JSON schema of the field at ``path``, such as ``("images", "ipc")``; empty where anything may stand."""
+    """JSON schema of the field at ``path``, such as ``("images", "ipc")``; empty where anything may
+    stand."""
     schema = _root()
     for key in path:
         if isinstance(key, str):
@@ -163,7 +166,8 @@ def explain(errors: Sequence[ErrorDetails], where: str) -> InputError:
         where: name of the source that was read, such as a file's; begins the line.
 
     Returns:
-        The error to raise: names the field, quotes the value, says what is right, and counts the other errors.
+        The error to raise: names the field, quotes the value, says what is right, and counts the
+            other errors.
     """
     paths = [error["loc"] for error in errors]
     # A list with a bad element is also reported as too short: one fault, counted once.

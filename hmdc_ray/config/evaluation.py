@@ -19,7 +19,8 @@ class StudentConfig(NetworkSection):
 
 
 class DistillationConfig(Section):
-    """Knowledge distillation (KD) in an evaluation: a teacher trained on the same images guides the students."""
+    """Knowledge distillation (KD) in an evaluation: a teacher trained on the same images guides the
+    students."""
 
     teacher: StudentConfig = Field(
         StudentConfig(architecture="convnet"),

@@ -21,7 +21,8 @@ from hmdc_ray.system.files import require_regular
 
 Scalar = str | int | float | bool | None
 
-# Files of a run's folder, named here because the command line needs them before it has imported torch.
+# Files of a run's folder, named here because the command line needs them before it has imported
+# torch.
 CONFIG_FILE, METRICS_FILE, EVENTS_FILE = "config.yaml", "metrics.jsonl", "events.jsonl"
 CONDENSED_FILE, IMAGES_FILE, EVALUATION_FILE = "condensed.parquet", "images.png", "evaluation.json"
 
@@ -47,7 +48,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def get_single_node(self) -> yaml.Node | None:
-        """The document, unless aliases make it endless, or it is too deep for what reads it later."""
+        """The document, unless aliases make it endless, or it is too deep for what reads it
+        later."""
         node: yaml.Node | None = super().get_single_node()
         if node is not None:
             size, depth = _measure(node, {})
@@ -63,7 +65,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """How many nodes this is when aliases are written out, and how deep; a part of a circle counts once."""
+    """How many nodes this is when aliases are written out, and how deep; a part of a circle counts
+    once."""
     if id(node) not in known:
         known[id(node)] = (1, 1)
         children = node.value if isinstance(node, yaml.CollectionNode) else []
@@ -111,7 +114,8 @@ def parse_config(data: Mapping[str, Any], where: str) -> RunConfig:
         where: name of the source that was read, such as a file's; begins error messages.
 
     Raises:
-        InputError: a field is wrong: one line with ``where``, the dotted field, its value, and what would be right.
+        InputError: a field is wrong: one line with ``where``, the dotted field, its value, and what
+            would be right.
     """
     try:
         return RunConfig.model_validate(data)
@@ -125,7 +129,8 @@ def load_config(path: Path) -> RunConfig:
     """Read a YAML file, or the ``config.yaml`` of a run's folder.
 
     Raises:
-        InputError: the file is missing, unreadable, not UTF-8, not YAML, or not a valid configuration.
+        InputError: the file is missing, unreadable, not UTF-8, not YAML, or not a valid
+            configuration.
     """
     file = path / CONFIG_FILE if path.is_dir() else path
     require_regular(file)
@@ -148,7 +153,8 @@ def load_config(path: Path) -> RunConfig:
 
 
 def _data_hint(path: Path) -> str:
-    """What to do with images that were given in a configuration's place; empty where there are none."""
+    """What to do with images that were given in a configuration's place; empty where there are
+    none."""
     suffixes = {path.suffix} | {found.suffix.lower() for found in islice(path.rglob("*"), LOOKED_AT)}
     if ".parquet" in suffixes:
         return f"; images are named with --data, as in: hmdc condense dc --data {shlex.quote(str(path))}"
@@ -162,8 +168,9 @@ def apply_overrides(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
 
     Args:
         config: configuration to start from, which stays as it is.
-        assignments: texts ``section.field=value``. The value is YAML (``[flip, crop]``, ``null``, ``1e-3``). An element
-            of a list goes by its index or, for networks, its name: ``pool.members.vit.learning_rate=0.1``.
+        assignments: texts ``section.field=value``. The value is YAML (``[flip, crop]``, ``null``,
+            ``1e-3``). An element of a list goes by its index or, for networks, its name:
+            ``pool.members.vit.learning_rate=0.1``.
 
     Raises:
         InputError: no such field, a value that does not fit, or no ``=``.
@@ -213,8 +220,8 @@ def _name(entry: Any) -> str:
 def _child(container: Any, path: Sequence[str | int], written: Sequence[str]) -> Any:
     """The container at ``path``, whose parent is ``container``.
 
-    What may be entered grows: free mappings, sections that are null or left out (with their defaults), and ``vit``, which
-    stands for a network.
+    What may be entered grows: free mappings, sections that are null or left out (with their
+    defaults), and ``vit``, which stands for a network.
     """
     key, schema = path[-1], field_schema(path)
     _require_known(key, path[:-1], written)
@@ -230,14 +237,16 @@ def _child(container: Any, path: Sequence[str | int], written: Sequence[str]) ->
 
 
 def _require_known(key: str | int, section: Sequence[str | int], written: Sequence[str]) -> None:
-    """Refuse a field that its section does not have; the message has the path as the user wrote it."""
+    """Refuse a field that its section does not have; the message has the path as the user wrote
+    it."""
     fields = field_schema(section).get("properties")
     if isinstance(key, str) and fields and key not in fields:
         raise InputError(f"--set: {unknown_field(written, fields)}")
 
 
 def _value(text: str, schema: Mapping[str, Any]) -> Any:
-    """The text as YAML; as it stands where text is wanted, so that ``name=2024`` needs no quotes."""
+    """The text as YAML; as it stands where text is wanted, so that ``name=2024`` needs no
+    quotes."""
     value = _parse_yaml(text, f"--set: {text!r}")
     wants_text = schema.get("type") == "string" and "enum" not in schema
     if wants_text and not isinstance(value, str) and not (value is None and schema.get("nullable")):
@@ -257,7 +266,8 @@ def flow(value: Any) -> str:
 
 
 def commented_yaml(config: RunConfig) -> str:
-    """Complete YAML with each field's description above it; :func:`load_config` reads it back to an equal configuration."""
+    """Complete YAML with each field's description above it; :func:`load_config` reads it back to an
+    equal configuration."""
     lines = [*_comment(type(config).__doc__, ""), *_section_lines(config, "", comments=True)]
     return "\n".join(lines) + "\n"
 

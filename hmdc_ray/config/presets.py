@@ -1,7 +1,8 @@
-"""Configurations by name. Each preset is a short function; ``hmdc presets`` shows its first docstring line.
+"""Configurations by name. Each preset is a short function; ``hmdc presets`` shows its first
+docstring line.
 
-Every preset takes the number of images per class, because the schedules of some depend on it. None names a data set: they
-start with the built-in digits, and ``--data`` brings others.
+Every preset takes the number of images per class, because the schedules of some depend on it. None
+names a data set: they start with the built-in digits, and ``--data`` brings others.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from hmdc_ray.errors import InputError, closest
 LOOPS: Mapping[int, tuple[int, int]] = MappingProxyType(
     {1: (1, 10), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 )
-"""Steps of an iteration, and epochs on the synthetic images after each, by images per class (DC's released code)."""
+"""Steps of an iteration, and epochs on the synthetic images after each, by images per class (DC's
+released code)."""
 
 RANDOM_CONVNET: Mapping[str, list[Any]] = MappingProxyType(
     {
@@ -37,7 +39,8 @@ RANDOM_CONVNET: Mapping[str, list[Any]] = MappingProxyType(
         "pooling": ["max", "avg"],
     }
 )
-"""Options that the random ConvNet of the model pool redraws (Zhou et al., arXiv 2402.13007, section 3)."""
+"""Options that the random ConvNet of the model pool redraws (Zhou et al., arXiv 2402.13007, section
+3)."""
 
 MODEL_POOL_WARMUP = 501
 """Iterations 0 to 500 of the model pool train the main member only."""
@@ -84,23 +87,27 @@ def dc(ipc: int = 1) -> RunConfig:
 
 
 def model_pool(ipc: int = 1) -> RunConfig:
-    """Model pool (Zhou et al., arXiv 2402.13007): a ConvNet, and now and then one of random layers."""
+    """Model pool (Zhou et al., arXiv 2402.13007): a ConvNet, and now and then one of random
+    layers."""
     return _gradient_matching("model-pool", _convnet_pool(depth=3), ipc)
 
 
 def model_pool_released(ipc: int = 1) -> RunConfig:
-    """Model pool as its authors' code runs it: the random ConvNet has one block instead of three."""
+    """Model pool as its authors' code runs it: the random ConvNet has one block instead of
+    three."""
     return _gradient_matching("model-pool-released", _convnet_pool(depth=1), ipc)
 
 
 def hmdc(ipc: int = 10) -> RunConfig:
-    """HMDC (Moon et al., arXiv 2409.14538): ConvNet and small ViT, balanced and distilled, at the images' own size."""
+    """HMDC (Moon et al., arXiv 2409.14538): ConvNet and small ViT, balanced and distilled, at the
+    images' own size."""
     vit = MemberConfig(architecture="vit", learning_rate=1e-3)
     return _heterogeneous("hmdc", vit, ipc, ("convnet", "vit", "mlp", "lenet", "resnet18"))
 
 
 def hmdc_224(ipc: int = 10) -> RunConfig:
-    """HMDC with the networks of its paper: ViT-Tiny of timm, pretrained, which sees the images enlarged to 224x224."""
+    """HMDC with the networks of its paper: ViT-Tiny of timm, pretrained, which sees the images
+    enlarged to 224x224."""
     vit = MemberConfig(name="vit-tiny", architecture="timm:vit_tiny_patch16_224", weights="pretrained", learning_rate=1e-3)
     students = {
         "resnet18": "timm:resnet18",
@@ -117,7 +124,8 @@ def hmdc_224(ipc: int = 10) -> RunConfig:
 
 
 def pool(ipc: int = 1) -> RunConfig:
-    """Four different networks, all balanced in every step, without distillation, which gained nothing: our own recipe."""
+    """Four different networks, all balanced in every step, without distillation, which gained
+    nothing: our own recipe."""
     members = ("convnet", "lenet", "alexnet", "vit")
     return RunConfig(
         name="pool",
@@ -183,7 +191,8 @@ def _heterogeneous(name: str, partner: MemberConfig, ipc: int, students: tuple[s
 
 
 def _loops(ipc: int, iterations: int) -> ScheduleConfig:
-    """The schedule of gradient matching; between two numbers of the table, that of the smaller one."""
+    """The schedule of gradient matching; between two numbers of the table, that of the smaller
+    one."""
     known = sorted(LOOPS)
     steps, epochs = LOOPS[known[max(0, bisect_right(known, ipc) - 1)]]
     return ScheduleConfig(iterations=iterations, steps=steps, training="synthetic", inner_epochs=epochs, batch=256)

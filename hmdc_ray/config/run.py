@@ -15,8 +15,8 @@ from hmdc_ray.config.evaluation import EvaluationConfig
 from hmdc_ray.config.pool import PoolConfig
 
 MEMBERS_PER_SHARD = 32
-"""How many members drawn one process of the parameter server serves, where nothing else is said. The sums over 64 simulated
-members took one process about a twentieth of a step."""
+"""How many members drawn one process of the parameter server serves, where nothing else is said.
+The sums over 64 simulated members took one process about a twentieth of a step."""
 
 
 class TrackingConfig(Section):
@@ -86,7 +86,8 @@ class ClusterConfig(Section):
 
 
 class RunConfig(Section):
-    """A complete run. Written to ``config.yaml`` in the run's folder, from which it can be repeated."""
+    """A complete run. Written to ``config.yaml`` in the run's folder, from which it can be
+    repeated."""
 
     name: str = Field(
         "run",
@@ -106,5 +107,6 @@ class RunConfig(Section):
 
     @property
     def server_shards(self) -> int:
-        """Processes of the parameter server, of which no more are started than there are classes."""
+        """Processes of the parameter server, of which no more are started than there are
+        classes."""
         return self.cluster.server_shards or math.ceil(self.pool.drawn / MEMBERS_PER_SHARD)

@@ -20,13 +20,15 @@ KNOWN: dict[str, Statistics] = {
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""The constants of the code of Zhao et al., "Dataset Condensation with Gradient Matching", utils.py, get_dataset, and those
-that torchvision's networks were trained with (``imagenet``). Those of CIFAR's deviations are means of the images' own
-deviations, smaller than the deviation over all pixels."""
+"""The constants of the code of Zhao et al., "Dataset Condensation with Gradient Matching",
+utils.py, get_dataset, and those that torchvision's networks were trained with (``imagenet``). Those
+of CIFAR's deviations are means of the images' own deviations, smaller than the deviation over all
+pixels."""
 
 
 def parse_statistics(text: str) -> Statistics:
-    """Read a name of :data:`KNOWN`, in any case, or ``MEAN,..:STD,..`` with a number for each channel, of pixels from 0 to 1.
+    """Read a name of :data:`KNOWN`, in any case, or ``MEAN,..:STD,..`` with a number for each
+    channel, of pixels from 0 to 1.
 
     Raises:
         ValueError: neither of them, or numbers that cannot be; says what is wrong with the value.

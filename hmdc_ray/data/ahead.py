@@ -17,7 +17,8 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, ahea
     """Results in the order of the items, computed by two threads while earlier ones are used.
 
     Args:
-        function: function to call; its threads run at the same time where it frees the interpreter, as Pillow's decoding does.
+        function: function to call; its threads run at the same time where it frees the interpreter,
+            as Pillow's decoding does.
         items: arguments, one at a time, fetched by the thread that asks for results.
         ahead: number of results, or of calls, that may wait.
 
@@ -34,6 +35,7 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], *, ahea
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Without waiting for the threads: a reader that an exception left is closed by the garbage collector, in whatever
-        # thread it runs, maybe one that is itself starting a thread. That one holds a lock that ending threads need.
+        # Without waiting for the threads: a reader that an exception left is closed by the garbage
+        # collector, in whatever thread it runs, maybe one that is itself starting a thread. That
+        # one holds a lock that ending threads need.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,5 @@
-"""Labelled images from arrays in ``.npz`` files and files of ``torch.save``, and from torchvision's data sets."""
+"""Labelled images from arrays in ``.npz`` files and files of ``torch.save``, and from torchvision's
+data sets."""
 
 from __future__ import annotations
 
@@ -34,14 +35,16 @@ Arrays = dict[Split, tuple[Array, Array]]
 
 
 def read_npz(path: Path) -> EncodedImages:
-    """Images of an ``.npz`` file with arrays ``images, labels``, or ``x_train, y_train, x_test, y_test``, or MedMNIST's names.
+    """Images of an ``.npz`` file with arrays ``images, labels``, or
+    ``x_train, y_train, x_test, y_test``, or MedMNIST's names.
 
-    Arrays are found by their names, or by class, as :func:`hmdc_ray.data.containers.read_parts` says. Images are 8-bit,
-    (N, H, W), (N, H, W, C) or (N, C, H, W); labels (N,) or (N, 1), whole numbers from 0 or strings, or one-hot rows.
+    Arrays are found by their names, or by class, as :func:`hmdc_ray.data.containers.read_parts`
+    says. Images are 8-bit, (N, H, W), (N, H, W, C) or (N, C, H, W); labels (N,) or (N, 1), whole
+    numbers from 0 or strings, or one-hot rows.
 
     Raises:
-        InputError: not such a file (pickled objects are refused), one that unpacks to far more than its size, or arrays of
-            another kind, or that may be read in two ways.
+        InputError: not such a file (pickled objects are refused), one that unpacks to far more than
+            its size, or arrays of another kind, or that may be read in two ways.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -57,7 +60,8 @@ def read_npz(path: Path) -> EncodedImages:
 
 
 def read_pt(path: Path) -> EncodedImages:
-    """Images of a file of ``torch.save``: the same containers and kinds as of :func:`read_npz`, a pair and a TensorDataset.
+    """Images of a file of ``torch.save``: the same containers and kinds as of :func:`read_npz`, a
+    pair and a TensorDataset.
 
     Raises:
         InputError: not such a file, or tensors of another kind; nothing in it is executed.
@@ -82,7 +86,8 @@ def _from_parts(path: Path, content: Any) -> EncodedImages:
 
 
 def read_torchvision(name: str, root: Path) -> EncodedImages:
-    """A data set of torchvision, from its files under ``root``; downloaded there only when they are missing.
+    """A data set of torchvision, from its files under ``root``; downloaded there only when they are
+    missing.
 
     Args:
         name: name of the data set, one of :data:`TORCHVISION`, in any case.

@@ -1,9 +1,10 @@
 """The decoded data set on disk: an Arrow IPC file that every process on a node memory-maps.
 
-Rows keep the order of the source. All record batches but the last two hold the same number of rows; columns are ``pixels``
-(fixed-size binary, channels x height x width bytes), ``label`` and ``split`` (position in ``SPLITS``). The last batch is
-empty and carries the :class:`DatasetInfo` as JSON in its own metadata, because statistics and fingerprint are known only when
-the last image has been written; a file without it was not finished.
+Rows keep the order of the source. All record batches but the last two hold the same number of rows;
+columns are ``pixels`` (fixed-size binary, channels x height x width bytes), ``label`` and ``split``
+(position in ``SPLITS``). The last batch is empty and carries the :class:`DatasetInfo` as JSON in
+its own metadata, because statistics and fingerprint are known only when the last image has been
+written; a file without it was not finished.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class DecodedFile:
         info: facts about the data set.
         labels: class index per row, (n,).
         splits: position in ``SPLITS`` per row, (n,).
-        batches: read-only views of the mapped pixels, (rows, channels, height, width) each; all but the last hold the same
-            number of rows.
+        batches: read-only views of the mapped pixels, (rows, channels, height, width) each; all but
+            the last hold the same number of rows.
     """
 
     info: DatasetInfo
@@ -55,7 +56,8 @@ class DecodedFile:
 
 
 def write_decoded(path: Path, source: LabelledImages, progress: Progress | None) -> None:
-    """Write the data set batch by batch, at most a few megabytes (or one image) in memory, down to the disk.
+    """Write the data set batch by batch, at most a few megabytes (or one image) in memory, down to
+    the disk.
 
     Raises:
         InputError: an image of ``source`` cannot be read, or the images would fill the disk.
@@ -88,7 +90,8 @@ def write_decoded(path: Path, source: LabelledImages, progress: Progress | None)
 
 
 def open_decoded(path: Path) -> DecodedFile | None:
-    """Map a decoded file into memory; None where there is none, or one that is cut short or of another layout."""
+    """Map a decoded file into memory; None where there is none, or one that is cut short or of
+    another layout."""
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         closing, metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
@@ -112,7 +115,8 @@ def _batch(schema: pa.Schema, pixels_NCHW: Pixels, labels: Labels, splits: Pixel
 
 
 def _column(batches: Sequence[pa.RecordBatch], name: str) -> npt.NDArray[Any]:
-    """Numbers of all batches; pyarrow's own ``to_numpy`` would import pandas, if that is installed."""
+    """Numbers of all batches; pyarrow's own ``to_numpy`` would import pandas, if that is
+    installed."""
     return np.concatenate([np.from_dlpack(batch.column(name)) for batch in batches])
 
 
@@ -141,7 +145,8 @@ def _info(source: LabelledImages, shape: ImageShape, histogram: PixelHistogram, 
 
 
 class PixelHistogram:
-    """Counts pixel values per channel, so that statistics are exact however the images are cut into batches.
+    """Counts pixel values per channel, so that statistics are exact however the images are cut into
+    batches.
 
     Args:
         channels: number of channels.
@@ -156,7 +161,8 @@ class PixelHistogram:
             counts += np.bincount(pixels_NCHW[:, channel].reshape(-1), minlength=256)
 
     def statistics(self) -> Statistics:
-        """Mean and standard deviation (over all pixels) per channel; 1 in place of a deviation of 0."""
+        """Mean and standard deviation (over all pixels) per channel; 1 in place of a deviation of
+        0."""
         values_V = np.arange(256) / 255
         weights_CV = self._counts_CV / self._counts_CV.sum(axis=1, keepdims=True)
         mean_C = weights_CV @ values_V

@@ -1,9 +1,11 @@
-"""Differentiable Siamese augmentation (DSA, Zhao and Bilen, ICML 2021; order ``idc`` from Kim et al., ICML 2022).
+"""Differentiable Siamese augmentation (DSA, Zhao and Bilen, ICML 2021; order ``idc`` from Kim et
+al., ICML 2022).
 
-A draw is made once and applied to any number of images: Siamese means that real and synthetic images share it.
-Draws work in normalised space and come from a keyed generator. Random numbers are drawn in float32 whatever the images'
-format, so that float64 makes the same choices; what is computed from them is computed in that format. Shapes: B images,
-C x H x W; n = 1 draw for the whole batch, or n = B, one draw an image.
+A draw is made once and applied to any number of images: Siamese means that real and synthetic
+images share it. Draws work in normalised space and come from a keyed generator. Random numbers are
+drawn in float32 whatever the images' format, so that float64 makes the same choices; what is
+computed from them is computed in that format. Shapes: B images, C x H x W; n = 1 draw for the whole
+batch, or n = B, one draw an image.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ class Augmentation:
     cutout_n4: Tensor
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
-        """Apply the draw; differentiable with respect to the images. What is the identity is skipped."""
+        """Apply the draw; differentiable with respect to the images. What is the identity is
+        skipped."""
         images = images_BCHW
         if self.flip_n.any():
             images = torch.where(_to(self.flip_n, images)[:, None, None, None], images.flip(3), images)
@@ -77,16 +80,17 @@ def draw(
     """Draw augmentations. Every family consumes its random numbers whether it is in use or not.
 
     Args:
-        order: rule by which families are combined. ``dsa`` uses one of flip, colour, crop, scale, rotate, cutout; ``idc``
-            uses flip, colour, one of crop, scale, rotate, and cutout; ``none`` is the identity.
+        order: rule by which families are combined. ``dsa`` uses one of flip, colour, crop, scale,
+            rotate, cutout; ``idc`` uses flip, colour, one of crop, scale, rotate, and cutout;
+            ``none`` is the identity.
         families: the families in use.
         height: height of the images, in pixels.
         width: width of the images, in pixels.
         generator: keyed CPU generator.
         count: number of draws n, 1 for Siamese use.
         dtype: format of the factors and maps, that of the images.
-        one_warp: whether ``idc`` draws one of crop, scale, rotate for all n, each by its own amount, as IDC's code
-            does.
+        one_warp: whether ``idc`` draws one of crop, scale, rotate for all n, each by its own
+            amount, as IDC's code does.
     """
     u_n12 = torch.rand(count, 12, generator=generator)
     warps: list[set[Family]] = [{family} for family in WARPS] if order == "dsa" else [set(WARPS)]
@@ -122,7 +126,8 @@ def draw(
 
 
 def warp(images_BCHW: Tensor, matrix_n23: Tensor) -> Tensor:
-    """Resample images along affine maps (bilinear, zeros outside); grid and sampling both align corners.
+    """Resample images along affine maps (bilinear, zeros outside); grid and sampling both align
+    corners.
 
     The identity matrix returns the images.
     """
@@ -132,14 +137,16 @@ def warp(images_BCHW: Tensor, matrix_n23: Tensor) -> Tensor:
 
 
 def crop_reach(size: int) -> int:
-    """Most pixels by which a crop shifts images of this side: an eighth of it, halves rounded up as in DSA's code."""
+    """Most pixels by which a crop shifts images of this side: an eighth of it, halves rounded up as
+    in DSA's code."""
     return math.floor(LARGEST_SHIFT * size + 0.5)
 
 
 def _warps(
     crop_n: Tensor, scale_n: Tensor, rotate_n: Tensor, u_n4: Tensor, height: int, width: int, dtype: torch.dtype
 ) -> Tensor:
-    """Affine maps of crop (a shift by whole pixels), scale (each axis by itself) and rotation (of the pixel grid)."""
+    """Affine maps of crop (a shift by whole pixels), scale (each axis by itself) and rotation (of
+    the pixel grid)."""
     matrix, exact_n4 = _identity(len(u_n4), dtype).clone(), u_n4.to(dtype)
     for axis, (size, u_n) in enumerate(((width, u_n4[:, 0]), (height, u_n4[:, 1]))):
         reach = crop_reach(size)

@@ -23,14 +23,16 @@ _DECODING_FIELDS = {
 
 
 def cache_folder(configured: str | None = None) -> Path:
-    """The folder ``configured``, else hmdc_ray in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache)."""
+    """The folder ``configured``, else hmdc_ray in the user's cache folder ($XDG_CACHE_HOME, or
+    ~/.cache)."""
     if configured is not None:
         return Path(configured).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "hmdc_ray"
 
 
 def cache_path(config: DataConfig, files: tuple[SourceFile, ...]) -> Path:
-    """Path of the decoded file: another one when a source file, a field that decoding depends on, or the layout changes."""
+    """Path of the decoded file: another one when a source file, a field that decoding depends on,
+    or the layout changes."""
     stats = [(str(file.path), file.split, file.path.stat().st_size, file.path.stat().st_mtime_ns) for file in files]
     fields = config.model_dump(mode="json", include=_DECODING_FIELDS)
     key = json.dumps([VERSION, config.source if not files else "files", stats, fields], sort_keys=True)
@@ -40,13 +42,15 @@ def cache_path(config: DataConfig, files: tuple[SourceFile, ...]) -> Path:
 def open_or_decode(
     path: Path, read: Callable[[], LabelledImages], progress: Progress | None, check: Callable[[], None]
 ) -> DecodedFile:
-    """Open the decoded file; when it is missing or broken, decode it, once however many processes ask.
+    """Open the decoded file; when it is missing or broken, decode it, once however many processes
+    ask.
 
     Args:
         path: path of the decoded file.
         read: function that returns the data set to decode.
         progress: callback that gets (images done, images in all), if this process decodes.
-        check: callback run several times a second while another process decodes; may raise to stop waiting.
+        check: callback run several times a second while another process decodes; may raise to stop
+            waiting.
 
     Raises:
         InputError: bad images, or a cache folder that cannot be written or is full.

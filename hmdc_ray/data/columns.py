@@ -22,7 +22,8 @@ SPLIT_NAME = "split"
 
 
 def image_column(schema: pa.Schema, named: str | None, file: Path) -> str:
-    """The column with the images: ``named``, else a usual name, else the only one of a fitting type.
+    """The column with the images: ``named``, else a usual name, else the only one of a fitting
+    type.
 
     Fitting are struct<bytes, path>, binary, and two or three levels of nested lists of integers.
 
@@ -43,12 +44,14 @@ def image_column(schema: pa.Schema, named: str | None, file: Path) -> str:
 
 
 def label_column(schema: pa.Schema, named: str | None, file: Path) -> str:
-    """The column with the labels: ``named``, else a usual name, else the one that the Hugging Face metadata call a ClassLabel.
+    """The column with the labels: ``named``, else a usual name, else the one that the Hugging Face
+    metadata call a ClassLabel.
 
     Never another one: numbers of rows, visits or patients are integers too.
 
     Raises:
-        InputError: no such column, or one that holds neither integers nor strings. Lists the columns.
+        InputError: no such column, or one that holds neither integers nor strings. Lists the
+            columns.
     """
     column = named or _usual(schema, LABEL_NAMES) or _find_class_label(schema, file)
     field = _field(schema, column, "label", file)
@@ -58,7 +61,8 @@ def label_column(schema: pa.Schema, named: str | None, file: Path) -> str:
 
 
 def other_label_columns(schema: pa.Schema, column: str, file: Path) -> tuple[str, ...]:
-    """Columns beside ``column`` that are called as label columns are, or that the Hugging Face metadata call a ClassLabel."""
+    """Columns beside ``column`` that are called as label columns are, or that the Hugging Face
+    metadata call a ClassLabel."""
     features = _features(schema, file)
     return tuple(
         name
@@ -68,7 +72,8 @@ def other_label_columns(schema: pa.Schema, column: str, file: Path) -> tuple[str
 
 
 def split_column(schema: pa.Schema, named: str | None, file: Path) -> str | None:
-    """The column with each row's split: ``named``, else one called ``split``; None where there is none.
+    """The column with each row's split: ``named``, else one called ``split``; None where there is
+    none.
 
     Raises:
         InputError: no such column, or several of that name in other cases.
@@ -82,7 +87,8 @@ def split_column(schema: pa.Schema, named: str | None, file: Path) -> str | None
 
 
 def class_names(schema: pa.Schema, column: str, file: Path) -> tuple[str, ...] | None:
-    """Names that the Hugging Face metadata give to the values of a column; None where they give none.
+    """Names that the Hugging Face metadata give to the values of a column; None where they give
+    none.
 
     Raises:
         InputError: the metadata cannot be read, or the names are not a list of different strings.
@@ -96,7 +102,8 @@ def class_names(schema: pa.Schema, column: str, file: Path) -> tuple[str, ...] |
 
 
 def _class_label(feature: Any) -> Any:
-    """What stands for the names in the description of a ClassLabel; None in that of any other column."""
+    """What stands for the names in the description of a ClassLabel; None in that of any other
+    column."""
     return feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
 
 

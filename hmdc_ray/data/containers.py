@@ -1,8 +1,8 @@
-"""Which arrays of a container are images and which are labels: by their names in a dict, or by their places;
-and where images have their channels.
+"""Which arrays of a container are images and which are labels: by their names in a dict, or by
+their places; and where images have their channels.
 
-Nothing is guessed: what may be read in two ways is refused, and how the rest was read is reported. Shapes: N images, K
-classes.
+Nothing is guessed: what may be read in two ways is refused, and how the rest was read is reported.
+Shapes: N images, K classes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ Array: TypeAlias = Tensor | npt.NDArray[Any]
 IMAGE_WORDS = frozenset(
     {"image", "images", "img", "imgs", "picture", "pictures", "pixels", "data", "x", "input", "inputs"},
 )
-"""Names of arrays of images, in any case, alone or with a keyword of a split: ``X``, ``x_train``, ``test_images``."""
+"""Names of arrays of images, in any case, alone or with a keyword of a split: ``X``, ``x_train``,
+``test_images``."""
 LABEL_WORDS = frozenset({"label", "labels", "target", "targets", "class", "y"})
 """Names of arrays of labels, likewise."""
 
@@ -48,7 +49,8 @@ _CHANNELS = (1, 3)
 
 @dataclass(frozen=True)
 class Parts:
-    """Images and labels of one split, as a container has them: kinds and shapes are not yet checked.
+    """Images and labels of one split, as a container has them: kinds and shapes are not yet
+    checked.
 
     Attributes:
         images: array that should hold N images.
@@ -69,16 +71,17 @@ def read_parts(content: Any, path: Path) -> dict[Split, Parts]:
     """Find images and labels in what a file holds.
 
     Args:
-        content: an array of images; ``[images, labels]``, also as a ``TensorDataset``; a dict with names of
-            :data:`IMAGE_WORDS` and :data:`LABEL_WORDS`; or an array of images (n, C, H, W) for each class, in a list, or in a
-            dict by the class's number or name.
+        content: an array of images; ``[images, labels]``, also as a ``TensorDataset``; a dict with
+            names of :data:`IMAGE_WORDS` and :data:`LABEL_WORDS`; or an array of images (n, C, H, W)
+            for each class, in a list, or in a dict by the class's number or name.
         path: file named in errors.
 
     Returns:
         The parts of each split; ``train`` where names say nothing of splits.
 
     Raises:
-        InputError: another container, one that may be read in two ways (the names are listed), or tensors that are none.
+        InputError: another container, one that may be read in two ways (the names are listed), or
+            tensors that are none.
     """
     if isinstance(content, TensorDataset):
         tensors = vars(content).get("tensors")  # what the file says, so anything
@@ -99,7 +102,8 @@ def read_parts(content: Any, path: Path) -> dict[Split, Parts]:
 
 
 def layout_of(shape: Sequence[int]) -> Layout | None:
-    """The layout of an array of grey (1 channel) or colour (3 channels) images; None where it is no such array.
+    """The layout of an array of grey (1 channel) or colour (3 channels) images; None where it is no
+    such array.
 
     Raises:
         InputError: channels may be in the second place and in the last.
@@ -120,7 +124,8 @@ def layout_of(shape: Sequence[int]) -> Layout | None:
 
 
 def key_names(keys: Iterable[Any]) -> str:
-    """Keys of a dict for a message; of odd ones their type, such as a number of thousands of digits."""
+    """Keys of a dict for a message; of odd ones their type, such as a number of thousands of
+    digits."""
     return listed(repr(key) if isinstance(key, str) or _number(key) is not None else type(key).__name__ for key in keys)
 
 
@@ -214,7 +219,8 @@ def _number(key: Any) -> int | None:
 
 
 def _by_class(images: Mapping[Any, Array], path: Path, by: str, *, known: bool = True) -> Parts:
-    """One array of images for each label, joined; ``known``: the labels are all classes there are."""
+    """One array of images for each label, joined; ``known``: the labels are all classes there
+    are."""
     first = next(iter(images.values()))
     for label, part in images.items():
         if type(part) is not type(first) or part.dtype != first.dtype or part.shape[1:] != first.shape[1:]:

@@ -1,4 +1,5 @@
-"""CutMix (Yun et al., ICCV 2019), one draw a batch. For training and evaluation, never for matching."""
+"""CutMix (Yun et al., ICCV 2019), one draw a batch. For training and evaluation, never for
+matching."""
 
 from __future__ import annotations
 
@@ -36,14 +37,16 @@ class Mixed:
 
 
 def cutmix(images_BCHW: Tensor, labels: Tensor, key: Key) -> Mixed:
-    """Paste a rectangle of a shuffled copy of the batch, with labels (B,), into it, or leave the batch as it is."""
+    """Paste a rectangle of a shuffled copy of the batch, with labels (B,), into it, or leave the
+    batch as it is."""
     generator = key.numpy()
     applied, part, y, x = generator.random(4)
     if applied >= PROBABILITY:
         return Mixed(images_BCHW, labels, labels, 1.0)
     height, width = images_BCHW.shape[-2:]
-    # Beta(1, 1) is uniform: ``part`` is the pasted share of the area, clipped at the borders.
-    # Sides are truncated twice, as in the released codes of IDC and HMDC: an odd side gives a box of one pixel less.
+    # Beta(1, 1) is uniform: ``part`` is the pasted share of the area, clipped at the borders. Sides
+    # are truncated twice, as in the released codes of IDC and HMDC: an odd side gives a box of one
+    # pixel less.
     half_height, half_width = int(height * part**0.5) // 2, int(width * part**0.5) // 2
     row, column = int(y * height), int(x * width)
     top, bottom = max(row - half_height, 0), min(row + half_height, height)

@@ -6,9 +6,9 @@ from __future__ import annotations
 def batch_slices(images: int, batch: int) -> list[slice]:
     """Slices of the batches, in order; together they cover all images.
 
-    The last batch takes what is left. A single image left over joins the batch before it, which BatchNorm needs: on
-    maps of one pixel it has no spread to divide by. It stays alone where it has no batch to join: one image in all, or
-    batches of one.
+    The last batch takes what is left. A single image left over joins the batch before it, which
+    BatchNorm needs: on maps of one pixel it has no spread to divide by. It stays alone where it has
+    no batch to join: one image in all, or batches of one.
 
     Args:
         images: number of images.

@@ -1,4 +1,5 @@
-"""The labelled images that a run learns from: read-only, shared in memory by all processes on a node."""
+"""The labelled images that a run learns from: read-only, shared in memory by all processes on a
+node."""
 
 from __future__ import annotations
 
@@ -29,9 +30,10 @@ def open_dataset(
 
     Args:
         config: the data section of a run.
-        progress: callback that gets (images done, images in all) while this process decodes; not called if nothing is
-            decoded.
-        check: callback run several times a second while another process decodes; may raise to stop waiting.
+        progress: callback that gets (images done, images in all) while this process decodes; not
+            called if nothing is decoded.
+        check: callback run several times a second while another process decodes; may raise to stop
+            waiting.
 
     Raises:
         InputError: anything wrong with the source, its images and labels, or the cache folder.
@@ -48,7 +50,8 @@ def open_dataset(
 
 
 class ImageDataset:
-    """Images of a data set by split and row. Holds a memory map: open it in each process, do not pickle it.
+    """Images of a data set by split and row. Holds a memory map: open it in each process, do not
+    pickle it.
 
     Args:
         decoded: the decoded file.
@@ -81,11 +84,13 @@ class ImageDataset:
         return self._labels[split]
 
     def class_rows(self, split: Split, label: int) -> Rows:
-        """Rows of the split, ascending, whose images are of class ``label``; read-only, empty where there are none."""
+        """Rows of the split, ascending, whose images are of class ``label``; read-only, empty where
+        there are none."""
         return self._class_rows[split][label]
 
     def pixels(self, split: Split, rows: npt.ArrayLike) -> torch.Tensor:
-        """Copies of the images in ``rows`` of the split, in that order: (len(rows), C, H, W), uint8."""
+        """Copies of the images in ``rows`` of the split, in that order: (len(rows), C, H, W),
+        uint8."""
         file_rows = self._file_rows[split][np.asarray(rows, dtype=np.int64)].tolist()
         shape = self.info.shape
         pixels_NCHW = np.empty((len(file_rows), shape.channels, shape.height, shape.width), np.uint8)
@@ -94,6 +99,7 @@ class ImageDataset:
         return torch.from_numpy(pixels_NCHW)
 
     def normalised(self, split: Split, rows: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """The images in ``rows`` as (pixels / 255 - mean) / std: (len(rows), C, H, W), computed in ``dtype``."""
+        """The images in ``rows`` as (pixels / 255 - mean) / std: (len(rows), C, H, W), computed in
+        ``dtype``."""
         mean_C11, std_C11 = self._mean_C11.to(dtype), self._std_C11.to(dtype)
         return self.pixels(split, rows).to(dtype).div_(255).sub_(mean_C11).div_(std_C11)

@@ -23,7 +23,8 @@ MAX_PIXELS = 64 * 10**6
 MAX_ENCODED_BYTES = 4 * MAX_PIXELS
 """Files with more bytes are refused before they are read."""
 
-# What Pillow tells by the first bytes. Others are left out on purpose: some of its decoders start programs or read other files.
+# What Pillow tells by the first bytes. Others are left out on purpose: some of its decoders start
+# programs or read other files.
 _FORMATS = (
     *("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000"),
     *("ICO", "PCX", "SGI", "SUN", "QOI"),
@@ -49,7 +50,8 @@ _PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 @cache
 def image_endings() -> frozenset[str]:
-    """Endings of the image files that are read, in lower case, with their dot; MPO is JPEG with several images."""
+    """Endings of the image files that are read, in lower case, with their dot; MPO is JPEG with
+    several images."""
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS or kind == "MPO")
 
 
@@ -60,8 +62,8 @@ class PixelRule:
     Attributes:
         shape: shape of every decoded image.
         resizes: whether images of another size are resized; else they are errors.
-        converts: whether colour images are turned grey where ``shape`` is; else they are errors. Grey to colour always
-            works.
+        converts: whether colour images are turned grey where ``shape`` is; else they are errors.
+            Grey to colour always works.
     """
 
     shape: ImageShape
@@ -70,7 +72,8 @@ class PixelRule:
 
     @classmethod
     def following(cls, first: Image.Image, image_size: tuple[int, int] | None, channels: int | None) -> PixelRule:
-        """The rule set by the first image where the configuration leaves ``image_size`` or ``channels`` open."""
+        """The rule set by the first image where the configuration leaves ``image_size`` or
+        ``channels`` open."""
         height, width = image_size or _upright_size(first)
         shape = ImageShape(channels=channels or (1 if first.mode in _GREY_MODES else 3), height=height, width=width)
         return cls(shape, resizes=image_size is not None, converts=channels is not None)
@@ -139,7 +142,8 @@ def image_from_array(array: npt.NDArray[np.generic]) -> Image.Image:
     A shape that can be read both ways, such as (3, 28, 3), is taken as (H, W, C).
 
     Raises:
-        InputError: not integers, values outside 0..255, more than :data:`MAX_PIXELS`, or another shape.
+        InputError: not integers, values outside 0..255, more than :data:`MAX_PIXELS`, or another
+            shape.
     """
     if not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"raw image holds {array.dtype}; expected integers from 0 to 255")
@@ -168,12 +172,14 @@ def is_sixteen_bits(image: Image.Image) -> bool:
 
 
 def has_deep_colour(image: Image.Image) -> bool:
-    """Whether colours are stored in 16 bits a channel, of which Pillow reads the upper 8; ask before they are decoded."""
+    """Whether colours are stored in 16 bits a channel, of which Pillow reads the upper 8; ask
+    before they are decoded."""
     return not is_deep(image) and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
 
 
 def has_more_frames(image: Image.Image) -> bool:
-    """Whether the file holds images after the one that is read, whole or broken; previews do not count."""
+    """Whether the file holds images after the one that is read, whole or broken; previews do not
+    count."""
     try:
         return bool(getattr(image, "is_animated", False)) and image.format != "MPO"
     except Exception:  # Pillow's readers raise many kinds of error on broken bytes
@@ -181,7 +187,8 @@ def has_more_frames(image: Image.Image) -> bool:
 
 
 def from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded; upright as the rotation tag says.
+    """A grey image of 16 bits in 8: its values, 0 to 65,535, over 257, rounded; upright as the
+    rotation tag says.
 
     Raises:
         InputError: an image of another kind, such as of 32 bits or floating point; broken pixels.
@@ -220,7 +227,8 @@ def decode(image: Image.Image, mode: str | None = None) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The rotation tag; 1, which is upright, where the image has none or its metadata are damaged."""
+    """The rotation tag; 1, which is upright, where the image has none or its metadata are
+    damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # the reader of EXIF raises many kinds of error on broken bytes; the pixels may be whole
@@ -236,7 +244,8 @@ def to_pixels(image: Image.Image, rule: PixelRule) -> Pixels:
     """Decode an image to (channels, height, width) as ``rule`` says; see :func:`decode`.
 
     Raises:
-        InputError: broken pixels, more than 8 bits a channel, or a size or colour that the rule does not allow.
+        InputError: broken pixels, more than 8 bits a channel, or a size or colour that the rule
+            does not allow.
     """
     shape, grey = rule.shape, image.mode in _GREY_MODES
     if shape.channels == 1 and not rule.converts and not grey and not is_deep(image):

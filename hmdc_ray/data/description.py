@@ -10,7 +10,8 @@ MOST_NAMES = 10
 
 
 def describe(info: DatasetInfo) -> list[tuple[str, str]]:
-    """Lines of a table: a word, and what it stands for; the word is empty where a line continues the one before."""
+    """Lines of a table: a word, and what it stands for; the word is empty where a line continues
+    the one before."""
     origin, sizes = info.origin, info.sizes
     rows = [("data", f"{info.source} (fingerprint {info.fingerprint})")]
     if any(origin.files.values()):

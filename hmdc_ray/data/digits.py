@@ -20,11 +20,14 @@ _VALIDATION_FRACTION = 1 / 7  # of what the test split leaves: a tenth of all
 
 
 def read_digits(config: DataConfig) -> LabelledImages:
-    """1,797 grey digits, 8-bit, enlarged (bilinear) from 8x8 to ``config.image_size``, by default 16x16.
+    """1,797 grey digits, 8-bit, enlarged (bilinear) from 8x8 to ``config.image_size``, by default
+    16x16.
 
-    60 % of each class train, 10 % validate and 30 % test, always the same images; the fractions in ``config`` do not apply.
+    60 % of each class train, 10 % validate and 30 % test, always the same images; the fractions in
+    ``config`` do not apply.
     """
-    # Here, because scikit-learn takes two seconds to import, and the decoded digits are in the cache after the first time.
+    # Here, because scikit-learn takes two seconds to import, and the decoded digits are in the
+    # cache after the first time.
     from sklearn.datasets import load_digits
 
     digits = load_digits()

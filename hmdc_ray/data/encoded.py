@@ -1,4 +1,5 @@
-"""Encoded images on their way into Parquet files of the Hugging Face layout, and what was noticed while they were read."""
+"""Encoded images on their way into Parquet files of the Hugging Face layout, and what was noticed
+while they were read."""
 
 from __future__ import annotations
 
@@ -42,8 +43,10 @@ class Findings:
 
     Attributes:
         taken: lines on how the source was read.
-        left_out: files that were left out, by the reason: ``'.txt files'``, ``'links out of the folder'``.
-        treated: images that were changed or read in part, by how: ``'16-bit images scaled to 8 bits'``.
+        left_out: files that were left out, by the reason: ``'.txt files'``,
+            ``'links out of the folder'``.
+        treated: images that were changed or read in part, by how:
+            ``'16-bit images scaled to 8 bits'``.
         broken: names of images that could not be decoded and were skipped, each with the reason.
         broken_count: number of these, of which at most :data:`MOST_NAMES` are named.
     """
@@ -77,7 +80,8 @@ class EncodedSplit:
 
     Attributes:
         labels: class index of each image, (n,).
-        images: n named images in the order of the labels, None for one that is skipped; can be iterated over once.
+        images: n named images in the order of the labels, None for one that is skipped; can be
+            iterated over once.
     """
 
     labels: Labels
@@ -91,7 +95,8 @@ class EncodedImages:
     Attributes:
         class_names: one name per label, in label order.
         splits: the splits that the source has.
-        findings: record of what was left out and assumed; complete when all images have been iterated over.
+        findings: record of what was left out and assumed; complete when all images have been
+            iterated over.
     """
 
     class_names: tuple[str, ...]
@@ -107,7 +112,8 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def open_writer(folder: Path, data: EncodedImages, split: Split) -> pq.ParquetWriter:
-    """Begin ``<split>-00000-of-00001.parquet`` with columns ``image`` struct<bytes, path> and ``label`` int64.
+    """Begin ``<split>-00000-of-00001.parquet`` with columns ``image`` struct<bytes, path> and
+    ``label`` int64.
 
     Class names are in the schema metadata under ``huggingface``.
 
@@ -149,8 +155,8 @@ def write_split(
 
 
 def write_findings(writer: pq.ParquetWriter, data: EncodedImages, source: str) -> None:
-    """Keep in the file's metadata, as JSON under :data:`PREPARED_KEY`, its ``source``, what was found (``notes``), and the
-    names of the ``broken`` images that were left out."""
+    """Keep in the file's metadata, as JSON under :data:`PREPARED_KEY`, its ``source``, what was
+    found (``notes``), and the names of the ``broken`` images that were left out."""
     found = data.findings
     writer.add_key_value_metadata(
         {PREPARED_KEY: json.dumps({"source": source, "notes": found.lines(), "broken": found.broken})}
@@ -158,7 +164,8 @@ def write_findings(writer: pq.ParquetWriter, data: EncodedImages, source: str) -
 
 
 def prepared_notes(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
-    """The notes of :func:`write_findings` in a file's metadata; none where another program wrote the file."""
+    """The notes of :func:`write_findings` in a file's metadata; none where another program wrote
+    the file."""
     try:
         notes = json.loads((metadata or {})[PREPARED_KEY.encode()])["notes"]
         return tuple(str(note) for note in notes)
@@ -167,7 +174,8 @@ def prepared_notes(metadata: Mapping[bytes, bytes] | None) -> tuple[str, ...]:
 
 
 def prepared_source(metadata: Mapping[bytes, bytes] | None) -> str | None:
-    """Which of :data:`hmdc_ray.config.statistics.KNOWN` :func:`write_findings` recorded as the source; None: none of them."""
+    """Which of :data:`hmdc_ray.config.statistics.KNOWN` :func:`write_findings` recorded as the
+    source; None: none of them."""
     try:
         source = json.loads((metadata or {})[PREPARED_KEY.encode()])["source"].lower()
         name = source.removeprefix(TORCHVISION_PREFIX)
@@ -177,7 +185,8 @@ def prepared_source(metadata: Mapping[bytes, bytes] | None) -> str | None:
 
 
 def _groups(pairs: Iterable[tuple[int, NamedImage | None]]) -> Iterator[tuple[list[tuple[int, NamedImage]], int]]:
-    """Groups of labels and images to be written at once, and the number of images processed, skipped ones included."""
+    """Groups of labels and images to be written at once, and the number of images processed,
+    skipped ones included."""
     group: list[tuple[int, NamedImage]] = []
     size = read = 0
     for label, image in pairs:

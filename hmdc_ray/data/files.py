@@ -35,19 +35,22 @@ class SourceFile:
 
 
 def find_files(source: str) -> tuple[SourceFile, ...]:
-    """The Parquet files of ``source``: a file, or a folder with files in any depth, as a Hugging Face repository has them.
+    """The Parquet files of ``source``: a file, or a folder with files in any depth, as a Hugging
+    Face repository has them.
 
-    The split is a keyword (:mod:`hmdc_ray.data.split_names`) in the file's name or in that of a folder between it and the
-    source; when no file has one, all belong to the training split. Other folders around the files name a configuration of the
-    data set, of which there may be one. Hidden files and folders are ignored.
+    The split is a keyword (:mod:`hmdc_ray.data.split_names`) in the file's name or in that of a
+    folder between it and the source; when no file has one, all belong to the training split. Other
+    folders around the files name a configuration of the data set, of which there may be one. Hidden
+    files and folders are ignored.
 
     Returns:
         Files in the order of their splits and paths, absolute.
 
     Raises:
-        InputError: the source does not exist, or holds no Parquet file, no training file, several configurations, a link to
-            nothing, or a part of a set twice; a file of no split beside others that have one; a name with two splits, with a
-            keyword inside of another word, or that is not UTF-8.
+        InputError: the source does not exist, or holds no Parquet file, no training file, several
+            configurations, a link to nothing, or a part of a set twice; a file of no split beside
+            others that have one; a name with two splits, with a keyword inside of another word, or
+            that is not UTF-8.
     """
     path = Path(source).expanduser().absolute()
     require_text(path)
@@ -69,7 +72,8 @@ def find_files(source: str) -> tuple[SourceFile, ...]:
 
 
 def missing_shards(files: Iterable[SourceFile]) -> list[str]:
-    """What the files' names (``train-00000-of-00004.parquet``) say is missing of a data set: a line for each family."""
+    """What the files' names (``train-00000-of-00004.parquet``) say is missing of a data set: a line
+    for each family."""
     families: dict[tuple[Path, str, int], set[int]] = {}
     for file in files:
         named = _SHARD.match(file.path.name)
@@ -125,7 +129,8 @@ def _require_one_configuration(source: str, files: list[PurePath]) -> None:
 
 
 def _require_single_parts(source: str, files: list[PurePath]) -> None:
-    """Refuse a part of a set that is there twice: a copy (``train-00000-of-00001 (1).parquet``), or another version."""
+    """Refuse a part of a set that is there twice: a copy (``train-00000-of-00001 (1).parquet``), or
+    another version."""
     parts: dict[tuple[PurePath, str], PurePath] = {}
     for file in files:
         named = _SHARD.match(file.name)
@@ -138,7 +143,8 @@ def _require_single_parts(source: str, files: list[PurePath]) -> None:
 
 
 def _visible_files(folder: Path) -> Iterator[str]:
-    """Paths of all files below a folder, links followed (a Hugging Face cache consists of them), hidden ones left out.
+    """Paths of all files below a folder, links followed (a Hugging Face cache consists of them),
+    hidden ones left out.
 
     Raises:
         InputError: a Parquet file that is a link to nothing.

@@ -37,11 +37,12 @@ class ReadingRules:
     """What to do with images that cannot be used as they are.
 
     Attributes:
-        skip_broken: whether images that cannot be decoded are left out and counted; else they are errors.
-        scale_16_bit: whether grey images of 16 bits are scaled to 8, 0 to 65,535 becoming 0 to 255; else they are
+        skip_broken: whether images that cannot be decoded are left out and counted; else they are
             errors.
-        follow_links: whether links out of the folder are followed; else they are left out, and a class that is one is
-            an error.
+        scale_16_bit: whether grey images of 16 bits are scaled to 8, 0 to 65,535 becoming 0 to 255;
+            else they are errors.
+        follow_links: whether links out of the folder are followed; else they are left out, and a
+            class that is one is an error.
     """
 
     skip_broken: bool = False
@@ -50,20 +51,21 @@ class ReadingRules:
 
 
 def read_image_folder(folder: Path, rules: ReadingRules | None = None) -> EncodedImages:
-    """Images of ``folder/CLASS/...``, or of ``folder/SPLIT/CLASS/...``, every one decoded once to see that it is whole.
+    """Images of ``folder/CLASS/...``, or of ``folder/SPLIT/CLASS/...``, every one decoded once to
+    see that it is whole.
 
-    A folder is a split if its name has a keyword of :mod:`hmdc_ray.data.split_names`. Images are recognised by their
-    content; the ending of a file only shows that a broken one was meant to be an image. Hidden files are ignored; all
-    others that are left out are counted in the findings.
+    A folder is a split if its name has a keyword of :mod:`hmdc_ray.data.split_names`. Images are
+    recognised by their content; the ending of a file only shows that a broken one was meant to be
+    an image. Hidden files are ignored; all others that are left out are counted in the findings.
 
     Args:
         folder: folder that holds the classes or splits.
         rules: treatment of images that cannot be used as they are; None: the defaults.
 
     Raises:
-        InputError: no class folders, split folders beside others or within classes, a class without training images, a name
-            that is not UTF-8, or, while images are read, one that is broken or has more than 8 bits a channel. Names the
-            folder or file.
+        InputError: no class folders, split folders beside others or within classes, a class without
+            training images, a name that is not UTF-8, or, while images are read, one that is broken
+            or has more than 8 bits a channel. Names the folder or file.
     """
     reader = _Reader(folder, rules or ReadingRules())
     roots = _split_roots(folder, reader.subfolders(folder))
@@ -114,8 +116,8 @@ def _split_roots(folder: Path, children: list[Path]) -> list[tuple[Split, Path]]
 
 
 def _hidden_splits(names: list[str]) -> list[str]:
-    """Names that are probably splits: they differ by a keyword within a word alone (``trainset``, ``testset``), or all of the
-    names contain one, that of training images among them."""
+    """Names that are probably splits: they differ by a keyword within a word alone (``trainset``,
+    ``testset``), or all of the names contain one, that of training images among them."""
     hidden = {name: keyword for name in names if (keyword := hidden_keyword(name)) is not None}
     splits: dict[str, set[Split]] = {}
     for name, keyword in hidden.items():
@@ -155,7 +157,8 @@ class _Reader:
         return found
 
     def classes(self, root: Path) -> dict[str, Path]:
-        """Class folders by the names of the classes, in Unicode's composed form: systems write é in two ways.
+        """Class folders by the names of the classes, in Unicode's composed form: systems write é in
+        two ways.
 
         Raises:
             InputError: see :meth:`subfolders`; two folders of one name.
@@ -184,7 +187,8 @@ class _Reader:
             names: class names of all splits, in label order.
 
         Raises:
-            InputError: a class without training images; folders that are probably splits, or the classes, within a class.
+            InputError: a class without training images; folders that are probably splits, or the
+                classes, within a class.
         """
         paths: list[Path] = []
         labels: list[int] = []
@@ -205,7 +209,8 @@ class _Reader:
         return EncodedSplit(np.array(labels, dtype=np.int64), self._read_all(paths))
 
     def _images(self, folder: Path, split: Split, entered: set[Path]) -> Iterator[Path]:
-        """Files with images in a folder and its subfolders, in the order of their names, files first.
+        """Files with images in a folder and its subfolders, in the order of their names, files
+        first.
 
         Raises:
             InputError: the name of a subfolder says another split than ``split``.
@@ -233,7 +238,8 @@ class _Reader:
                 yield from self._images(entry, split, entered)
 
     def _require_no_other_split(self, folder: Path, split: Split) -> None:
-        """Refuse to read test images, by the name of a folder within a class, as training images."""
+        """Refuse to read test images, by the name of a folder within a class, as training
+        images."""
         try:
             named = split_of([folder.name])
         except InputError as error:
@@ -259,7 +265,8 @@ class _Reader:
         return True
 
     def _read_all(self, paths: list[Path]) -> Iterator[NamedImage | None]:
-        """Every image by its path in the folder; None for one that is skipped. A few are read and decoded ahead."""
+        """Every image by its path in the folder; None for one that is skipped. A few are read and
+        decoded ahead."""
         for path, read in zip(paths, map_ahead(self._read, paths, ahead=_IMAGES_AHEAD), strict=True):
             yield self._noted(path, read)
 
@@ -319,7 +326,8 @@ def _another_case(name: str, names: list[str]) -> str:
 
 
 def _require_images_of_its_own(root: Path, folder: Path, found: list[Path]) -> None:
-    """Refuse a single class whose images are all in folders within it: these are the classes, one level too deep."""
+    """Refuse a single class whose images are all in folders within it: these are the classes, one
+    level too deep."""
     if all(path.parent != folder for path in found):
         inner = sorted({path.relative_to(folder).parts[0] for path in found})
         raise InputError(

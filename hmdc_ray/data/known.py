@@ -1,4 +1,5 @@
-"""Known data sets, whose papers normalise by constants: those that data are recorded to be, and those that they look like."""
+"""Known data sets, whose papers normalise by constants: those that data are recorded to be, and
+those that they look like."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from hmdc_ray.models.shape import ImageShape
 
 @dataclass(frozen=True)
 class _Look:
-    """What a data set is recognised by: its title, number of classes, shape of an image, and number of training images."""
+    """What a data set is recognised by: its title, number of classes, shape of an image, and number
+    of training images."""
 
     title: str
     classes: int
@@ -32,7 +34,8 @@ _SAME_MEAN = 0.02  # by which the mean of a part of a data set may differ from t
 
 
 def with_statistics(info: DatasetInfo, stated: str | None) -> DatasetInfo:
-    """Facts about data with the statistics that a run normalises by: those stated, or else those of the recorded data set.
+    """Facts about data with the statistics that a run normalises by: those stated, or else those of
+    the recorded data set.
 
     Args:
         info: description of the data, with the statistics of the training split itself.
@@ -64,7 +67,8 @@ def with_statistics(info: DatasetInfo, stated: str | None) -> DatasetInfo:
 
 
 def _advice(info: DatasetInfo) -> str | None:
-    """A line where classes, shape and number of images are those of a known data set; of several, their mean decides."""
+    """A line where classes, shape and number of images are those of a known data set; of several,
+    their mean decides."""
     training = info.sizes["train"] + sum(info.sizes[split] for split in info.origin.cut)
     counts = {training, info.sizes["train"] + info.sizes["validation"]}  # for validation there may be a file of its own
     names = [

@@ -1,4 +1,5 @@
-"""Labels in arrays of any kind as class numbers, and how many classes they are of. Shapes: N labels, K classes."""
+"""Labels in arrays of any kind as class numbers, and how many classes they are of. Shapes: N
+labels, K classes."""
 
 from __future__ import annotations
 
@@ -33,10 +34,12 @@ class ClassNumbers:
 
 
 def class_numbers(labels: Tensor | npt.NDArray[Any]) -> ClassNumbers:
-    """Read integers (N,) or (N, 1), whole numbers in floating point, or one-hot rows (N, K): a single 1 among zeros.
+    """Read integers (N,) or (N, 1), whole numbers in floating point, or one-hot rows (N, K): a
+    single 1 among zeros.
 
     Raises:
-        InputError: anything else, such as soft labels, with the first row that is none; a label that is no class number.
+        InputError: anything else, such as soft labels, with the first row that is none; a label
+            that is no class number.
     """
     kind, shape = labels.dtype, list(labels.shape)
     values = _as_numpy(labels)
@@ -62,7 +65,8 @@ def class_numbers(labels: Tensor | npt.NDArray[Any]) -> ClassNumbers:
 
 
 def without_images(labels: Iterable[int], names: Sequence[str]) -> str:
-    """The classes that no label is of, as in ``classes 0, 1, 2, 4 have no image``; empty where there are none."""
+    """The classes that no label is of, as in ``classes 0, 1, 2, 4 have no image``; empty where
+    there are none."""
     present: Collection[int] = set(labels)
     absent = [name for label, name in enumerate(names) if label not in present]
     if not absent:

@@ -22,13 +22,15 @@ def index_labels(columns: list[tuple[Path, pa.ChunkedArray]], names: tuple[str, 
 
     Args:
         columns: each file and its label column, integers or strings.
-        names: class names from the files' metadata. None: strings are sorted, integers are their own names.
+        names: class names from the files' metadata. None: strings are sorted, integers are their
+            own names.
 
     Returns:
         (n,) class index per row, the files' rows one after the other; one name per class.
 
     Raises:
-        InputError: a null, empty, negative or unknown label (file, row and value), or files of which only some hold strings.
+        InputError: a null, empty, negative or unknown label (file, row and value), or files of
+            which only some hold strings.
     """
     for file, column in columns:
         if column.null_count:
@@ -55,10 +57,12 @@ def select_classes(
         chosen: names, or class indices; None: all classes.
 
     Returns:
-        (n,) new class index per row, -1 for rows of other classes; the names kept; (n,) whether a row is kept.
+        (n,) new class index per row, -1 for rows of other classes; the names kept; (n,) whether a
+        row is kept.
 
     Raises:
-        InputError: an unknown class, one that is named twice, or a number that is another class's name.
+        InputError: an unknown class, one that is named twice, or a number that is another class's
+            name.
     """
     if chosen is None:
         return labels, names, np.ones(len(labels), np.bool_)

@@ -1,4 +1,5 @@
-"""Limits on untrusted files, checked against what their headers declare before memory or disk is taken for it."""
+"""Limits on untrusted files, checked against what their headers declare before memory or disk is
+taken for it."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def check_fetched(path: Path) -> None:
 
 
 def check_expansion(path: Path, unpacked: int, packed: int) -> None:
-    """Refuse content that is small on the disk and huge in memory: more than 100 times as large, and above 64 MiB.
+    """Refuse content that is small on the disk and huge in memory: more than 100 times as large,
+    and above 64 MiB.
 
     Args:
         path: file named in the error.
@@ -77,7 +79,8 @@ def check_archive(path: Path) -> None:
 
 
 def check_arrays(path: Path) -> None:
-    """Refuse an ``.npz`` file with an array of Python objects, which would be code, or of a shape beyond its bytes.
+    """Refuse an ``.npz`` file with an array of Python objects, which would be code, or of a shape
+    beyond its bytes.
 
     Raises:
         InputError: such an array; too large, see :func:`check_archive`; not a whole ``.npz`` file.
@@ -93,10 +96,12 @@ def check_arrays(path: Path) -> None:
 
 
 def check_parquet(path: Path, file: pq.ParquetFile) -> None:
-    """Refuse a Parquet file whose columns, or row numbers alone, are far larger than the file; see :func:`check_expansion`.
+    """Refuse a Parquet file whose columns, or row numbers alone, are far larger than the file; see
+    :func:`check_expansion`.
 
-    Only the sizes of its row groups are read: Arrow aborts the process where the metadata of a column are damaged and
-    Python asks for them. So values that run-length coding repeats count once.
+    Only the sizes of its row groups are read: Arrow aborts the process where the metadata of a
+    column are damaged and Python asks for them. So values that run-length coding repeats count
+    once.
 
     Args:
         path: file named in the error.
@@ -123,7 +128,8 @@ def check_array_header(file: IO[bytes], name: str, size: int) -> None:
         size: bytes of header and array.
 
     Raises:
-        ValueError: no such header, Python objects, or a shape beyond the bytes; NumPy's reader raises further kinds.
+        ValueError: no such header, Python objects, or a shape beyond the bytes; NumPy's reader
+            raises further kinds.
     """
     version = np.lib.format.read_magic(file)
     if version > (2, 0):

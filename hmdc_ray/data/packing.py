@@ -1,7 +1,7 @@
 """Multi-formation (IDC; HMDC section 3): one stored image holds a grid of f x f training images.
 
-Shapes: N stored images, f formation factor, C x H x W an image. Tile (row, column) of stored image t is
-decoded image (row * f + column) * N + t.
+Shapes: N stored images, f formation factor, C x H x W an image. Tile (row, column) of stored image
+t is decoded image (row * f + column) * N + t.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from torch.nn import functional as F
 from hmdc_ray.errors import InputError
 
 Decoding = Literal["aligned", "idc"]
-"""How tiles become images: ``aligned`` as :func:`decode` does, which is how this package learns them; ``idc`` as
-:func:`decode_as_idc` does."""
+"""How tiles become images: ``aligned`` as :func:`decode` does, which is how this package learns
+them; ``idc`` as :func:`decode_as_idc` does."""
 
 MOST_FORMATION = 8
 """Largest factor: a stored image is decoded to its square of full-sized ones."""
 
 
 def check_formation(factor: int, height: int, width: int, field: str = "images.formation") -> None:
-    """Refuse a formation factor that does not divide the image, or takes the memory of too many images.
+    """Refuse a formation factor that does not divide the image, or takes the memory of too many
+    images.
 
     Args:
         factor: formation factor.
@@ -50,7 +51,8 @@ def check_formation_range(factor: int, field: str) -> None:
 
 
 def decode(images_NCHW: Tensor, factor: int) -> Tensor:
-    """Cut every stored image into its tiles and enlarge each to the full size (bilinear, corners aligned).
+    """Cut every stored image into its tiles and enlarge each to the full size (bilinear, corners
+    aligned).
 
     Returns:
         (N * f * f, C, H, W), differentiable with respect to the input. With f = 1 the input itself.
@@ -64,9 +66,11 @@ def decode(images_NCHW: Tensor, factor: int) -> Tensor:
 
 
 def decode_as_idc(images_NCHW: Tensor, factor: int, fill_C11: Tensor) -> Tensor:
-    """Cut and enlarge as IDC's released code does (``decode_zoom``): bilinear, corners not aligned, for any image size.
+    """Cut and enlarge as IDC's released code does (``decode_zoom``): bilinear, corners not aligned,
+    for any image size.
 
-    An image that the factor does not divide is filled up at the right and at the bottom until it does.
+    An image that the factor does not divide is filled up at the right and at the bottom until it
+    does.
 
     Args:
         images_NCHW: stored images.
@@ -88,7 +92,8 @@ def decode_as_idc(images_NCHW: Tensor, factor: int, fill_C11: Tensor) -> Tensor:
 
 
 def pack(images_NCHW: Tensor, factor: int) -> Tensor:
-    """Shrink images (bilinear, smoothed) and lay f x f of them into each stored image, in the order of :func:`decode`.
+    """Shrink images (bilinear, smoothed) and lay f x f of them into each stored image, in the order
+    of :func:`decode`.
 
     Args:
         images_NCHW: images to pack, a multiple of f * f of them.

@@ -1,4 +1,5 @@
-"""Labelled images from Parquet files in the Hugging Face layout (one row an image), read as a stream."""
+"""Labelled images from Parquet files in the Hugging Face layout (one row an image), read as a
+stream."""
 
 from __future__ import annotations
 
@@ -49,8 +50,10 @@ class _Table:
         labels: labels as they are in the file, (rows,).
         class_names: class names from the file's metadata; None where it has none.
         splits: position in ``SPLITS`` of each row's split, (rows,).
-        hints: columns that seem to say each row's split, where neither the file nor ``split_column`` does.
-        notes: lines on other columns that may have been meant, and those that ``hmdc prepare`` noted.
+        hints: columns that seem to say each row's split, where neither the file nor
+            ``split_column`` does.
+        notes: lines on other columns that may have been meant, and those that ``hmdc prepare``
+            noted.
         source_name: the known data set that ``hmdc prepare`` recorded, if any.
     """
 
@@ -69,11 +72,12 @@ class _Table:
 def read_parquet(files: tuple[SourceFile, ...], config: DataConfig) -> LabelledImages:
     """Read all labels now, and images as they are asked for.
 
-    Rows keep the order of ``files``. The first row of the first file sets size and colour where ``config`` leaves them open.
+    Rows keep the order of ``files``. The first row of the first file sets size and colour where
+    ``config`` leaves them open.
 
     Raises:
-        InputError: a file cannot be used, now or later, while its images are read; names the file, and the row (from 0)
-            if one is to blame.
+        InputError: a file cannot be used, now or later, while its images are read; names the file,
+            and the row (from 0) if one is to blame.
     """
     tables = [_read_table(file, config) for file in files]
     first = tables[0]
@@ -132,7 +136,8 @@ def _read_table(file: SourceFile, config: DataConfig) -> _Table:
 
 
 def _splits(file: SourceFile, table: pa.Table, column: str | None, schema: pa.Schema) -> Pixels:
-    """The split of each row: that of the file, with which a column must agree where a name says the file's."""
+    """The split of each row: that of the file, with which a column must agree where a name says the
+    file's."""
     named = np.full(len(table), SPLITS.index(file.split), np.uint8)
     if column is None:
         return named
@@ -148,7 +153,8 @@ def _splits(file: SourceFile, table: pa.Table, column: str | None, schema: pa.Sc
 
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
-    """Turn what Arrow raises about a file that is no Parquet file, or a broken one, into an error that names it."""
+    """Turn what Arrow raises about a file that is no Parquet file, or a broken one, into an error
+    that names it."""
     try:
         yield
     except InputError:
@@ -161,7 +167,8 @@ def _reading(file: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One image of a file: its row, counted from 0, its content, and the name that the file gives it, if any."""
+    """One image of a file: its row, counted from 0, its content, and the name that the file gives
+    it, if any."""
 
     number: int
     image: RawImage
@@ -193,7 +200,8 @@ class _Group:
 
 
 def _groups(tables: list[_Table], kept: npt.NDArray[np.bool_], config: DataConfig) -> Iterator[_Group]:
-    """The rows kept, as many at a time as may wait when they are decoded; the first image sets the rule."""
+    """The rows kept, as many at a time as may wait when they are decoded; the first image sets the
+    rule."""
     rule: PixelRule | None = None
     offset = 0
     for table in tables:

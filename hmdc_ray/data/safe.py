@@ -1,4 +1,5 @@
-"""Reading untrusted files: nothing in them is executed, and none takes far more memory than it takes on the disk."""
+"""Reading untrusted files: nothing in them is executed, and none takes far more memory than it
+takes on the disk."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from torch.utils.data import TensorDataset
 from hmdc_ray.data.limits import MOST_TEXT_BYTES, check_archive, check_array_header, check_arrays, check_expansion
 from hmdc_ray.errors import InputError
 
-# What files of torch.save hold beside tensors: numbers of NumPy, such as accuracies, and types of numbers. Each under its names
-# in NumPy 1 and NumPy 2. None of them does anything but hold a number.
+# What files of torch.save hold beside tensors: numbers of NumPy, such as accuracies, and types of
+# numbers. Each under its names in NumPy 1 and NumPy 2. None of them does anything but hold a
+# number.
 _NUMBERS = tuple(kind for kind in dict.fromkeys(np.sctypeDict.values()) if np.dtype(kind).kind in "biufc")
 _SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]  # no public name
 _ALLOWED: list[Any] = [
@@ -58,12 +60,15 @@ def read_text(path: Path) -> bytes:
 
 
 def load_torch(path: Path) -> Any:
-    """Content of a file that ``torch.save`` wrote: tensors, numbers, texts and containers of them, nothing else.
+    """Content of a file that ``torch.save`` wrote: tensors, numbers, texts and containers of them,
+    nothing else.
 
-    Numbers may be NumPy's, and a container a ``TensorDataset``, whose ``tensors`` are as little checked as any other value.
+    Numbers may be NumPy's, and a container a ``TensorDataset``, whose ``tensors`` are as little
+    checked as any other value.
 
     Raises:
-        InputError: no such file, broken, of another format, or it asks for code; with the first line of torch's reason.
+        InputError: no such file, broken, of another format, or it asks for code; with the first
+            line of torch's reason.
     """
     require_file(path)
     with path.open("rb") as file:
@@ -78,7 +83,8 @@ def load_torch(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Why torch reads no file: what its reader met, not the advice around it, which is to trust the file."""
+    """Why torch reads no file: what its reader met, not the advice around it, which is to trust the
+    file."""
     forbidden = re.search(r"GLOBAL (\S+)", str(error))
     if forbidden:
         return f"asks for {forbidden[1]!r}, only tensors and numbers are read"
@@ -109,7 +115,8 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an ``.npz`` file, by name; shapes are checked before memory is taken for them.
 
     Raises:
-        InputError: no such file, broken, of another format, or an array of Python objects, which would be code.
+        InputError: no such file, broken, of another format, or an array of Python objects, which
+            would be code.
     """
     require_file(path)
     check_arrays(path)

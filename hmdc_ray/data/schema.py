@@ -29,7 +29,8 @@ class Origin:
 
     Attributes:
         files: number of files of each split, by their names.
-        cut: splits that were cut from the training images, because the source has no images of them.
+        cut: splits that were cut from the training images, because the source has no images of
+            them.
         image_column: the column taken for the images; empty where there are no columns.
         label_column: the column taken for the labels, likewise.
         split_column: the column that says each row's split; empty: there is none.
@@ -53,16 +54,19 @@ class DatasetInfo:
         shape: channels, height and width of every image.
         mean: mean per channel over the training split, of pixels on the [0, 1] scale.
         std: standard deviation per channel, likewise; never 0.
-        fingerprint: 16 hexadecimal digits of a SHA-256 over decoded pixels, labels, splits and class names: equal for
-            equal data, wherever it is stored.
+        fingerprint: 16 hexadecimal digits of a SHA-256 over decoded pixels, labels, splits and
+            class names: equal for equal data, wherever it is stored.
         source: name of the data set as the user gave it.
         sizes: number of images per split.
         class_sizes: number of training images per label.
         origin: files and columns that the data were read from.
-        source_name: name in :data:`hmdc_ray.config.statistics.KNOWN` that ``hmdc prepare torchvision:NAME`` recorded,
-            such as ``mnist``, whatever classes, size or channels were chosen; None: nothing is recorded.
-        statistics: name or numbers that ``mean`` and ``std`` are from, as in ``data.statistics``; None: the training split.
-        statistics_note: line for the user where they may want other statistics than those taken by default.
+        source_name: name in :data:`hmdc_ray.config.statistics.KNOWN` that
+            ``hmdc prepare torchvision:NAME`` recorded, such as ``mnist``, whatever classes, size or
+            channels were chosen; None: nothing is recorded.
+        statistics: name or numbers that ``mean`` and ``std`` are from, as in ``data.statistics``;
+            None: the training split.
+        statistics_note: line for the user where they may want other statistics than those taken by
+            default.
     """
 
     class_names: tuple[str, ...]
@@ -109,7 +113,8 @@ def check_class_sizes(images: ImagesConfig, info: DatasetInfo) -> None:
     """Refuse to start synthetic images from more real ones than the smallest class has.
 
     Raises:
-        InputError: a class has fewer training images than ``ipc * formation ** 2``, and ``initialise`` is real or kmeans.
+        InputError: a class has fewer training images than ``ipc * formation ** 2``, and
+            ``initialise`` is real or kmeans.
     """
     needed = images.ipc * images.formation**2
     size = min(info.class_sizes)
@@ -124,7 +129,8 @@ def check_class_sizes(images: ImagesConfig, info: DatasetInfo) -> None:
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """A data set on its way into the decoded file: labels are known, images arrive one by one, in the order of the labels.
+    """A data set on its way into the decoded file: labels are known, images arrive one by one, in
+    the order of the labels.
 
     Attributes:
         source: name of the data set as the user gave it.

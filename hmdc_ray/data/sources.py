@@ -1,4 +1,5 @@
-"""Turn image folders, ``.npz`` and ``.pt`` files and torchvision's data sets into the Parquet files that runs read."""
+"""Turn image folders, ``.npz`` and ``.pt`` files and torchvision's data sets into the Parquet files
+that runs read."""
 
 from __future__ import annotations
 
@@ -49,22 +50,25 @@ def prepare(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Write ``source`` as Parquet files, one per split, into the folder ``out``, which appears when it is complete.
+    """Write ``source`` as Parquet files, one per split, into the folder ``out``, which appears when
+    it is complete.
 
     Every image is decoded once, so that a run finds none that is broken.
 
     Args:
-        source: an image folder (a folder per class; or folders named after splits, with a folder per class each), an ``.npz``
-            file, a ``.pt`` file of ``torch.save``, or ``torchvision:NAME``.
+        source: an image folder (a folder per class; or folders named after splits, with a folder
+            per class each), an ``.npz`` file, a ``.pt`` file of ``torch.save``, or
+            ``torchvision:NAME``.
         out: folder to write; its parents are made.
-        root: folder of torchvision's raw files; None: in the user's cache folder. Other sources have no use for it.
+        root: folder of torchvision's raw files; None: in the user's cache folder. Other sources
+            have no use for it.
         rules: treatment of images in a folder that cannot be used as they are.
         overwrite: whether to replace ``out`` if it holds nothing but Parquet files.
         progress: callback that gets (images done, images in all).
 
     Raises:
-        InputError: bad source, ``out`` exists, or the disk is full or cannot be written; a class of which every training
-            image was skipped.
+        InputError: bad source, ``out`` exists, or the disk is full or cannot be written; a class of
+            which every training image was skipped.
     """
     out = out.expanduser().absolute()
     _check_out(out, overwrite)

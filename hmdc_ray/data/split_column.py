@@ -23,7 +23,8 @@ Hints = dict[str, set[Split]]
 
 
 def splits_of_rows(column: pa.ChunkedArray, name: str, names: tuple[str, ...] | None, file: Path) -> Pixels:
-    """Position in ``SPLITS`` of every row's split, (n,), by the keywords of :mod:`hmdc_ray.data.split_names`.
+    """Position in ``SPLITS`` of every row's split, (n,), by the keywords of
+    :mod:`hmdc_ray.data.split_names`.
 
     Args:
         column: texts, or integers that ``names`` give texts to.
@@ -47,10 +48,11 @@ def splits_of_rows(column: pa.ChunkedArray, name: str, names: tuple[str, ...] | 
 
 
 def hinted_splits(parquet: pq.ParquetFile, label: str, file: Path) -> Hints:
-    """Columns that are not called ``split`` and yet hold nothing but names of splits, such as ``Usage`` with ``PublicTest``.
+    """Columns that are not called ``split`` and yet hold nothing but names of splits, such as
+    ``Usage`` with ``PublicTest``.
 
-    These are texts, numbers that the file's metadata give names to, and booleans in a column that is called after a split
-    (``is_test``).
+    These are texts, numbers that the file's metadata give names to, and booleans in a column that
+    is called after a split (``is_test``).
 
     Args:
         parquet: opened file.
@@ -77,7 +79,8 @@ def hinted_splits(parquet: pq.ParquetFile, label: str, file: Path) -> Hints:
 
 
 def require_no_hints(hints: list[Hints], file: Path) -> None:
-    """Refuse files whose rows seem to name their splits in a column that is not read as such: test images would train.
+    """Refuse files whose rows seem to name their splits in a column that is not read as such: test
+    images would train.
 
     Args:
         hints: result of :func:`hinted_splits` for each file.
@@ -98,7 +101,8 @@ def require_no_hints(hints: list[Hints], file: Path) -> None:
 
 
 def _named_splits(values: Iterable[Any]) -> set[Split]:
-    """Splits that the values name, within words too; none where a value names none or there are too many values."""
+    """Splits that the values name, within words too; none where a value names none or there are too
+    many values."""
     texts = {*values} - {None}
     keywords = {hidden_keyword(text) if isinstance(text, str) else None for text in texts}
     if None in keywords or len(texts) > _MOST_NAMES_OF_SPLITS:

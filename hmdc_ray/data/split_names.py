@@ -23,12 +23,14 @@ KEYWORDS: dict[str, Split] = {
 }
 """Words that name a split, in any case and of any width of letters."""
 
-# A keyword between separators: whatever is no letter, digits included (``train1``), as Hugging Face has it.
+# A keyword between separators: whatever is no letter, digits included (``train1``), as Hugging Face
+# has it.
 _WORD = re.compile(rf"(?<![^\W\d_])({'|'.join(sorted(KEYWORDS, key=len, reverse=True))})(?![^\W\d_])")
 
 
 def split_of(names: Iterable[str]) -> Split | None:
-    """The one split that a name, or a path by its parts, says as a whole word: ``cifar10-train.parquet``, ``Testing``.
+    """The one split that a name, or a path by its parts, says as a whole word:
+    ``cifar10-train.parquet``, ``Testing``.
 
     Returns:
         The split; None where no part has a keyword.
@@ -45,11 +47,13 @@ def split_of(names: Iterable[str]) -> Split | None:
 
 
 def hidden_keyword(name: str) -> str | None:
-    """The keyword that a name contains as a part of a word (``trainset``, ``mytest``); None where it contains none."""
+    """The keyword that a name contains as a part of a word (``trainset``, ``mytest``); None where
+    it contains none."""
     plain = _plain(name)
     return next((word for word in sorted(KEYWORDS, key=len, reverse=True) if word in plain), None)
 
 
 def _plain(name: str) -> str:
-    """Letters in one case and one width; an i with another dot is how Turkish changes its case (TRAİN, traın)."""
+    """Letters in one case and one width; an i with another dot is how Turkish changes its case
+    (TRAİN, traın)."""
     return unicodedata.normalize("NFKC", name).casefold().translate({0x0307: None, 0x0131: "i"})

@@ -15,16 +15,20 @@ from hmdc_ray.seeding import Key
 def assign_splits(labels: Labels, given: Pixels, test_fraction: float, validation_fraction: float) -> Pixels:
     """Cut the test and the validation split from the training split where the source has none.
 
-    The same images are always taken: the draw depends on nothing but the class and the number of its images.
+    The same images are always taken: the draw depends on nothing but the class and the number of
+    its images.
 
     Args:
         labels: class of each image, (n,).
         given: position in ``SPLITS`` of the split that each image's file belongs to, (n,).
-        test_fraction: part of each class's training images used when no image is given as a test image.
-        validation_fraction: part of each class for validation, likewise, of what the test split left.
+        test_fraction: part of each class's training images used when no image is given as a test
+            image.
+        validation_fraction: part of each class for validation, likewise, of what the test split
+            left.
 
     Returns:
-        (n,) position in ``SPLITS`` of each image's split. A class keeps at least one of its training images.
+        (n,) position in ``SPLITS`` of each image's split. A class keeps at least one of its
+        training images.
     """
     splits = given.copy()
     if not (given == SPLITS.index("test")).any():
@@ -40,7 +44,8 @@ def _cut(labels: Labels, splits: Pixels, part: Literal["validation", "test"], fr
 
 
 def _stratified_part(labels: Labels, part: Literal["validation", "test"], fraction: float) -> npt.NDArray[np.intp]:
-    """Rows of the part. A class of two or more gives at least one image to the test: it could not be judged otherwise."""
+    """Rows of the part. A class of two or more gives at least one image to the test: it could not
+    be judged otherwise."""
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     chosen = [np.empty(0, dtype=np.intp)]

@@ -1,1 +1,2 @@
-"""How good condensed images are: fresh students trained on them, beside real images of the same number."""
+"""How good condensed images are: fresh students trained on them, beside real images of the same
+number."""

@@ -1,4 +1,5 @@
-"""Real images that condensed ones are compared with: as many of each class as are stored, or as are decoded from these."""
+"""Real images that condensed ones are compared with: as many of each class as are stored, or as are
+decoded from these."""
 
 from __future__ import annotations
 
@@ -30,12 +31,14 @@ def baseline_rows(
 ) -> np.ndarray:
     """Choose real images of the training split, fresh for every seed, the same for every student.
 
-    With one real image per stored one the comparison is fair in storage, where packed images count once; with formation
-    squared it is fair in the count of training images. A class with fewer images gives all it has.
+    With one real image per stored one the comparison is fair in storage, where packed images count
+    once; with formation squared it is fair in the count of training images. A class with fewer
+    images gives all it has.
 
     Args:
-        kind: ``random``, without replacement, or ``kmeans``, nearest to the class's k-means centroids (as in DREAM, Liu et
-            al., ICCV 2023) in the embedding of a freshly initialised ConvNet.
+        kind: ``random``, without replacement, or ``kmeans``, nearest to the class's k-means
+            centroids (as in DREAM, Liu et al., ICCV 2023) in the embedding of a freshly initialised
+            ConvNet.
         seed_index: number of the draw, from 0.
         condensed: set to compare with, which gives class counts and normalisation.
         dataset: real data of the same classes and shape.

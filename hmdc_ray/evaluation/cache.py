@@ -1,4 +1,5 @@
-"""Accuracies on real images, kept from one evaluation to the next: they do not depend on the condensed ones."""
+"""Accuracies on real images, kept from one evaluation to the next: they do not depend on the
+condensed ones."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ _logger = logging.getLogger(__name__)
 
 
 class BaselineCache:
-    """A folder of small JSON files, one for each accuracy, named by a hash of everything that the accuracy depends on.
+    """A folder of small JSON files, one for each accuracy, named by a hash of everything that the
+    accuracy depends on.
 
     Args:
         config: the run; the files are in the folder ``baselines`` of its ``data.cache``.
@@ -45,7 +47,8 @@ class BaselineCache:
         self._info = info
 
     def get(self, trial: Trial, split: Split) -> float | None:
-        """The accuracy in [0, 1] of a trial on a split; None when unknown. A damaged file is ignored with a warning."""
+        """The accuracy in [0, 1] of a trial on a split; None when unknown. A damaged file is
+        ignored with a warning."""
         key = self._key(trial, split)
         path = self._path(key)
         if key is None or not path.exists():
@@ -61,7 +64,8 @@ class BaselineCache:
         return accuracy
 
     def put(self, trial: Trial, split: Split, accuracy: float) -> None:
-        """Keep an accuracy where it can be reused; a file that cannot be written causes only a warning."""
+        """Keep an accuracy where it can be reused; a file that cannot be written causes only a
+        warning."""
         key = self._key(trial, split)
         if key is None:
             return
@@ -75,7 +79,8 @@ class BaselineCache:
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
     def _key(self, trial: Trial, split: Split) -> dict[str, Any] | None:
-        """Everything that the accuracy depends on, as JSON gives it back; None when unknown, or for condensed images."""
+        """Everything that the accuracy depends on, as JSON gives it back; None when unknown, or for
+        condensed images."""
         evaluation = self._config.evaluation
         networks = [_network(trial.student)]
         if trial.temperature is not None:
@@ -110,7 +115,8 @@ class BaselineCache:
 
 
 def _network(section: NetworkSection) -> dict[str, Any] | None:
-    """Everything that determines a network; None for the user's own code, which may change unnoticed."""
+    """Everything that determines a network; None for the user's own code, which may change
+    unnoticed."""
     library = section.architecture.partition(":")[0]
     if library not in LIBRARIES and section.architecture not in registered():
         return None

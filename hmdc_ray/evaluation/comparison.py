@@ -1,4 +1,5 @@
-"""Tests whether two condensed sets differ, with students paired by seed, corrected for the number of architectures."""
+"""Tests whether two condensed sets differ, with students paired by seed, corrected for the number
+of architectures."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from scipy.special import stdtr, stdtrit
 from hmdc_ray.errors import InputError
 
 ERROR_RATE = 0.05
-"""Largest probability that any interval of a comparison misses the true difference, or any test finds one that is none."""
+"""Largest probability that any interval of a comparison misses the true difference, or any test
+finds one that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class Comparison:
     Attributes:
         architecture: name of the students.
         difference: mean accuracy on the second set minus that on the first.
-        low: lower end of the difference's interval; all intervals of a comparison hold together with 95 % confidence.
+        low: lower end of the difference's interval; all intervals of a comparison hold together
+            with 95 % confidence.
         high: upper end of that interval.
         p_value: p-value of Student's paired t-test, two-sided, for this architecture alone.
         p_corrected: p-value corrected for all architectures of the comparison, at most 1.
@@ -39,24 +42,29 @@ class Comparison:
 
 
 def compare(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]]) -> tuple[Comparison, ...]:
-    """Compare two sets, architecture by architecture, by the paired t-test (``scipy.stats.ttest_rel``).
+    """Compare two sets, architecture by architecture, by the paired t-test
+    (``scipy.stats.ttest_rel``).
 
-    Both the intervals and the p-values are corrected by Bonferroni's rule: with m architectures each interval is one of
-    1 - 0.05 / m, and p_corrected = min(1, m p). So an interval excludes 0 exactly when p_corrected < 0.05 (Holm's p-values are
-    smaller, but have no such intervals), and both hold however the architectures' accuracies depend on each other.
+    Both the intervals and the p-values are corrected by Bonferroni's rule: with m architectures
+    each interval is one of 1 - 0.05 / m, and p_corrected = min(1, m p). So an interval excludes 0
+    exactly when p_corrected < 0.05 (Holm's p-values are smaller, but have no such intervals), and
+    both hold however the architectures' accuracies depend on each other.
 
-    Where all pairs differ by the same amount, the interval has length 0, and p is 1 without a difference, else 0. That proves
-    little when it is two seeds that happen to agree.
+    Where all pairs differ by the same amount, the interval has length 0, and p is 1 without a
+    difference, else 0. That proves little when it is two seeds that happen to agree.
 
     Args:
-        first: accuracies of students by architecture, in the order of their seeds, finite fractions in [0, 1].
-        second: accuracies on the second set, of the same architectures and seeds, in any order of architectures.
+        first: accuracies of students by architecture, in the order of their seeds, finite fractions
+            in [0, 1].
+        second: accuracies on the second set, of the same architectures and seeds, in any order of
+            architectures.
 
     Returns:
         One comparison per architecture, in the order of ``first``.
 
     Raises:
-        InputError: the architectures are not the same, or one has fewer than two seeds, or different numbers of seeds.
+        InputError: the architectures are not the same, or one has fewer than two seeds, or
+            different numbers of seeds.
     """
     _require_pairs(first, second)
     return tuple(_compare(name, first[name], second[name], len(first)) for name in first)

@@ -1,8 +1,10 @@
-"""An evaluation from start to end: the tasks that run, the work that they share, and the results that are reused.
+"""An evaluation from start to end: the tasks that run, the work that they share, and the results
+that are reused.
 
-1. The trials are planned. 2. With several temperatures each is tried on validation data, and one is chosen. 3. The trials run
-on the configured split. Real images are chosen once for each kind and seed, teachers are trained once for each set of images
-and seed, and accuracies on real images that an earlier evaluation measured are reused.
+1. The trials are planned. 2. With several temperatures each is tried on validation data, and one is
+chosen. 3. The trials run on the configured split. Real images are chosen once for each kind and
+seed, teachers are trained once for each set of images and seed, and accuracies on real images that
+an earlier evaluation measured are reused.
 """
 
 from __future__ import annotations
@@ -45,10 +47,12 @@ class Executor(Protocol):
         """A handle on a value that many tasks take."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:
-        """Schedule ``function(*arguments)``; handles among the arguments are replaced by their values."""
+        """Schedule ``function(*arguments)``; handles among the arguments are replaced by their
+        values."""
 
     def completed(self, handles: Sequence[Handle]) -> Iterator[tuple[int, Any]]:
-        """Position and value of every handle, as tasks end; raises the error of the first task that fails.
+        """Position and value of every handle, as tasks end; raises the error of the first task that
+        fails.
 
         See :func:`hmdc_ray.evaluation.outcome.attempt` for tasks that return a failure instead.
         """
@@ -74,7 +78,8 @@ def conduct(
         earlier: an unfinished record of this evaluation; only what failed in it is repeated.
 
     Raises:
-        InputError: images and data do not fit together, a teacher cannot be built, or ``earlier`` is another evaluation.
+        InputError: images and data do not fit together, a teacher cannot be built, or ``earlier``
+            is another evaluation.
         RunError: a process died.
     """
     sets = named_sets(condensed)
@@ -198,7 +203,8 @@ class _Course:
 
 @lru_cache(maxsize=1)
 def _dataset(config: str) -> ImageDataset:
-    """The data, opened once per process; the key is the configuration as JSON, because it must be hashable."""
+    """The data, opened once per process; the key is the configuration as JSON, because it must be
+    hashable."""
     return open_dataset(DataConfig.model_validate_json(config))
 
 

@@ -1,4 +1,5 @@
-"""What students' last bits depend on beside their seed: the device, the number format of a GPU, and torch's thread count."""
+"""What students' last bits depend on beside their seed: the device, the number format of a GPU, and
+torch's thread count."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from hmdc_ray.models.precision import GpuFormat, gpu_format, set_gpu_format
 def student_device(config: RunConfig) -> str:
     """``cuda`` where students ask for GPUs and this process has one, else ``cpu``.
 
-    With ``cuda`` the process is set to multiply as the pool's members do, by ``matching.precision``.
+    With ``cuda`` the process is set to multiply as the pool's members do, by
+    ``matching.precision``.
     """
     if config.evaluation.num_gpus == 0 or not torch.cuda.is_available():
         return "cpu"
@@ -23,13 +25,15 @@ def student_device(config: RunConfig) -> str:
 
 
 def student_format(config: RunConfig) -> GpuFormat | None:
-    """Number format in which the students' GPUs multiply, for the record; None: they are trained on CPUs."""
+    """Number format in which the students' GPUs multiply, for the record; None: they are trained on
+    CPUs."""
     return gpu_format(config.matching.precision) if config.evaluation.num_gpus > 0 else None
 
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Run a block with ``threads`` torch threads, at least 1, on which the order of a sum depends; restores the count."""
+    """Run a block with ``threads`` torch threads, at least 1, on which the order of a sum depends;
+    restores the count."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -1,4 +1,5 @@
-"""Knowledge distillation (Hinton et al., arXiv 1503.02531): a trained teacher tells a student more than the labels do."""
+"""Knowledge distillation (Hinton et al., arXiv 1503.02531): a trained teacher tells a student more
+than the labels do."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Teacher:
     temperature: float
 
     def loss(self, images_BCHW: Tensor, logits_BK: Tensor, label_loss: Tensor) -> Tensor:
-        """The student's loss, a scalar: alpha tau^2 KL(softmax(t / tau) || softmax(s / tau)) + (1 - alpha) CE.
+        """The student's loss, a scalar: alpha tau^2 KL(softmax(t / tau) || softmax(s / tau)) + (1 -
+        alpha) CE.
 
         Args:
             images_BCHW: the student's batch, augmented and mixed.
@@ -38,7 +40,8 @@ class Teacher:
 
 
 def distillation_loss(logits_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """tau^2 KL(softmax(t / tau) || softmax(s / tau)), mean over the batch; tau^2 keeps the size of the gradient."""
+    """tau^2 KL(softmax(t / tau) || softmax(s / tau)), mean over the batch; tau^2 keeps the size of
+    the gradient."""
     divergence = F.kl_div(
         F.log_softmax(logits_BK / temperature, dim=1),
         F.log_softmax(teacher_BK / temperature, dim=1),

@@ -64,7 +64,8 @@ class Earlier:
     def reusable(
         self, planned: Sequence[Trial], evaluation_of: Callable[[Sequence[Trial], Sequence[Outcome]], Evaluation]
     ) -> tuple[dict[int, float], dict[Group, float]]:
-        """The results to reuse: accuracies by position among the planned trials, and temperatures by group.
+        """The results to reuse: accuracies by position among the planned trials, and temperatures
+        by group.
 
         Args:
             planned: trials of the evaluation to complete.

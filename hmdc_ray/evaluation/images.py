@@ -1,4 +1,5 @@
-"""The images of a trial: to train on, condensed or real, and to test on; all normalised with the condensed set's statistics."""
+"""The images of a trial: to train on, condensed or real, and to test on; all normalised with the
+condensed set's statistics."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from hmdc_ray.data.schema import Split
 from hmdc_ray.evaluation.baselines import Baseline, baseline_rows
 
 Kind = Literal["condensed", "random", "kmeans", "random_count", "kmeans_count", "whole_data"]
-"""The images that a student is trained on: condensed; real, as many as are stored; real, as many as are decoded from the
-stored ones (``_count``); the whole training split."""
+"""The images that a student is trained on: condensed; real, as many as are stored; real, as many as
+are decoded from the stored ones (``_count``); the whole training split."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 BASELINES: dict[Kind, Baseline] = {"random": "random", "kmeans": "kmeans", "random_count": "random", "kmeans_count": "kmeans"}
@@ -26,7 +27,8 @@ TEST_BATCH = 512
 
 
 class WholeSplit:
-    """The training split as normalised images (N, C, H, W) made batch by batch, so that it is never whole in memory."""
+    """The training split as normalised images (N, C, H, W) made batch by batch, so that it is never
+    whole in memory."""
 
     def __init__(self, dataset: ImageDataset, condensed: CondensedSet, device: str) -> None:
         self._dataset = dataset
@@ -47,7 +49,8 @@ def per_stored(kind: Kind, condensed: CondensedSet) -> int:
 
 
 def chosen_rows(kind: Kind, seed_index: int, condensed: CondensedSet, dataset: ImageDataset, run_seed: int) -> np.ndarray:
-    """Rows of the training split for a baseline, int64 (N,); see :func:`hmdc_ray.evaluation.baselines.baseline_rows`."""
+    """Rows of the training split for a baseline, int64 (N,); see
+    :func:`hmdc_ray.evaluation.baselines.baseline_rows`."""
     count = per_stored(kind, condensed)
     return baseline_rows(BASELINES[kind], seed_index, condensed, dataset, run_seed, per_stored=count)
 
@@ -62,7 +65,8 @@ def training_images(
     rows: np.ndarray | None,
     device: str,
 ) -> tuple[Tensor | WholeSplit, Tensor]:
-    """Images (N, C, H, W) and labels, int64 (N,), on the device; ``rows`` (N,) of a baseline if already chosen."""
+    """Images (N, C, H, W) and labels, int64 (N,), on the device; ``rows`` (N,) of a baseline if
+    already chosen."""
     if kind == "condensed":
         images_NCHW, labels_N = condensed.decoded()
         return images_NCHW.to(device), labels_N.to(device)
@@ -77,8 +81,8 @@ def training_images(
 def split_batches(
     dataset: ImageDataset, split: Split, device: str | torch.device, condensed: CondensedSet | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (B, C, H, W) and labels (B,) of a split, batch by batch, on the device; normalised with the statistics of a
-    condensed set, or without one with the data's own."""
+    """Images (B, C, H, W) and labels (B,) of a split, batch by batch, on the device; normalised
+    with the statistics of a condensed set, or without one with the data's own."""
     labels_N = torch.tensor(dataset.labels(split))
     for rows in torch.arange(len(labels_N)).split(TEST_BATCH):
         if condensed is None:

@@ -11,11 +11,13 @@ from hmdc_ray.models import registered
 
 
 def in_pool(student: StudentConfig, pool: Collection[MemberConfig]) -> bool:
-    """Whether a member is this very network: the same architecture with the same options, defaults filled in.
+    """Whether a member is this very network: the same architecture with the same options, defaults
+    filled in.
 
-    An architecture with other options, say another depth, is another network, so a student that shares nothing but its
-    architecture's name with a member is not in the pool. A member with random options is every network that it can become.
-    Defaults of networks that are not registered are unknown: their options must be written alike.
+    An architecture with other options, say another depth, is another network, so a student that
+    shares nothing but its architecture's name with a member is not in the pool. A member with
+    random options is every network that it can become. Defaults of networks that are not registered
+    are unknown: their options must be written alike.
     """
     return any(member.architecture == student.architecture and _fits(student, member) for member in pool)
 

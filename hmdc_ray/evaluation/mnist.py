@@ -1,4 +1,5 @@
-"""MNIST under protocol ``dc``: DC's code crops, scales and rotates MNIST's images by default, and trains 1000 epochs."""
+"""MNIST under protocol ``dc``: DC's code crops, scales and rotates MNIST's images by default, and
+trains 1000 epochs."""
 
 from __future__ import annotations
 
@@ -8,15 +9,18 @@ from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.models.normalisation import Normalisation
 
 TOLERANCE = 1e-4
-"""Relative difference allowed between mean and std and MNIST's constants, which have four digits."""
+"""Relative difference allowed between mean and std and MNIST's constants, which have four
+digits."""
 
 
 def with_mnist(config: EvaluationConfig, *spaces: Normalisation) -> EvaluationConfig:
-    """The configuration with augmentation, if its protocol is ``dc``, it leaves augmentation open, and images are MNIST's.
+    """The configuration with augmentation, if its protocol is ``dc``, it leaves augmentation open,
+    and images are MNIST's.
 
     Args:
         config: configuration of the evaluation; its number of epochs stays.
-        spaces: normalisations of the images; one with MNIST's constants, for grey or for each colour, marks them as MNIST's.
+        spaces: normalisations of the images; one with MNIST's constants, for grey or for each
+            colour, marks them as MNIST's.
     """
     if config.protocol != "dc" or config.augmentation is not None or not any(map(_is_mnist, spaces)):
         return config
@@ -24,7 +28,8 @@ def with_mnist(config: EvaluationConfig, *spaces: Normalisation) -> EvaluationCo
 
 
 def mnist_notes(config: EvaluationConfig, *spaces: Normalisation) -> tuple[str, ...]:
-    """A line for the user about the change that :func:`with_mnist` makes; none where the configuration stays as it is."""
+    """A line for the user about the change that :func:`with_mnist` makes; none where the
+    configuration stays as it is."""
     taken = with_mnist(config, *spaces)
     if taken is config:
         return ()

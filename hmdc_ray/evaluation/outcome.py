@@ -16,7 +16,8 @@ class Failure:
 
     Attributes:
         reason: one line that says what was tried and what happened.
-        traceback: traceback of an error that may be in a program, such as a user's network; else empty.
+        traceback: traceback of an error that may be in a program, such as a user's network; else
+            empty.
     """
 
     reason: str
@@ -28,7 +29,8 @@ Outcome = float | Failure
 
 
 def attempt(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """``function(*arguments)``, or a :class:`Failure`: its own, or the one among its arguments. Interrupts are let through.
+    """``function(*arguments)``, or a :class:`Failure`: its own, or the one among its arguments.
+    Interrupts are let through.
 
     Args:
         what: start of the reason, such as "student 'mlp' on random images, seed 0".

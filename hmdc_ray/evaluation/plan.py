@@ -1,4 +1,5 @@
-"""An evaluation cut into trials that do not depend on each other: one student, one seed, one set of images."""
+"""An evaluation cut into trials that do not depend on each other: one student, one seed, one set of
+images."""
 
 from __future__ import annotations
 
@@ -21,9 +22,11 @@ State = dict[str, Tensor]
 
 
 def baseline_kinds(config: EvaluationConfig, formation: int = 1) -> tuple[Kind, ...]:
-    """The kinds of real images that students are trained on, beside condensed ones of this formation factor.
+    """The kinds of real images that students are trained on, beside condensed ones of this
+    formation factor.
 
-    With formation 1 the count-fair baselines are the storage-fair ones, which are not trained twice.
+    With formation 1 the count-fair baselines are the storage-fair ones, which are not trained
+    twice.
     """
     fair_in_storage: dict[str, tuple[Kind, ...]] = {
         "none": (),
@@ -61,13 +64,15 @@ def plan(config: EvaluationConfig, *, formation: int = 1, sets: int = 1) -> list
 
 
 def run_trial(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None = None, teacher: State | None = None) -> float:
-    """Train one fresh student and test it. The same arguments give the same result, on a CPU to the last bit.
+    """Train one fresh student and test it. The same arguments give the same result, on a CPU to the
+    last bit.
 
     Args:
         trial: the trial.
         trainer: trainer, whose configuration names the split to test on.
-        rows: result of :func:`hmdc_ray.evaluation.images.chosen_rows` for the trial's kind and seed, int64 (N,), if already
-            computed. All students of a seed share it, and with k-means it costs a pass over the training split.
+        rows: result of :func:`hmdc_ray.evaluation.images.chosen_rows` for the trial's kind and
+            seed, int64 (N,), if already computed. All students of a seed share it, and with k-means
+            it costs a pass over the training split.
         teacher: result of :func:`train_teacher` for the trial, if already computed.
 
     Returns:
@@ -94,9 +99,11 @@ def run_trial(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None 
 
 
 def train_teacher(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None = None) -> State:
-    """Train the teacher of a trial from labels alone, on the same images and with the same recipe, with a key of its own.
+    """Train the teacher of a trial from labels alone, on the same images and with the same recipe,
+    with a key of its own.
 
-    It does not depend on the trial's student and temperature. See :func:`run_trial` for arguments and errors.
+    It does not depend on the trial's student and temperature. See :func:`run_trial` for arguments
+    and errors.
     """
     distillation = trainer.config.distillation
     assert distillation is not None, "no teacher is asked for"

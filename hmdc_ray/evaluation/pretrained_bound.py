@@ -20,7 +20,8 @@ RECORD = "accuracies.json"
 
 
 def require_stored(folder: Path, fingerprint: str) -> None:
-    """Refuse a folder whose networks were not trained on the training split of the data of this evaluation.
+    """Refuse a folder whose networks were not trained on the training split of the data of this
+    evaluation.
 
     Args:
         folder: output folder of ``hmdc pretrain``.
@@ -44,7 +45,8 @@ def require_stored(folder: Path, fingerprint: str) -> None:
 
 
 def stored_network(student: StudentConfig, folder: Path, info: DatasetInfo) -> Network:
-    """The student's network with the weights of ``NAME.safetensors`` in an output folder of ``hmdc pretrain``.
+    """The student's network with the weights of ``NAME.safetensors`` in an output folder of
+    ``hmdc pretrain``.
 
     Raises:
         InputError: the file is missing, or is another network's.

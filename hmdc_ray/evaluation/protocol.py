@@ -14,18 +14,21 @@ from hmdc_ray.models.network import Network
 Variation = Literal["none", "crop_scale_rotate", "idc"]
 
 PRETRAINED_RATES: tuple[tuple[str, float], ...] = (("*resnet101*", 1e-4), ("*vit_base*", 1e-4), ("*", 1e-3))
-"""Learning rates of networks that do not start from scratch, by the first file-name pattern that the architecture matches.
-HMDC's (arXiv 2409.14538): 1e-3 for ResNet18, ResNet50, ViT tiny and small, 1e-4 for ResNet101 and ViT base."""
+"""Learning rates of networks that do not start from scratch, by the first file-name pattern that
+the architecture matches. HMDC's (arXiv 2409.14538): 1e-3 for ResNet18, ResNet50, ViT tiny and
+small, 1e-4 for ResNet101 and ViT base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The training of one student by SGD: the learning rate falls at milestones, the weights after the last epoch count.
+    """The training of one student by SGD: the learning rate falls at milestones, the weights after
+    the last epoch count.
 
     Attributes:
         epochs: number of epochs E, at least 1.
         extra_epoch: whether one epoch more is trained, as in DC's code.
-        batch: images in a batch; a smaller set is one batch. See :func:`hmdc_ray.data.cutting.batch_slices`.
+        batch: images in a batch; a smaller set is one batch. See
+            :func:`hmdc_ray.data.cutting.batch_slices`.
         milestones: parts of E, as (numerator, denominator), after which the learning rate falls.
         milestone_delay: epochs between each part of E and the fall.
         decay: factor on the learning rate at each milestone.
@@ -35,12 +38,16 @@ class Recipe:
         momentum: momentum of SGD.
         weight_decay: weight decay of SGD, on every parameter.
         variation: augmentation of each image in a batch: ``none``, DC's ``crop_scale_rotate``
-            (:func:`hmdc_ray.evaluation.augmentation.crop_scale_rotate`), or ``idc`` (:mod:`hmdc_ray.data.augment`).
+            (:func:`hmdc_ray.evaluation.augmentation.crop_scale_rotate`), or ``idc``
+            (:mod:`hmdc_ray.data.augment`).
         families: families of augmentation that ``idc`` uses.
-        one_warp: whether ``idc`` draws crop, scale or rotation once for a batch instead of for each image.
-        cutmix: whether images and labels of every second batch are mixed (:mod:`hmdc_ray.data.cutmix`).
+        one_warp: whether ``idc`` draws crop, scale or rotation once for a batch instead of for each
+            image.
+        cutmix: whether images and labels of every second batch are mixed
+            (:mod:`hmdc_ray.data.cutmix`).
         cutmix_tokens: whether CutMix is used for networks that work on tokens (ViTs) too.
-        cutout_beside_cutmix: whether ``cutout`` is used where CutMix is on; else it is left out of the families there.
+        cutout_beside_cutmix: whether ``cutout`` is used where CutMix is on; else it is left out of
+            the families there.
     """
 
     epochs: int
@@ -72,7 +79,8 @@ class Recipe:
         return tuple(self.epochs * part // whole + self.milestone_delay for part, whole in self.milestones)
 
     def for_student(self, student: StudentConfig) -> Recipe:
-        """The recipe with the learning rate of this student: its own, or that of its origin and family."""
+        """The recipe with the learning rate of this student: its own, or that of its origin and
+        family."""
         rate = self.learning_rate
         if student.learning_rate is not None:
             rate = student.learning_rate
@@ -81,7 +89,8 @@ class Recipe:
         return replace(self, learning_rate=rate)
 
     def for_network(self, network: Network) -> Recipe:
-        """The recipe, without CutMix where the network works on tokens and the recipe mixes no images for those."""
+        """The recipe, without CutMix where the network works on tokens and the recipe mixes no
+        images for those."""
         mixes = self.cutmix_tokens or all(tap.kind != "tokens" for tap in network.taps)
         return replace(self, cutmix=self.cutmix and mixes)
 
@@ -93,7 +102,8 @@ class Protocol:
     Attributes:
         plain: recipe without augmentation of the training images.
         varied: recipe with it.
-        varied_by_default: whether ``varied`` is used when the configuration leaves augmentation open.
+        varied_by_default: whether ``varied`` is used when the configuration leaves augmentation
+            open.
     """
 
     plain: Recipe
@@ -143,8 +153,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "hmdc": Protocol(replace(_HMDC, variation="none", cutmix=False), _HMDC, varied_by_default=True),
     }
 )
-"""Protocols by name: DC's (Zhao et al., arXiv 2006.05929; varied as it is for MNIST), IDC's (Kim et al., ICML 2022), and HMDC's
-(Moon et al., arXiv 2409.14538), which has IDC's augmentation, but all of it drawn for each image, and no CutMix for ViTs."""
+"""Protocols by name: DC's (Zhao et al., arXiv 2006.05929; varied as it is for MNIST), IDC's (Kim et
+al., ICML 2022), and HMDC's (Moon et al., arXiv 2409.14538), which has IDC's augmentation, but all
+of it drawn for each image, and no CutMix for ViTs."""
 
 
 def recipe(config: EvaluationConfig, *, switched: bool = False) -> Recipe:
@@ -152,7 +163,8 @@ def recipe(config: EvaluationConfig, *, switched: bool = False) -> Recipe:
 
     Args:
         config: configuration with protocol, augmentation, epochs and families.
-        switched: whether augmentation is switched: on where the configuration has none, off where it has.
+        switched: whether augmentation is switched: on where the configuration has none, off where
+            it has.
     """
     protocol = PROTOCOLS[config.protocol]
     varied = protocol.varied_by_default if config.augmentation is None else config.augmentation

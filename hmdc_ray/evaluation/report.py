@@ -25,28 +25,34 @@ class Row:
     """One student's accuracies, on the first condensed set and on real images.
 
     Attributes:
-        architecture: name of the student: that of its architecture unless the configuration gives another.
-        in_pool: whether this very network, architecture and options, took part in the condensation; None when unknown.
-        condensed: accuracies on the condensed images; like every summary None where a student of one of the seeds failed.
+        architecture: name of the student: that of its architecture unless the configuration gives
+            another.
+        in_pool: whether this very network, architecture and options, took part in the condensation;
+            None when unknown.
+        condensed: accuracies on the condensed images; like every summary None where a student of
+            one of the seeds failed.
         random: accuracies on as many random real images as are stored; None where left out.
         kmeans: accuracies on as many k-means real images as are stored; None where left out.
         options: options of the architecture.
         weights: origin of the first weights: ``scratch``, ``pretrained``, or ``checkpoint:PATH``.
-        statistics: mean and std of the student's input: ``own``, those that its weights were trained with where known, or
-            ``data``, the set's.
+        statistics: mean and std of the student's input: ``own``, those that its weights were
+            trained with where known, or ``data``, the set's.
         learning_rate: initial learning rate; None when unknown.
-        random_count: accuracies on as many random real images as training images are decoded from the stored ones; equal to
-            ``random`` with formation 1; None where left out.
+        random_count: accuracies on as many random real images as training images are decoded from
+            the stored ones; equal to ``random`` with formation 1; None where left out.
         kmeans_count: accuracies on as many k-means real images; otherwise as ``random_count``.
-        whole_data: accuracies on the whole training split, learned from labels alone; None where left out.
-        condensed_switched: accuracies on the condensed images with augmentation switched: on where the recipe has none, off
-            where it has.
-        random_switched: accuracies on random real images with augmentation switched in the same way.
-        label_robust_score: DD-Ranking's score, see :mod:`hmdc_ray.evaluation.scores`; None without ``random`` or
-            ``whole_data``, and for students that do not learn from labels alone.
+        whole_data: accuracies on the whole training split, learned from labels alone; None where
+            left out.
+        condensed_switched: accuracies on the condensed images with augmentation switched: on where
+            the recipe has none, off where it has.
+        random_switched: accuracies on random real images with augmentation switched in the same
+            way.
+        label_robust_score: DD-Ranking's score, see :mod:`hmdc_ray.evaluation.scores`; None without
+            ``random`` or ``whole_data``, and for students that do not learn from labels alone.
         augmentation_robust_score: DD-Ranking's score; None where left out.
         temperatures: temperature of the distillation by kind of images; None without a teacher.
-        problem: one line on why a summary that was asked for is missing; empty where nothing failed.
+        problem: one line on why a summary that was asked for is missing; empty where nothing
+            failed.
     """
 
     architecture: str
@@ -80,7 +86,8 @@ class TrialOutcome:
         switched: whether augmentation was switched: on where the recipe has none, off where it has.
         seed_index: number of the seed, from 0.
         accuracy: accuracy in [0, 1]; None where the training failed.
-        temperature: temperature of the distillation; None without a teacher, or where it could not be chosen.
+        temperature: temperature of the distillation; None without a teacher, or where it could not
+            be chosen.
         problem: one line on why the training failed; else empty.
         traceback: traceback of an error in a program, such as a user's network; else empty.
     """
@@ -102,12 +109,15 @@ class JudgedSet:
 
     Attributes:
         name: name of the set, different from the others'.
-        fingerprint: fingerprint of images and labels; see :func:`hmdc_ray.evaluation.sets.image_fingerprint`.
+        fingerprint: fingerprint of images and labels; see
+            :func:`hmdc_ray.evaluation.sets.image_fingerprint`.
         ipc: stored images per class.
         formation: formation factor; a stored image decodes to formation squared training images.
         data_fingerprint: fingerprint of the data that the set was learned from; None when unknown.
-        summaries: accuracies by name of the student; None where a student of one of the seeds failed.
-        temperatures: temperature of the distillation by name of the student; None without a teacher.
+        summaries: accuracies by name of the student; None where a student of one of the seeds
+            failed.
+        temperatures: temperature of the distillation by name of the student; None without a
+            teacher.
     """
 
     name: str
@@ -126,7 +136,8 @@ class SetComparison:
     Attributes:
         first: name of the first set.
         second: name of the other set.
-        architectures: one comparison, second - first, for each student that has accuracies on both sets.
+        architectures: one comparison, second - first, for each student that has accuracies on both
+            sets.
     """
 
     first: str
@@ -138,9 +149,10 @@ class SetComparison:
 class Evaluation:
     """All that ``evaluation.json`` holds, under the same names; accuracies are fractions in [0, 1].
 
-    A :class:`Summary` is an object ``{mean, std, low, high, values}``: low and high the 95 % interval, values in the order of
-    seeds. A :class:`Row`, a :class:`JudgedSet`, a :class:`SetComparison` and a :class:`Recipe` are objects with the names of
-    their attributes, null for None.
+    A :class:`Summary` is an object ``{mean, std, low, high, values}``: low and high the 95 %
+    interval, values in the order of seeds. A :class:`Row`, a :class:`JudgedSet`, a
+    :class:`SetComparison` and a :class:`Recipe` are objects with the names of their attributes,
+    null for None.
 
     Attributes:
         rows: one per student, in the order of the configuration; they describe the first set.
@@ -150,17 +162,22 @@ class Evaluation:
         augmentation: whether training images were augmented.
         seeds: number of students per architecture and kind of images.
         run_seed: seed of all draws.
-        ipc: stored images per class of the first set, and real images per class of the baselines that are fair in storage.
-        formation: formation factor of the first set; a stored image decodes to formation squared training images.
+        ipc: stored images per class of the first set, and real images per class of the baselines
+            that are fair in storage.
+        formation: formation factor of the first set; a stored image decodes to formation squared
+            training images.
         mean: mean per channel of the first set, by which all images were normalised.
         std: standard deviation per channel of the first set, by which all images were normalised.
         data_source: source of the data tested on.
         data_fingerprint: fingerprint of the data tested on.
-        condensed_fingerprint: fingerprint of the data that the first set was learned from; None when unknown.
+        condensed_fingerprint: fingerprint of the data that the first set was learned from; None
+            when unknown.
         version: version of this package.
         sets: every condensed set, including the first.
-        comparison: comparisons of every other set with the first; empty with one set or one seed, which shows no spread.
-        recipe: recipe of the students' training; None when unknown. A student's own learning rate is in its row.
+        comparison: comparisons of every other set with the first; empty with one set or one seed,
+            which shows no spread.
+        recipe: recipe of the students' training; None when unknown. A student's own learning rate
+            is in its row.
         distillation: teacher, alpha and temperatures to choose from; None without a teacher.
         trials: outcome of every student's training.
         gpu_format: format in which the students' GPUs multiplied float32, ``tf32`` or ``ieee``, by

@@ -1,4 +1,5 @@
-"""The configuration of ``hmdc evaluate``: the run's own where the images carry it, changed by the options."""
+"""The configuration of ``hmdc evaluate``: the run's own where the images carry it, changed by the
+options."""
 
 from __future__ import annotations
 
@@ -28,12 +29,15 @@ def evaluation_config(
     """The configuration to judge ``condensed`` by.
 
     Args:
-        condensed: condensed images; the configuration that they carry, if any, gives data, students, seed and threads.
+        condensed: condensed images; the configuration that they carry, if any, gives data,
+            students, seed and threads.
         data: source of real images; needed when the images do not name one.
-        architectures: comma-separated names: students of the run's configuration, or architectures with default options.
+        architectures: comma-separated names: students of the run's configuration, or architectures
+            with default options.
         assignments: further settings as ``section.field=value``.
         distill: whether students learn from a teacher too, by default a ConvNet.
-        temperatures: comma-separated softmax temperatures of the distillation; they imply ``distill``.
+        temperatures: comma-separated softmax temperatures of the distillation; they imply
+            ``distill``.
 
     Raises:
         InputError: no data is named, or a value is not usable.
@@ -78,7 +82,8 @@ def split_names(architectures: str) -> list[str]:
 
 
 def set_names(paths: Sequence[Path]) -> list[str]:
-    """Names of condensed sets by their paths: the run's folder or the file's own name, or whole paths where those repeat.
+    """Names of condensed sets by their paths: the run's folder or the file's own name, or whole
+    paths where those repeat.
 
     Raises:
         InputError: a path is given twice.
@@ -102,7 +107,8 @@ def evaluation_file(paths: Sequence[Path]) -> Path:
 
 
 def repetition(config: RunConfig, images: Path) -> list[str]:
-    """Arguments of ``hmdc`` that train a run's failed students again; they name, and so trust, its own networks."""
+    """Arguments of ``hmdc`` that train a run's failed students again; they name, and so trust, its
+    own networks."""
     words = ["evaluate", str(images), "--failed"]
     if any(map(_is_code, config.evaluation.students)):
         names = (each.architecture if _is_code(each) else each.name for each in config.evaluation.students)
@@ -121,7 +127,8 @@ def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
     """The student of this name or architecture, with the options that the configuration gives it.
 
     Raises:
-        InputError: the images' own configuration names code to import, which must be named by the user.
+        InputError: the images' own configuration names code to import, which must be named by the
+            user.
     """
     for student in config.evaluation.students:
         if not trusted and student.name == name and student.architecture != name and _is_code(student):
@@ -135,7 +142,8 @@ def _student(name: str, config: RunConfig, trusted: bool) -> StudentConfig:
 
 
 def _require_trusted_teacher(config: RunConfig, assignments: Sequence[str]) -> None:
-    """Refuse a teacher that the images' configuration would import, unless the user names it in an assignment."""
+    """Refuse a teacher that the images' configuration would import, unless the user names it in an
+    assignment."""
     distillation, field = config.evaluation.distillation, _TEACHER
     if distillation is None or not _is_code(distillation.teacher):
         return

@@ -1,4 +1,5 @@
-"""Scores of images apart from the effect of labels and augmentation (DD-Ranking, Li et al., arXiv 2505.13300).
+"""Scores of images apart from the effect of labels and augmentation (DD-Ranking, Li et al., arXiv
+2505.13300).
 
 All accuracies are fractions in [0, 1], and so are the scores; 1 is best.
 """
@@ -16,8 +17,9 @@ WEIGHT = 0.5
 def label_robust_score(real: float, condensed: float, random: float) -> float:
     """Recovery of the whole data's accuracy and gain over random images, as one number.
 
-    With HLR = real - condensed (hard-label recovery, the smaller the better) and IOR = condensed - random (improvement over
-    random): alpha = weight IOR - (1 - weight) HLR, in [-1, 1], brought to [0, 1] by (e^alpha - e^-1) / (e - e^-1).
+    With HLR = real - condensed (hard-label recovery, the smaller the better) and IOR = condensed -
+    random (improvement over random): alpha = weight IOR - (1 - weight) HLR, in [-1, 1], brought to
+    [0, 1] by (e^alpha - e^-1) / (e - e^-1).
 
     Args:
         real: accuracy with the whole data set.
@@ -34,10 +36,11 @@ def label_robust_score(real: float, condensed: float, random: float) -> float:
 def augmentation_robust_score(
     condensed_augmented: float, random_augmented: float, condensed_plain: float, random_plain: float
 ) -> float:
-    """The improvement over random images with and without augmentation of the training images, as one number.
+    """The improvement over random images with and without augmentation of the training images, as
+    one number.
 
-    beta = weight (condensed_augmented - random_augmented) + (1 - weight) (condensed_plain - random_plain), in [-1, 1], brought
-    to [0, 1] as in :func:`label_robust_score`.
+    beta = weight (condensed_augmented - random_augmented) + (1 - weight) (condensed_plain -
+    random_plain), in [-1, 1], brought to [0, 1] as in :func:`label_robust_score`.
 
     Args:
         condensed_augmented: accuracy with the condensed images, augmented.

@@ -1,4 +1,5 @@
-"""The condensed sets of an evaluation: their names and fingerprints, and checks that they fit the data."""
+"""The condensed sets of an evaluation: their names and fingerprints, and checks that they fit the
+data."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ Sets = CondensedSet | Sequence[CondensedSet] | Mapping[str, CondensedSet]
 def named_sets(condensed: Sets) -> dict[str, CondensedSet]:
     """The sets by name, in order.
 
-    A set without a name gets that of its run, or ``condensed`` where that is unknown; where names would repeat, the sets are
-    numbered from 1.
+    A set without a name gets that of its run, or ``condensed`` where that is unknown; where names
+    would repeat, the sets are numbered from 1.
 
     Raises:
         InputError: there is no set.
@@ -37,7 +38,8 @@ def named_sets(condensed: Sets) -> dict[str, CondensedSet]:
 
 
 def image_fingerprint(condensed: CondensedSet) -> str:
-    """16 hexadecimal digits of a SHA-256 over images, labels, formation and decoding: equal for equal training images."""
+    """16 hexadecimal digits of a SHA-256 over images, labels, formation and decoding: equal for
+    equal training images."""
     decoding = "" if condensed.decoding == "aligned" else condensed.decoding
     digest = hashlib.sha256(f"{condensed.formation}{decoding} {tuple(condensed.images.shape)}".encode())
     for tensor in (condensed.images, condensed.labels):
@@ -46,7 +48,8 @@ def image_fingerprint(condensed: CondensedSet) -> str:
 
 
 def with_families(config: EvaluationConfig, condensed: CondensedSet) -> EvaluationConfig:
-    """The configuration with the augmentation families that the images were learned with, where it names none itself.
+    """The configuration with the augmentation families that the images were learned with, where it
+    names none itself.
 
     A set of digits was learned without mirrored images, and its students must not see any.
 

@@ -19,8 +19,8 @@ class Summary:
     Attributes:
         mean: mean of the accuracies.
         std: sample standard deviation (n - 1); 0 for one value.
-        low: lower end of the 95 % interval of the mean (Student's t), not cut at 0; the mean itself for one value,
-            which tells nothing about its spread.
+        low: lower end of the 95 % interval of the mean (Student's t), not cut at 0; the mean itself
+            for one value, which tells nothing about its spread.
         high: upper end of that interval, not cut at 1.
         values: accuracies, in the order of their seeds.
     """

@@ -21,7 +21,8 @@ from hmdc_ray.evaluation.trial import Trial
 from hmdc_ray.models.precision import GpuFormat
 
 Place = tuple[int, Kind, int, bool]
-"""Trials that differ by seed alone: position of the student, images, number of the condensed set, augmentation switched."""
+"""Trials that differ by seed alone: position of the student, images, number of the condensed set,
+augmentation switched."""
 
 
 def summarise(
@@ -108,7 +109,8 @@ class _Measured:
                 values.setdefault(place, []).append(result)
             if trial.temperature is not None:
                 self._temperatures[place] = trial.temperature
-        # All seeds or none: students are compared seed by seed, and those that fail may be those that would do worst.
+        # All seeds or none: students are compared seed by seed, and those that fail may be those
+        # that would do worst.
         complete = {place: accuracies for place, accuracies in values.items() if place not in failures}
         self._summaries = {place: summarise_values(accuracies) for place, accuracies in complete.items()}
         self._failures = failures
@@ -202,6 +204,7 @@ def _comparison(sets: Sequence[JudgedSet]) -> tuple[SetComparison, ...]:
 
 
 def _values(judged: JudgedSet, beside: JudgedSet) -> dict[str, Sequence[float]]:
-    """Accuracies on a set by student, of those students that have accuracies on the other set too."""
+    """Accuracies on a set by student, of those students that have accuracies on the other set
+    too."""
     measured = measured_summaries(beside.summaries)
     return {student: each.values for student, each in measured_summaries(judged.summaries).items() if student in measured}

@@ -1,4 +1,5 @@
-"""The temperature of a distillation: the given one, or the best on validation data for each student and kind of images."""
+"""The temperature of a distillation: the given one, or the best on validation data for each student
+and kind of images."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from hmdc_ray.evaluation.outcome import Failure, Outcome
 from hmdc_ray.evaluation.trial import Trial
 
 Group = tuple[int, Kind, int]
-"""Students that share a temperature: position in the configuration, images, and number of the condensed set."""
+"""Students that share a temperature: position in the configuration, images, and number of the
+condensed set."""
 
 
 def candidates(config: EvaluationConfig, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that a choice of temperature needs, once with each temperature; none where there is nothing to choose."""
+    """The trials that a choice of temperature needs, once with each temperature; none where there
+    is nothing to choose."""
     if config.distillation is None or len(config.distillation.temperatures) == 1:
         return []
     return [
@@ -43,7 +46,8 @@ def require_validation(config: EvaluationConfig, info: DatasetInfo) -> None:
 
 
 def undecided(tried: Sequence[Trial], outcomes: Sequence[Outcome]) -> dict[Group, Failure]:
-    """Groups whose temperature cannot be chosen, with the first reason: a mean over fewer students would be another choice."""
+    """Groups whose temperature cannot be chosen, with the first reason: a mean over fewer students
+    would be another choice."""
     found: dict[Group, Failure] = {}
     for trial, outcome in zip(tried, outcomes, strict=True):
         if isinstance(outcome, Failure):
@@ -58,10 +62,12 @@ def with_temperatures(
     outcomes: Sequence[Outcome],
     chosen: Mapping[Group, float] = MappingProxyType({}),
 ) -> list[Trial]:
-    """The trials with their temperatures: the given one, or the one of the highest mean accuracy over seeds.
+    """The trials with their temperatures: the given one, or the one of the highest mean accuracy
+    over seeds.
 
-    The choice is made for each student and kind of images, so that no kind gets the temperature that suits another. Of equal
-    means the temperature listed first counts. A trial whose temperature is undecided has none.
+    The choice is made for each student and kind of images, so that no kind gets the temperature
+    that suits another. Of equal means the temperature listed first counts. A trial whose
+    temperature is undecided has none.
 
     Args:
         config: configuration that the trials were planned from.
@@ -91,15 +97,18 @@ def with_temperatures(
 
 
 def _best(sum_of: Mapping[float, float]) -> float:
-    """The temperature of the highest sum, which is that of the highest mean, because all have as many seeds.
+    """The temperature of the highest sum, which is that of the highest mean, because all have as
+    many seeds.
 
-    Rounded, so that equal sums are equal whatever the order of their terms; max gives the first of these.
+    Rounded, so that equal sums are equal whatever the order of their terms; max gives the first of
+    these.
     """
     return max(sum_of, key=lambda temperature: round(sum_of[temperature], 9))
 
 
 def is_distilled(trial: Trial) -> bool:
-    """Whether the trial learns from a teacher where there is one: the bound by the whole data learns from labels alone."""
+    """Whether the trial learns from a teacher where there is one: the bound by the whole data
+    learns from labels alone."""
     return trial.kind != "whole_data"
 
 

@@ -21,7 +21,8 @@ from hmdc_ray.seeding import Key, forked
 
 
 class Images(Protocol):
-    """Normalised images indexed by rows, int64 (B,): a tensor (N, C, H, W), or an object that makes such batches on demand."""
+    """Normalised images indexed by rows, int64 (B,): a tensor (N, C, H, W), or an object that makes
+    such batches on demand."""
 
     def __len__(self) -> int: ...
 
@@ -38,8 +39,9 @@ def train_student(
         images_NCHW: normalised images.
         labels_N: class indices, int64.
         recipe: recipe of the training, with the student's own learning rate.
-        key: identity of the student; order, augmentation and mixing are drawn from its streams ``student_order``,
-            ``student_augmentation`` and ``cutmix``, and the network's own draws (dropout) from ``student``, step 1.
+        key: identity of the student; order, augmentation and mixing are drawn from its streams
+            ``student_order``, ``student_augmentation`` and ``cutmix``, and the network's own draws
+            (dropout) from ``student``, step 1.
         teacher: teacher of the student; without one it learns from labels alone (cross-entropy).
 
     Raises:
@@ -85,18 +87,20 @@ def _lowered(optimiser: SGD, network: nn.Module, recipe: Recipe, rate: float) ->
 
 def sgd(network: nn.Module, recipe: Recipe, learning_rate: float) -> SGD:
     """The recipe's optimiser at this learning rate."""
-    # Fused: half the time of a step of the default one, which matters when an epoch is one batch of ten images.
+    # Fused: half the time of a step of the default one, which matters when an epoch is one batch of
+    # ten images.
     return SGD(network.parameters(), lr=learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
 
 
 @torch.inference_mode()
 def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The fraction of images that a network classifies correctly; it is set to evaluation mode, and left in it.
+    """The fraction of images that a network classifies correctly; it is set to evaluation mode, and
+    left in it.
 
     Args:
         network: network on the device of the batches.
-        batches: pairs of normalised images (B, C, H, W) and class indices (B,); at least one image in all. Taken one
-            by one, so that a large test split is never whole in memory.
+        batches: pairs of normalised images (B, C, H, W) and class indices (B,); at least one image
+            in all. Taken one by one, so that a large test split is never whole in memory.
 
     Returns:
         A fraction in [0, 1].

@@ -32,11 +32,14 @@ class Trial:
     Attributes:
         kind: kind of the training images.
         student: configuration of the student.
-        seed_index: number of the seed, from 0 to seeds - 1. A student starts from the same weights whatever the images.
+        seed_index: number of the seed, from 0 to seeds - 1. A student starts from the same weights
+            whatever the images.
         member_index: position of the student in the configuration.
         set_index: position of the condensed set; 0 for real images.
-        switched: whether augmentation is switched: on where the configuration has none, off where it has.
-        temperature: temperature of the distillation from a teacher; None: the student learns from labels alone.
+        switched: whether augmentation is switched: on where the configuration has none, off where
+            it has.
+        temperature: temperature of the distillation from a teacher; None: the student learns from
+            labels alone.
     """
 
     kind: Kind
@@ -76,8 +79,8 @@ def make_teacher(config: EvaluationConfig, shape: ImageShape, classes: int, key:
 
 
 def network_number(network: NetworkSection, *words: str) -> int:
-    """A number for the ``member`` of a network's keys, from architecture, options and ``words`` alone: its place in a list
-    must not change its draws."""
+    """A number for the ``member`` of a network's keys, from architecture, options and ``words``
+    alone: its place in a list must not change its draws."""
     return zlib.crc32(" ".join([network.architecture, str(sorted(network.options.items())), *words]).encode())
 
 
@@ -102,7 +105,8 @@ class StudentTrainer:
     threads: int = 1
 
     def key(self, student: StudentConfig, seed_index: int, role: Role = "student") -> Key:
-        """Key of a student's draws; a teacher's is another one, so that no student of its architecture is its twin."""
+        """Key of a student's draws; a teacher's is another one, so that no student of its
+        architecture is its twin."""
         words = [word for word in (student.weights, role) if word not in ("scratch", "student")]
         return Key(self.run_seed, "student", member=network_number(student, *words), iteration=seed_index)
 
@@ -141,7 +145,8 @@ class StudentTrainer:
             trial: the trial, which gives images and recipe.
             rows: rows of the training split for a baseline, int64 (N,), if already chosen.
             teacher: teacher of the student; None: it learns from labels alone.
-            role: role of the network; a teacher draws with a key of its own, and errors name it as teacher.
+            role: role of the network; a teacher draws with a key of its own, and errors name it as
+                teacher.
 
         Raises:
             DivergedError: training diverged; names the student, the images and the seed.

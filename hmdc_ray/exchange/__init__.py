@@ -1,1 +1,2 @@
-"""What crosses processes in a round, and when: messages, schedule, protocols of workers and servers, recovery."""
+"""What crosses processes in a round, and when: messages, schedule, protocols of workers and
+servers, recovery."""

@@ -1,4 +1,5 @@
-"""How many classes go into one call between actors: as many as fit in memory, from one class that was measured."""
+"""How many classes go into one call between actors: as many as fit in memory, from one class that
+was measured."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ from hmdc_ray.config import RunConfig
 GB = 10**9
 
 NODE_PART = 0.5
-"""Fraction of a node's free memory at the start of a run that its workers and the server may take."""
+"""Fraction of a node's free memory at the start of a run that its workers and the server may
+take."""
 
 GPU_PART = 0.8
-"""Fraction of a GPU's free memory at the start of a run that its workers may take; the rest is for the workspaces of
-kernels that a larger batch may choose."""
+"""Fraction of a GPU's free memory at the start of a run that its workers may take; the rest is for
+the workspaces of kernels that a larger batch may choose."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Footprint:
     Attributes:
         kept: bytes of one class between the exchanges of a step.
         matching: peak while one class is matched by itself, ``kept`` included.
-        other: peak of work that does not depend on the number of classes in a call: training, choosing real images.
+        other: peak of work that does not depend on the number of classes in a call: training,
+            choosing real images.
         message: bytes of the features that the member sends for a class.
     """
 
@@ -39,7 +42,8 @@ class Footprint:
         return max(self.matching + (classes - 1) * self.kept, self.other)
 
     def most_classes(self, available: float) -> int:
-        """Largest number of classes in a call whose peak is at most ``available`` bytes; 0 if one class is too many."""
+        """Largest number of classes in a call whose peak is at most ``available`` bytes; 0 if one
+        class is too many."""
         if available < self.peak(1):
             return 0
         return 1 + int((available - self.matching) // max(1, self.kept))
@@ -52,7 +56,8 @@ class WorkerMemory:
     Attributes:
         name: name of the member.
         node: id of the worker's node; empty if the run is in one process.
-        gpu: fraction of a GPU, up to 1, if ``own`` and ``free`` are its memory; 0 if they are the node's.
+        gpu: fraction of a GPU, up to 1, if ``own`` and ``free`` are its memory; 0 if they are the
+            node's.
         own: bytes that the worker uses already.
         free: bytes that are free beside those.
         footprint: memory that the worker's tasks will take.
@@ -75,7 +80,8 @@ class CallSize:
         total: number of classes of the data.
         worker: the worker that admits the fewest classes.
         limit: bytes that this worker may take.
-        default: True if the limit follows from the free memory, False if from ``cluster.memory_per_worker``.
+        default: True if the limit follows from the free memory, False if from
+            ``cluster.memory_per_worker``.
     """
 
     classes: int
@@ -141,7 +147,8 @@ def with_call_size(config: RunConfig, size: CallSize) -> RunConfig:
 
 
 def _default_limits(workers: Sequence[WorkerMemory], runs: int) -> list[float]:
-    """Bytes that each worker may take if nothing is configured. Runs share nodes; of a GPU each has its own part."""
+    """Bytes that each worker may take if nothing is configured. Runs share nodes; of a GPU each has
+    its own part."""
     on_cpus = [worker for worker in workers if not worker.gpu]
     count = Counter(worker.node for worker in on_cpus)
     own, free = Counter[str](), dict[str, int]()

@@ -1,9 +1,10 @@
 """Everything that crosses a process boundary, as frozen records of NumPy arrays.
 
-Every message names the image version that it was computed on; another version is refused, with both numbers.
+Every message names the image version that it was computed on; another version is refused, with both
+numbers.
 
-Shapes: K classes of a chunk, I stored images per class, C x H x W an image; B images of a batch, L layers, T tokens, D
-channels of aligned features.
+Shapes: K classes of a chunk, I stored images per class, C x H x W an image; B images of a batch, L
+layers, T tokens, D channels of aligned features.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Snapshot:
 
     Attributes:
         version: image version.
-        images_KICHW: normalised images of all classes; of a shard's own classes before shards are joined.
+        images_KICHW: normalised images of all classes; of a shard's own classes before shards are
+            joined.
     """
 
     version: int
@@ -53,7 +55,8 @@ class Selection:
 
     Attributes:
         version: image version.
-        rows: rows of the training split, one array (B,) per class; empty for a new random draw in every step.
+        rows: rows of the training split, one array (B,) per class; empty for a new random draw in
+            every step.
     """
 
     version: int
@@ -66,9 +69,10 @@ class Features:
 
     Attributes:
         version: image version.
-        batches: one array (B, L, T, D) per batch: the real and the synthetic batch of each class of a chunk in turn, or
-            one batch of a training.
-        finite: one flag per batch, True where all the member's features are finite; empty in a consensus.
+        batches: one array (B, L, T, D) per batch: the real and the synthetic batch of each class of
+            a chunk in turn, or one batch of a training.
+        finite: one flag per batch, True where all the member's features are finite; empty in a
+            consensus.
     """
 
     version: int
@@ -100,10 +104,12 @@ class Gradients:
         labels: the classes.
         classification_KICHW: gradient of the member's own target.
         sizes: sizes of the classification gradient.
-        distillation_KICHW: the member's part of the gradient of the pool's distillation target, through its own graph
-            and, unless detached, through the consensus; None without mutual distillation.
+        distillation_KICHW: the member's part of the gradient of the pool's distillation target,
+            through its own graph and, unless detached, through the consensus; None without mutual
+            distillation.
         classification_losses: value of the member's own target in each class.
-        distillation_losses: value of the member's term of the distillation target in each class; empty without it.
+        distillation_losses: value of the member's term of the distillation target in each class;
+            empty without it.
     """
 
     version: int
@@ -117,7 +123,8 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Cotangents:
-    """Gradients of one member's term of L_F with respect to the consensus, or each member's share of all members' sum.
+    """Gradients of one member's term of L_F with respect to the consensus, or each member's share
+    of all members' sum.
 
     Attributes:
         version: image version.
@@ -153,8 +160,8 @@ class BalanceRecord:
         weights_KT: weight of each target relative to the reference target's.
         shares_KT: share of each target in the update, in [0, 1].
         norms_KT: Euclidean norm of each target's gradient.
-        entered_KT: False where a target was left out, because its gradient was zero, not finite, or below the history's
-            floor, or its loss jumped.
+        entered_KT: False where a target was left out, because its gradient was zero, not finite, or
+            below the history's floor, or its loss jumped.
     """
 
     labels: tuple[int, ...]
@@ -209,7 +216,8 @@ def join(*parts: Any) -> Any:
     """Join the results of a server's shards, each for its own classes, to that of a whole server.
 
     Args:
-        parts: one result per shard, in the order of the classes: snapshots, states, tuples of labels, or None.
+        parts: one result per shard, in the order of the classes: snapshots, states, tuples of
+            labels, or None.
 
     Raises:
         RuntimeError: the parts belong to different image versions.

@@ -1,8 +1,10 @@
-"""The coordinator's calls to a pool: its verbs, what several processes of one part do with them, and the pool itself.
+"""The coordinator's calls to a pool: its verbs, what several processes of one part do with them,
+and the pool itself.
 
-A call is started by a function of the pool: it is given the process, the verb as a dotted name of what the process hosts, the
-arguments, and ``returns``, the number of results, 1 without it. Messages are top-level arguments, so that Ray moves them from
-process to process; the driver only ever holds references.
+A call is started by a function of the pool: it is given the process, the verb as a dotted name of
+what the process hosts, the arguments, and ``returns``, the number of results, 1 without it.
+Messages are top-level arguments, so that Ray moves them from process to process; the driver only
+ever holds references.
 """
 
 from __future__ import annotations
@@ -17,19 +19,21 @@ from hmdc_ray.exchange.schedule import StepPlan
 from hmdc_ray.exchange.step_records import Reference
 
 ADDING_CALLS = 8
-"""Most members that have a call each, which need not wait for another member. More members share calls, because a call costs
-the server about half a millisecond however many members it is for."""
+"""Most members that have a call each, which need not wait for another member. More members share
+calls, because a call costs the server about half a millisecond however many members it is for."""
 
 MEMBERS_PER_CALL = 8
 """Most members that share a call, so that the messages sent and not yet added stay few."""
 
 
 class WorkerHandle:
-    """One member in one process or several, its replicas; see :mod:`hmdc_ray.matching` for the verbs.
+    """One member in one process or several, its replicas; see :mod:`hmdc_ray.matching` for the
+    verbs.
 
-    Replicas share the classes of a step. Each computes the same training steps from the same draws, so that all have the
-    same network; results that all of them have are taken from the first. References to the others' results are kept for the
-    pool to check: a replica that failed alone would continue with another network.
+    Replicas share the classes of a step. Each computes the same training steps from the same draws,
+    so that all have the same network; results that all of them have are taken from the first.
+    References to the others' results are kept for the pool to check: a replica that failed alone
+    would continue with another network.
 
     Args:
         processes: processes that host a :class:`hmdc_ray.actors.worker.PoolWorker`, at least one.
@@ -121,14 +125,16 @@ class WorkerHandle:
 class ServerHandle:
     """The parameter server in one process or several, its shards, each for some of the classes.
 
-    The verbs are those of :class:`hmdc_ray.server.parameter_server.ParameterServer`. Messages of members are summed as they
-    come, a few members at a time, by the shard that has the chunk's classes, so that it never holds all of them. Calls of one
-    caller are executed in the order in which they were made, so a sum is in the order of the members.
+    The verbs are those of :class:`hmdc_ray.server.parameter_server.ParameterServer`. Messages of
+    members are summed as they come, a few members at a time, by the shard that has the chunk's
+    classes, so that it never holds all of them. Calls of one caller are executed in the order in
+    which they were made, so a sum is in the order of the members.
 
     Args:
         processes: processes that host a server or shard, at least one.
         call: function that starts a call.
-        parts: labels of the classes of each shard, from :func:`hmdc_ray.exchange.schedule.class_parts`.
+        parts: labels of the classes of each shard, from
+            :func:`hmdc_ray.exchange.schedule.class_parts`.
     """
 
     def __init__(self, processes: Sequence[Any], call: Callable[..., Any], parts: Sequence[Sequence[int]]) -> None:
@@ -171,7 +177,8 @@ class ServerHandle:
         return self._all("restore", state, with_balance)
 
     def _summed(self, add: str, form: str, plan: StepPlan, labels: tuple[int, ...], parts: Sequence[Reference]) -> Reference:
-        """Add the members' messages in groups of one call each, and form the result; both take the plan first."""
+        """Add the members' messages in groups of one call each, and form the result; both take the
+        plan first."""
         holder, size = self._holders[labels[0]], min(math.ceil(len(parts) / ADDING_CALLS), MEMBERS_PER_CALL)
         starts = range(0, len(parts), size)
         added = [self._call(holder, add, plan, first, *parts[first : first + size]) for first in starts]
@@ -193,11 +200,13 @@ class Pool(Protocol):
     def server(self) -> ServerHandle: ...
 
     def get(self, references: Sequence[Reference]) -> list[Any]:
-        """Wait for results, within the configured deadline; raises LostProcessError when a process is lost."""
+        """Wait for results, within the configured deadline; raises LostProcessError when a process
+        is lost."""
         ...
 
     def keep(self, references: Sequence[Reference]) -> None:
-        """Wait for results, and make sure that they outlive the processes that made them; raises as ``get`` does."""
+        """Wait for results, and make sure that they outlive the processes that made them; raises as
+        ``get`` does."""
         ...
 
     def heal(self) -> Healed:

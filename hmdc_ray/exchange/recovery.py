@@ -17,7 +17,8 @@ _BAD_STEPS = "bad_steps/"
 
 @dataclass(frozen=True)
 class Health:
-    """Which members have left the pool, and in how many steps each had a gradient that was not finite.
+    """Which members have left the pool, and in how many steps each had a gradient that was not
+    finite.
 
     Attributes:
         absent: names of members that have left.
@@ -52,12 +53,14 @@ class Health:
 class Cut:
     """A consistent state of the pool: server and members drawn after the same number of steps.
 
-    The states are stored outside the processes that they describe; the driver has references to them only.
+    The states are stored outside the processes that they describe; the driver has references to
+    them only.
 
     Attributes:
         version: number of image steps done.
         server: reference to the server's state.
-        members: references to members' states by position in the pool; empty where an iteration starts, all fresh.
+        members: references to members' states by position in the pool; empty where an iteration
+            starts, all fresh.
         health: health of the members.
     """
 
@@ -78,7 +81,8 @@ class Healed:
 
     Attributes:
         restarted: names of replaced processes: members, and ``server``.
-        lost: reasons why members could not be started again, now or at an earlier fault, by position in the pool.
+        lost: reasons why members could not be started again, now or at an earlier fault, by
+            position in the pool.
     """
 
     restarted: tuple[str, ...]

@@ -23,12 +23,16 @@ class StepPlan:
         step: number of the step within the iteration, from 0.
         version: image version that the step works on, which is the number of steps before it.
         members: positions in the pool of the members that take part, ascending.
-        chunks: classes of each call, in the order of the calls; at least as many chunks as a member has replicas.
-        chooser: position of the member that chooses real images by k-means in this step; None if none are chosen.
-        trains: whether members are trained after the image step; the last step of an iteration trains nothing, because
-            the networks are replaced.
-        training_batches: number of batches on which members are trained after the image step; 0 if they are not.
-        aligner_batches: number of real batches in a training of the aligners; 0 without mutual distillation.
+        chunks: classes of each call, in the order of the calls; at least as many chunks as a member
+            has replicas.
+        chooser: position of the member that chooses real images by k-means in this step; None if
+            none are chosen.
+        trains: whether members are trained after the image step; the last step of an iteration
+            trains nothing, because the networks are replaced.
+        training_batches: number of batches on which members are trained after the image step; 0 if
+            they are not.
+        aligner_batches: number of real batches in a training of the aligners; 0 without mutual
+            distillation.
         probes: whether the consensus of the members' features is probed.
     """
 
@@ -50,11 +54,13 @@ def total_steps(schedule: ScheduleConfig) -> int:
 
 
 def draw_members(pool: PoolConfig, seed: int, iteration: int, absent: Collection[int] = ()) -> tuple[int, ...]:
-    """Positions of the members that take part in an iteration, ascending (model pool, Zhou et al., arXiv 2402.13007).
+    """Positions of the members that take part in an iteration, ascending (model pool, Zhou et al.,
+    arXiv 2402.13007).
 
-    During the warm-up only the main member takes part; then ``pool.drawn`` members are drawn one after the other
-    without replacement, each in proportion to the probabilities of those left. The probability of absent members goes
-    to the others in proportion to theirs; the first member present takes the place of an absent main member.
+    During the warm-up only the main member takes part; then ``pool.drawn`` members are drawn one
+    after the other without replacement, each in proportion to the probabilities of those left. The
+    probability of absent members goes to the others in proportion to theirs; the first member
+    present takes the place of an absent main member.
 
     Args:
         pool: the members and their probabilities.
@@ -80,7 +86,8 @@ def draw_members(pool: PoolConfig, seed: int, iteration: int, absent: Collection
 def balance_notes(config: RunConfig) -> tuple[str, ...]:
     """Notes on the balance that may surprise a user: one line, or none.
 
-    With ``balance.scope: run`` the main member's history gives the scale, which exists only once that member was drawn.
+    With ``balance.scope: run`` the main member's history gives the scale, which exists only once
+    that member was drawn.
     """
     if config.balance.scope == "iteration":
         return ()
@@ -118,7 +125,8 @@ def plan_step(
         version: number of steps before this one.
         synthetic_images: number of decoded images of all classes; None: one per class.
         absent: positions of members that have left the pool.
-        shards: number of shards of the parameter server; each chunk belongs to one, the next chunk to another.
+        shards: number of shards of the parameter server; each chunk belongs to one, the next chunk
+            to another.
     """
     iteration, step = divmod(version, schedule.steps)
     drawn = draw_members(pool, seed, iteration, absent)

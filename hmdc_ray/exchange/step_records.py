@@ -13,13 +13,15 @@ from hmdc_ray.exchange.messages import BalanceRecord, MemberRecord
 from hmdc_ray.exchange.schedule import StepPlan
 
 Reference = Any
-"""Result of a call: a ``ray.ObjectRef``, or the value itself when everything runs in one process."""
+"""Result of a call: a ``ray.ObjectRef``, or the value itself when everything runs in one
+process."""
 
 DISTILLATION = "distillation"
 """Name of the pool's shared target in records."""
 
 AGREEMENT = "agreement/"
-"""Prefix of the names of the whole pool's losses, of which each member reports a part; others are a member's own."""
+"""Prefix of the names of the whole pool's losses, of which each member reports a part; others are a
+member's own."""
 
 _TARGET_METRICS = {
     "gbm/weight": "weights_KT",
@@ -48,9 +50,9 @@ class StepRecord:
 
     Attributes:
         plan: the step.
-        metrics: numbers by name ``area/what``: losses, seconds, and per target the GBM weight relative to the main
-            member, the share in the update, and the gradient's largest entry and norm, each the mean over the classes
-            in which it entered.
+        metrics: numbers by name ``area/what``: losses, seconds, and per target the GBM weight
+            relative to the main member, the share in the update, and the gradient's largest entry
+            and norm, each the mean over the classes in which it entered.
         left_out: number of classes in which a target was left out, by target; no entry for 0.
         bad: targets whose gradient was not finite in some class.
         members: options drawn for the iteration, by name of the members drawn.
@@ -66,7 +68,8 @@ class StepRecord:
 
     @property
     def position(self) -> dict[str, Any]:
-        """Place of the step in the run: the step counted from 1, the iteration from 0, and the members drawn."""
+        """Place of the step in the run: the step counted from 1, the iteration from 0, and the
+        members drawn."""
         return {"step": self.plan.version + 1, "iteration": self.plan.iteration, "members": self.members}
 
 

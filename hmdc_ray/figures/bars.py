@@ -17,8 +17,9 @@ GROUP = 0.8
 def gain(values: Summary, base: Summary) -> Summary:
     """The gain of one measurement over another, in fractions.
 
-    Where both have the same number of values these are paired, for they belong to the same seeds, and the interval is that
-    of the differences; otherwise there is only the difference of the means.
+    Where both have the same number of values these are paired, for they belong to the same seeds,
+    and the interval is that of the differences; otherwise there is only the difference of the
+    means.
     """
     if len(values.values) == len(base.values):
         return summarise_values([value - other for value, other in zip(values.values, base.values, strict=True)])
@@ -28,11 +29,12 @@ def gain(values: Summary, base: Summary) -> Summary:
 def bars(
     series: Sequence[tuple[str, Mapping[str, Summary]]], marked: Collection[str], mark: str, *, title: str, axis: str
 ) -> Figure:
-    """Draw one group of bars per architecture, one bar in it per series, each with its 95 % interval where it has one.
+    """Draw one group of bars per architecture, one bar in it per series, each with its 95 %
+    interval where it has one.
 
     Args:
-        series: name and, by architecture, gains in fractions, which are shown in points; an absent architecture gets no
-            bar.
+        series: name and, by architecture, gains in fractions, which are shown in points; an absent
+            architecture gets no bar.
         marked: architectures that get a mark.
         mark: meaning of the mark, in words.
         title: title above the bars; may have several lines.

@@ -1,4 +1,5 @@
-"""What all figures share: the page, colours that keep their order in grey, labels that fit, and the file."""
+"""What all figures share: the page, colours that keep their order in grey, labels that fit, and the
+file."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ DPI = 150
 TEXT = "#28282e"
 FAINT = "#d9d9de"
 COLOURS = colormaps["cividis"]
-"""Colour map that rises steadily in lightness, nearly the same to all kinds of colour vision (Nuñez et al., 2018)."""
+"""Colour map that rises steadily in lightness, nearly the same to all kinds of colour vision (Nuñez
+et al., 2018)."""
 
 MARK = "•"
 LONGEST_NAME = 40
@@ -38,14 +40,17 @@ SLANT = 35
 """Angle of slanted names, in degrees."""
 
 CHARACTER = 0.085
-"""Width of a character in inches, at matplotlib's font size of 10, on average over a name and rather too wide."""
+"""Width of a character in inches, at matplotlib's font size of 10, on average over a name and
+rather too wide."""
 
 
 class Page(Figure):
-    """A figure whose texts are drawn with fonts that have their characters; see :mod:`hmdc_ray.figures.fonts`."""
+    """A figure whose texts are drawn with fonts that have their characters; see
+    :mod:`hmdc_ray.figures.fonts`."""
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw without matplotlib's own warnings of missing characters, which would repeat one that was given already."""
+        """Draw without matplotlib's own warnings of missing characters, which would repeat one that
+        was given already."""
         texts = [text for text in self.findobj(Text) if isinstance(text, Text) and not text.get_text().isascii()]
         families = [_family(file) for file in fonts_for(text.get_text() for text in texts)[1:]]
         if families:
@@ -80,14 +85,16 @@ def colours(count: int) -> list[tuple[float, float, float, float]]:
 
 
 def luminance(colours: ArrayLike) -> NDArray[np.float64]:
-    """Relative luminance (WCAG 2) of sRGB colours (..., 3 or 4) in [0, 1]: 0 for black, 1 for white; (...)."""
+    """Relative luminance (WCAG 2) of sRGB colours (..., 3 or 4) in [0, 1]: 0 for black, 1 for
+    white; (...)."""
     values = np.asarray(colours, dtype=np.float64)[..., :3]
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     return np.asarray(np.dot(linear, [0.2126, 0.7152, 0.0722]), dtype=np.float64)
 
 
 def wrapped(name: str, width: int) -> str:
-    """The name in lines of at most ``width`` characters, half as many wide ones, broken anywhere if need be."""
+    """The name in lines of at most ``width`` characters, half as many wide ones, broken anywhere if
+    need be."""
     line = shortened(name)
     return "\n".join(textwrap.wrap(line, max(1, width * len(line) // max(1, room(line)))))
 
@@ -111,7 +118,8 @@ def names_height(names: Sequence[str]) -> float:
 
 
 def name_columns(axes: Axes, names: Sequence[str], marked: Collection[str], mark: str) -> None:
-    """Write names below their columns at 0, 1, ..., slanted when one is long, with a mark at some, and below what it says."""
+    """Write names below their columns at 0, 1, ..., slanted when one is long, with a mark at some,
+    and below what it says."""
     shown = [shortened(name) for name in names]
     labels = [f"{label} {MARK}" if name in marked else label for label, name in zip(shown, names, strict=True)]
     axes.set_xticks(range(len(names)), labels, color=TEXT)

@@ -26,19 +26,22 @@ def evaluation_figures(evaluation: Evaluation) -> dict[str, Figure]:
 
 
 def accuracy_matrix(evaluation: Evaluation) -> Figure:
-    """Draw accuracies by images and architecture as a heat map with numbers, mean ± half the 95 % interval.
+    """Draw accuracies by images and architecture as a heat map with numbers, mean ± half the 95 %
+    interval.
 
-    One row per condensed set; with one set, rows for random real, k-means real (where measured) and condensed images.
+    One row per condensed set; with one set, rows for random real, k-means real (where measured) and
+    condensed images.
     """
     title = f"Accuracy on the {evaluation.split} split in %\n{_seeds(evaluation, 'mean ± half the 95 % interval')}"
     return matrix(_accuracies(evaluation), *_in_pool(evaluation), title=title)
 
 
 def gains(evaluation: Evaluation) -> Figure:
-    """Draw the gain over random real images per architecture as bars with 95 % intervals, paired by seed.
+    """Draw the gain over random real images per architecture as bars with 95 % intervals, paired by
+    seed.
 
-    One bar per condensed set with as many images per class as the random ones, which are those of the first set; with one
-    set, also the gain of k-means real images where measured.
+    One bar per condensed set with as many images per class as the random ones, which are those of
+    the first set; with one set, also the gain of k-means real images where measured.
 
     Raises:
         InputError: the evaluation has no random real images.
@@ -58,7 +61,8 @@ def _accuracies(evaluation: Evaluation) -> list[tuple[str, dict[str, Summary]]]:
 
 
 def _gains(evaluation: Evaluation) -> list[tuple[str, dict[str, Summary]]]:
-    """Gains by series and architecture, where both numbers are known; without series that have none."""
+    """Gains by series and architecture, where both numbers are known; without series that have
+    none."""
     kinds = _kinds(evaluation)
     random = kinds["random"]
     if len(evaluation.sets) > 1:

@@ -1,6 +1,8 @@
-"""Fonts for names in any script: matplotlib's own DejaVu Sans, beside it what is installed; what no font has is said once.
+"""Fonts for names in any script: matplotlib's own DejaVu Sans, beside it what is installed; what no
+font has is said once.
 
-DejaVu Sans has Latin, Greek, Cyrillic and Arabic letters and many signs; Chinese, for one, it lacks.
+DejaVu Sans has Latin, Greek, Cyrillic and Arabic letters and many signs; Chinese, for one, it
+lacks.
 """
 
 from __future__ import annotations
@@ -23,19 +25,22 @@ _told: set[str] = set()
 
 @cache
 def own_font() -> Path:
-    """File of DejaVu Sans, found without the import of matplotlib, which takes a third of a second."""
+    """File of DejaVu Sans, found without the import of matplotlib, which takes a third of a
+    second."""
     spec = find_spec("matplotlib")
     assert spec is not None and spec.origin is not None
     return Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
 def one_line(text: str) -> str:
-    """The text in one line, with whole letters where it has letters and accents apart, as file names of macOS do."""
+    """The text in one line, with whole letters where it has letters and accents apart, as file
+    names of macOS do."""
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def fonts_for(texts: Iterable[str]) -> tuple[Path, ...]:
-    """Fonts that together have all characters that any installed font has: DejaVu Sans, then as few others as can be.
+    """Fonts that together have all characters that any installed font has: DejaVu Sans, then as few
+    others as can be.
 
     A warning names the characters that none has, once in a process.
     """
@@ -44,7 +49,8 @@ def fonts_for(texts: Iterable[str]) -> tuple[Path, ...]:
 
 
 def runs(text: str, fonts: Sequence[Path]) -> list[tuple[str, Path]]:
-    """The text in pieces, each with the font that draws it: the first that has its characters, else the first of all.
+    """The text in pieces, each with the font that draws it: the first that has its characters, else
+    the first of all.
 
     Args:
         text: text of one line.
@@ -113,7 +119,8 @@ def _code_points(font: Path) -> frozenset[int]:
 
 
 def _is_invisible(character: str) -> bool:
-    """Signs that choose or join forms of their neighbours, such as the ones in an emoji of several parts."""
+    """Signs that choose or join forms of their neighbours, such as the ones in an emoji of several
+    parts."""
     return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
 
 

@@ -1,4 +1,5 @@
-"""The magnitude of every target's gradient over a run, before and after balancing (HMDC, arXiv 2409.14538, figure 4)."""
+"""The magnitude of every target's gradient over a run, before and after balancing (HMDC, arXiv
+2409.14538, figure 4)."""
 
 from __future__ import annotations
 
@@ -29,11 +30,13 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Magnitudes:
-    """Largest gradient entries by target; arrays are (steps,), from step 1, NaN where a target had no gradient.
+    """Largest gradient entries by target; arrays are (steps,), from step 1, NaN where a target had
+    no gradient.
 
     Attributes:
         before: mean over the classes of the largest absolute entry.
-        after: product of ``before`` and the mean weight of the balance, relative to the main member.
+        after: product of ``before`` and the mean weight of the balance, relative to the main
+            member.
     """
 
     before: Mapping[str, Values]
@@ -41,7 +44,8 @@ class Magnitudes:
 
 
 def read_magnitudes(metrics_path: Path) -> Magnitudes:
-    """Read a run's metrics. Where a step was recorded twice, because the run was resumed, the last record counts.
+    """Read a run's metrics. Where a step was recorded twice, because the run was resumed, the last
+    record counts.
 
     Raises:
         InputError: the file cannot be read, or is not that of a run with gradients.
@@ -62,10 +66,11 @@ def read_magnitudes(metrics_path: Path) -> Magnitudes:
 
 
 def gradient_magnitudes(metrics_path: Path) -> Figure:
-    """Draw the largest gradient entry of every target over the steps, in two panels with one logarithmic axis.
+    """Draw the largest gradient entry of every target over the steps, in two panels with one
+    logarithmic axis.
 
-    A long run is thinned: a line is the median of neighbouring steps, the band around it their range. Steps in which a
-    target was not drawn, or was left out, are gaps.
+    A long run is thinned: a line is the median of neighbouring steps, the band around it their
+    range. Steps in which a target was not drawn, or was left out, are gaps.
 
     Args:
         metrics_path: a run's ``metrics.jsonl``.
@@ -101,8 +106,8 @@ def thin(values: Values) -> tuple[Values, Values, Values, Values]:
         values: magnitudes (steps,), with NaN for gaps.
 
     Returns:
-        Steps in the middle of each place, and the median, least and greatest of its values: four arrays of (places,), NaN
-        where a place has no value.
+        Steps in the middle of each place, and the median, least and greatest of its values: four
+        arrays of (places,), NaN where a place has no value.
     """
     size = math.ceil(len(values) / POINTS)
     thinned = np.full((4, math.ceil(len(values) / size)), np.nan)
@@ -135,6 +140,7 @@ def _step(record: Mapping[str, Any], path: Path) -> int:
 
 
 def _positive(record: Mapping[str, Any], name: str) -> float:
-    """A value that a logarithmic axis can show, else NaN: a target that was left out everywhere is recorded as 0."""
+    """A value that a logarithmic axis can show, else NaN: a target that was left out everywhere is
+    recorded as 0."""
     value = record.get(name)
     return float(value) if isinstance(value, int | float) and 0 < value < math.inf else math.nan

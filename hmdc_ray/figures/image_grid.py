@@ -1,7 +1,8 @@
-"""Labelled images of condensed sets: one row a class, its name at the left, enlarged without smoothing.
+"""Labelled images of condensed sets: one row a class, its name at the left, enlarged without
+smoothing.
 
-Few images a class make a tall strip; then the classes are laid out in several blocks side by side. Of several sets each has
-columns of its own, below its name (HMDC, arXiv 2409.14538, figure 3).
+Few images a class make a tall strip; then the classes are laid out in several blocks side by side.
+Of several sets each has columns of its own, below its name (HMDC, arXiv 2409.14538, figure 3).
 """
 
 from __future__ import annotations
@@ -110,11 +111,13 @@ class _Pen:
 def grid_array(sets: CondensedSet | Mapping[str, CondensedSet]) -> NDArray[np.uint8]:
     """Draw the grid; the same images give the same pixels where the same fonts are installed.
 
-    Images are shown as they are stored (not decoded), those of other sets at the size of the first one's. A class without
-    images has no row; within a row images keep their order. Names are written with :mod:`hmdc_ray.figures.fonts`.
+    Images are shown as they are stored (not decoded), those of other sets at the size of the first
+    one's. A class without images has no row; within a row images keep their order. Names are
+    written with :mod:`hmdc_ray.figures.fonts`.
 
     Args:
-        sets: the set, or sets by name, at least one, with the same classes in the same order, whatever their names.
+        sets: the set, or sets by name, at least one, with the same classes in the same order,
+            whatever their names.
 
     Returns:
         Pixels of the grid, uint8 (height, width, 3).
@@ -160,7 +163,8 @@ def image_grid(sets: CondensedSet | Mapping[str, CondensedSet], path: Path) -> N
 
 
 def _class_names(sets: Mapping[str, CondensedSet]) -> tuple[str, ...]:
-    """Names of the rows: those of the first set, or of the first one whose classes are not just called 0, 1, ..."""
+    """Names of the rows: those of the first set, or of the first one whose classes are not just
+    called 0, 1, ..."""
     named = [name for name, each in sets.items() if not all(text.isdecimal() for text in each.class_names)]
     reference = (named or list(sets))[0]
     names = sets[reference].class_names
@@ -188,7 +192,8 @@ def _shorten(name: str) -> str:
 def _fit(
     names: Sequence[str], titles: Sequence[str], columns: tuple[int, ...], height: int, width: int
 ) -> tuple[_Pen, _Layout]:
-    """The largest whole enlargement with which the page stays within LONG_SIDE, in the best-looking number of blocks."""
+    """The largest whole enlargement with which the page stays within LONG_SIDE, in the best-looking
+    number of blocks."""
     fonts = fonts_for([*names, *titles])
     best = None
     for scale in range(max(1, LARGEST_TILE // max(height, width)), 0, -1):
@@ -219,13 +224,15 @@ def _fit(
 
 
 def _ugliness(layout: _Layout, classes: int) -> float:
-    """Distance from the wanted aspect, and above all the share of the page that the last block leaves empty."""
+    """Distance from the wanted aspect, and above all the share of the page that the last block
+    leaves empty."""
     width, height = layout.size
     return abs(math.log(width / height / ASPECT)) + EMPTY_WEIGHT * (1 - classes / (layout.blocks * layout.rows))
 
 
 def _tiles(condensed: CondensedSet, layout: _Layout) -> list[Image.Image]:
-    """The stored images at the size of a tile, enlarged without smoothing, or shrunk by averages."""
+    """The stored images at the size of a tile, enlarged without smoothing, or shrunk by
+    averages."""
     size = layout.tile_width, layout.tile_height
     height, width = condensed.images.shape[2:]
     how = Image.Resampling.BOX if height > size[1] or width > size[0] else Image.Resampling.NEAREST

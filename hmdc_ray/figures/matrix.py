@@ -15,17 +15,19 @@ CELL_WIDTH = 0.85
 CELL_HEIGHT = 0.55
 ROW_NAME = 20
 LIGHT = 0.2
-"""A cell of at least this luminance has dark numbers: about where both colours of text contrast alike."""
+"""A cell of at least this luminance has dark numbers: about where both colours of text contrast
+alike."""
 
 
 def matrix(rows: Sequence[tuple[str, Mapping[str, Summary]]], marked: Collection[str], mark: str, *, title: str) -> Figure:
     """Draw a heat map with numbers.
 
-    Each cell has the mean accuracy in % and, where there are several values, half its 95 % interval.
+    Each cell has the mean accuracy in % and, where there are several values, half its 95 %
+    interval.
 
     Args:
-        rows: name of the images, and by architecture what its students reached, in fractions. An architecture that a row
-            lacks leaves its cell empty.
+        rows: name of the images, and by architecture what its students reached, in fractions. An
+            architecture that a row lacks leaves its cell empty.
         marked: architectures that get a mark.
         mark: meaning of the mark, in words.
         title: title above the map; may have several lines.

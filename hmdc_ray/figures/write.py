@@ -20,7 +20,8 @@ IMAGES_FILE = "side_by_side.png"
 def run_figures(folder: Path, evaluation: Evaluation) -> tuple[Path, ...]:
     """Write the figures of a finished run into its folder: those that it has numbers for.
 
-    Gradient magnitudes always, the matrix when students were measured, gains over random images when these were.
+    Gradient magnitudes always, the matrix when students were measured, gains over random images
+    when these were.
 
     Args:
         folder: the run's folder, with its ``metrics.jsonl``.

@@ -1,1 +1,2 @@
-"""Condensed sets in the file formats of other codes: import and export. Each format is a module; start at ``formats``."""
+"""Condensed sets in the file formats of other codes: import and export. Each format is a module;
+start at ``formats``."""

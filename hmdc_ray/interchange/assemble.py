@@ -1,4 +1,5 @@
-"""From what a file holds and what the user states to a checked condensed set, with a record of what was assumed."""
+"""From what a file holds and what the user states to a checked condensed set, with a record of what
+was assumed."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ from hmdc_ray.interchange.labels import read_labels
 
 _T = TypeVar("_T")
 
-# Pixels, 0 to 1 in theory. Published images in pixel scale leave it by the last steps' size; normalised ones, which nothing
-# clips, were seen from -0.7 to 2.6. Values 0 to 255 that are taken for normalised come to 40 and more.
+# Pixels, 0 to 1 in theory. Published images in pixel scale leave it by the last steps' size;
+# normalised ones, which nothing clips, were seen from -0.7 to 2.6. Values 0 to 255 that are taken
+# for normalised come to 40 and more.
 _PIXEL_LIMITS = (-0.5, 1.5)
 _NORMALISED_LIMITS = (-9.0, 10.0)
 
@@ -40,10 +42,12 @@ class Imported:
 
 
 def assemble(path: Path, found: FileContents, stated: ImportOptions) -> Imported:
-    """Check the parts against each other and against what the user states, and normalise images in pixel scale.
+    """Check the parts against each other and against what the user states, and normalise images in
+    pixel scale.
 
     Raises:
-        InputError: something is missing, contradicts, or cannot be, such as values far outside of the scale.
+        InputError: something is missing, contradicts, or cannot be, such as values far outside of
+            the scale.
     """
     metadata = found.metadata
     images = _checked_images(found.images)
@@ -164,7 +168,8 @@ def _labels(found: FileContents, stated: ImportOptions, count: int) -> _Labels:
 
 @dataclass(frozen=True)
 class _Classes:
-    """Class names, labels that count them, and a line on where they are from: empty where names were given for all."""
+    """Class names, labels that count them, and a line on where they are from: empty where names
+    were given for all."""
 
     names: tuple[str, ...]
     labels: Tensor
@@ -172,7 +177,8 @@ class _Classes:
 
 
 def _classes(labels: _Labels, found: FileContents, stated: ImportOptions) -> _Classes:
-    """Names decide how many classes there are; without names what the labels say; else the highest label."""
+    """Names decide how many classes there are; without names what the labels say; else the highest
+    label."""
     numbers = labels.numbers
     if found.metadata is not None:
         names = _settled("--class-names", stated.class_names, found.metadata.class_names, ())

@@ -1,4 +1,5 @@
-"""The formats by name, each with what its name states about a file; free of torch, for the command line's help."""
+"""The formats by name, each with what its name states about a file; free of torch, for the command
+line's help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a container of arrays holds, as a condensed set: the common part of the formats that fix no names and no scale."""
+"""What a container of arrays holds, as a condensed set: the common part of the formats that fix no
+names and no scale."""
 
 from __future__ import annotations
 
@@ -19,13 +20,14 @@ from hmdc_ray.interchange.labels import from_array
 def read_container(content: Any, path: Path, metadata: str | bytes | None) -> FileContents:
     """Images and labels of a container; see :func:`hmdc_ray.data.containers.read_parts`.
 
-    Images of 8 bits are pixels, divided by 255, wherever they have their channels; floating-point ones may be grey (N, H, W).
+    Images of 8 bits are pixels, divided by 255, wherever they have their channels; floating-point
+    ones may be grey (N, H, W).
 
     Args:
         content: loaded content of the file.
         path: path of the file, for errors.
-        metadata: JSON text of an export from here, which states everything else and how images are stored; None: there
-            is none.
+        metadata: JSON text of an export from here, which states everything else and how images are
+            stored; None: there is none.
 
     Raises:
         InputError: no such container, several splits, or images of an unclear shape.

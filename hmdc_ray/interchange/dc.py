@@ -1,8 +1,9 @@
-"""Files of DC's released code (Zhao et al., "Dataset Condensation with Gradient Matching", arXiv 2006.05929, main.py).
+"""Files of DC's released code (Zhao et al., "Dataset Condensation with Gradient Matching", arXiv
+2006.05929, main.py).
 
-A dict whose ``data`` lists pairs of images (N, C, H, W), float32, normalised with the constants of its data set and not
-clipped, and labels (N,), beside the authors' accuracies. DSA and DM write the same. The pairs are experiments, or, in files
-of some successors, later iterations of one.
+A dict whose ``data`` lists pairs of images (N, C, H, W), float32, normalised with the constants of
+its data set and not clipped, and labels (N,), beside the authors' accuracies. DSA and DM write the
+same. The pairs are experiments, or, in files of some successors, later iterations of one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""A folder for DD-Ranking (NUS-HPC-AI-Lab/DD-Ranking, ddranking/metrics/hard_label.py): ``images.pt`` and ``labels.pt``.
+"""A folder for DD-Ranking (NUS-HPC-AI-Lab/DD-Ranking, ddranking/metrics/hard_label.py):
+``images.pt`` and ``labels.pt``.
 
-Its evaluator takes a tensor of training images (N, C, H, W), normalised, and hard labels (N,), by default sorted by class with
-the same number in each. So a packed set is written decoded. ``metadata.json`` beside is ours; DD-Ranking does not look at it.
+Its evaluator takes a tensor of training images (N, C, H, W), normalised, and hard labels (N,), by
+default sorted by class with the same number in each. So a packed set is written decoded.
+``metadata.json`` beside is ours; DD-Ranking does not look at it.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def read(path: Path, stated: ImportOptions) -> FileContents:
 
 
 def write(folder: Path, condensed: CondensedSet) -> None:
-    """Write the decoded images bit for bit, in the order of their classes, and within a class in the order of the set.
+    """Write the decoded images bit for bit, in the order of their classes, and within a class in
+    the order of the set.
 
     Raises:
         OSError: the files cannot be written.

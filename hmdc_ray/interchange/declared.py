@@ -27,8 +27,8 @@ class ImportOptions:
     """What the user states about a file; None where nothing is stated.
 
     Attributes:
-        statistics: mean and deviation per channel, of pixels 0 to 1, that the images are normalised with (or, of images in
-            pixel scale, are to be normalised with).
+        statistics: mean and deviation per channel, of pixels 0 to 1, that the images are normalised
+            with (or, of images in pixel scale, are to be normalised with).
         scale: scale of the values in the file, one of :data:`Scale`.
         formation: factor f, at least 1: a stored image holds f x f training images.
         labels: file of labels, for images that come without.
@@ -36,7 +36,8 @@ class ImportOptions:
         class_names: one name for each class, in the order of the labels.
 
     Raises:
-        InputError: an unknown scale, a factor below 1, or statistics that are not finite, the deviations above 0.
+        InputError: an unknown scale, a factor below 1, or statistics that are not finite, the
+            deviations above 0.
     """
 
     statistics: Statistics | None = None
@@ -69,7 +70,8 @@ class FileContents:
         decoding: rule by which the format's own code cuts training images from stored ones.
         class_names: class names, likewise; the labels count them.
         classes: number of classes, where the file or its format says it, but no names.
-        metadata: metadata of a file that was exported from here, which state everything else; else None.
+        metadata: metadata of a file that was exported from here, which state everything else; else
+            None.
         origin: name of the part of the file, or of the further file, that this is, for the user.
         notes: lines for the user on how the file was read.
     """
@@ -87,7 +89,8 @@ class FileContents:
 
 
 def parse_statistics(text: str) -> Statistics:
-    """What the option ``--statistics`` says; see :func:`hmdc_ray.config.statistics.parse_statistics`.
+    """What the option ``--statistics`` says; see
+    :func:`hmdc_ray.config.statistics.parse_statistics`.
 
     Raises:
         InputError: neither a known name nor numbers.

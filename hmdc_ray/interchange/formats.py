@@ -1,4 +1,5 @@
-"""Import and export of condensed sets by the name of a format; what each name means is in ``catalogue``."""
+"""Import and export of condensed sets by the name of a format; what each name means is in
+``catalogue``."""
 
 from __future__ import annotations
 
@@ -59,8 +60,9 @@ def import_set(path: str | Path, file_format: str, stated: ImportOptions | None 
         stated: facts that the file does not state.
 
     Raises:
-        InputError: an unknown format; a file that is missing, broken, asks for code or is of another format; parts that are
-            missing, contradict what is stated, or do not fit together. Names the file.
+        InputError: an unknown format; a file that is missing, broken, asks for code or is of
+            another format; parts that are missing, contradict what is stated, or do not fit
+            together. Names the file.
     """
     path, stated = Path(path), stated or ImportOptions()
     if file_format not in _READERS:
@@ -77,7 +79,8 @@ def import_set(path: str | Path, file_format: str, stated: ImportOptions | None 
 def import_file(
     path: str | Path, out: str | Path, file_format: str, stated: ImportOptions | None = None, *, overwrite: bool = False
 ) -> tuple[Path, Imported]:
-    """Read as :func:`import_set` does, and write what ``hmdc evaluate`` and :func:`load_condensed` read.
+    """Read as :func:`import_set` does, and write what ``hmdc evaluate`` and :func:`load_condensed`
+    read.
 
     Args:
         path: the file, or folder.
@@ -90,7 +93,8 @@ def import_file(
         The file written, and the set.
 
     Raises:
-        InputError: the set cannot be read, as for :func:`import_set`; the file exists, or cannot be written.
+        InputError: the set cannot be read, as for :func:`import_set`; the file exists, or cannot be
+            written.
     """
     target = Path(out)
     if target.suffix != ".parquet":
@@ -111,7 +115,8 @@ def export_set(condensed: CondensedSet, out: str | Path, file_format: str, *, ov
         overwrite: whether to replace an earlier export.
 
     Raises:
-        InputError: an unknown format; ``out`` exists and is not, or cannot be, overwritten; it cannot be written.
+        InputError: an unknown format; ``out`` exists and is not, or cannot be, overwritten; it
+            cannot be written.
     """
     path = Path(out)
     if file_format not in _WRITERS:

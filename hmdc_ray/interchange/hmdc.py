@@ -1,8 +1,9 @@
-"""Files of HMDC's released code (Moon et al., arXiv 2409.14538; KHU-AGI/HMDC, method/dc_base.py, ``_save_img``).
+"""Files of HMDC's released code (Moon et al., arXiv 2409.14538; KHU-AGI/HMDC, method/dc_base.py,
+``_save_img``).
 
-A dict with ``synthetic_images`` (K, I, C, H, W), float32, normalised, packed; ``factor``; ``init``, and counters. The factor
-counts only where ``init`` contains "aug". There are no labels: row k is class k. The code normalises CIFAR-100 with CIFAR-10's
-constants.
+A dict with ``synthetic_images`` (K, I, C, H, W), float32, normalised, packed; ``factor``; ``init``,
+and counters. The factor counts only where ``init`` contains "aug". There are no labels: row k is
+class k. The code normalises CIFAR-100 with CIFAR-10's constants.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Files of IDC's released code (Kim et al., ICML 2022; snu-mllab/Efficient-Dataset-Condensation, condense.py).
+"""Files of IDC's released code (Kim et al., ICML 2022; snu-mllab/Efficient-Dataset-Condensation,
+condense.py).
 
-``data.pt`` is a list of images (N, C, H, W), float32, packed, in pixel scale and, after the last steps, a little outside of
-0 to 1; and labels (N,). The factor f is not in it, but in ``args.txt``, JSON that the code writes into the same folder. The
-grid of tiles is the one used here. That code enlarges tiles with corners not aligned, this package with corners aligned; so a
-set of that code says that it is decoded as there, which also fills up images that f does not divide with grey.
+``data.pt`` is a list of images (N, C, H, W), float32, packed, in pixel scale and, after the last
+steps, a little outside of 0 to 1; and labels (N,). The factor f is not in it, but in ``args.txt``,
+JSON that the code writes into the same folder. The grid of tiles is the one used here. That code
+enlarges tiles with corners not aligned, this package with corners aligned; so a set of that code
+says that it is decoded as there, which also fills up images that f does not divide with grey.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ def read(path: Path, stated: ImportOptions) -> FileContents:
     """The set, with f from ``args.txt`` where it lies beside.
 
     Raises:
-        InputError: not such a file, f is nowhere stated, or the images were decoded in another way than a grid of f x f; f does
-            not divide images that are not square, which that code does not cut into a grid.
+        InputError: not such a file, f is nowhere stated, or the images were decoded in another way
+            than a grid of f x f; f does not divide images that are not square, which that code does
+            not cut into a grid.
     """
     content = load_torch(path)
     if not isinstance(content, list | tuple) or len(content) != 2:

@@ -1,7 +1,9 @@
-"""8-bit images in a folder per class, to look at and for other tools; an export has an ``index.json`` beside the folders.
+"""8-bit images in a folder per class, to look at and for other tools; an export has an
+``index.json`` beside the folders.
 
-An exported file is a *stored* image: with f > 1 it shows f x f training images. The folder of class 3, 'sea lion', is
-``3_sea_lion``; the index keeps the name as it is, the order of the images, and everything else that a set holds.
+An exported file is a *stored* image: with f > 1 it shows f x f training images. The folder of class
+3, 'sea lion', is ``3_sea_lion``; the index keeps the name as it is, the order of the images, and
+everything else that a set holds.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ INDEX_FILE = "index.json"
 
 
 class _Index(BaseModel):
-    """Content of ``index.json``: the path of each image within the folder, its label, and the metadata of the set."""
+    """Content of ``index.json``: the path of each image within the folder, its label, and the
+    metadata of the set."""
 
     files: tuple[str, ...]
     labels: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...]
@@ -38,10 +41,12 @@ class _Index(BaseModel):
 
 
 def read(path: Path, stated: ImportOptions) -> FileContents:
-    """The images that ``index.json`` lists; without one, all images in the folders, whose sorted names are the classes.
+    """The images that ``index.json`` lists; without one, all images in the folders, whose sorted
+    names are the classes.
 
     Raises:
-        InputError: no such folder, a file that is missing, outside of the folder or no image, images of several sizes.
+        InputError: no such folder, a file that is missing, outside of the folder or no image,
+            images of several sizes.
     """
     if not path.is_dir():
         raise InputError(f"{path} is {'a file' if path.exists() else 'not there'}: give a folder with a folder per class")

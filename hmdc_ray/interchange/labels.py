@@ -1,4 +1,5 @@
-"""Labels from a file of their own, and images with labels beside them, as ``torch.save`` or ``numpy.save`` writes them."""
+"""Labels from a file of their own, and images with labels beside them, as ``torch.save`` or
+``numpy.save`` writes them."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def from_array(array: np.ndarray, path: Path) -> Tensor:
 
 
 def read_pair(path: Path, stated: ImportOptions, images_name: str) -> tuple[Path, Tensor, Tensor | None]:
-    """Images, and the labels in the file of the same name with ``labels`` for ``images``, unless the user states another.
+    """Images, and the labels in the file of the same name with ``labels`` for ``images``, unless
+    the user states another.
 
     Args:
         path: file of the images, or the folder that holds it.

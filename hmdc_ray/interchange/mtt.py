@@ -1,8 +1,9 @@
 """Files of MTT's released code (Cazenavette et al., CVPR 2022; mtt-distillation, distill.py).
 
-``images_best.pt`` is a tensor (N, C, H, W), float32, normalised with the constants of its data set and not clipped, and
-``labels_best.pt`` a tensor of integers (N,); ``images_100.pt`` and so on likewise. Sets that were condensed with ZCA whitening
-(the code's ``--zca``) look the same but live in another space: they are outside of this format.
+``images_best.pt`` is a tensor (N, C, H, W), float32, normalised with the constants of its data set
+and not clipped, and ``labels_best.pt`` a tensor of integers (N,); ``images_100.pt`` and so on
+likewise. Sets that were condensed with ZCA whitening (the code's ``--zca``) look the same but live
+in another space: they are outside of this format.
 """
 
 from __future__ import annotations

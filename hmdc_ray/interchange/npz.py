@@ -1,4 +1,5 @@
-"""A whole condensed set as NumPy's ``.npz``: arrays ``images``, ``labels``, and ``metadata``, JSON text."""
+"""A whole condensed set as NumPy's ``.npz``: arrays ``images``, ``labels``, and ``metadata``, JSON
+text."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from hmdc_ray.interchange.declared import FileContents, ImportOptions
 
 
 def read(path: Path, stated: ImportOptions) -> FileContents:
-    """Arrays of images and labels by their names, and the metadata of an export where it is in the file.
+    """Arrays of images and labels by their names, and the metadata of an export where it is in the
+    file.
 
     Raises:
         InputError: not such a file.

@@ -1,4 +1,5 @@
-"""Where exports and imports are written: never over something that is there unless asked, and whole or not at all."""
+"""Where exports and imports are written: never over something that is there unless asked, and whole
+or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def new_file(path: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary path to write, which becomes ``path`` when the block ends without an error.
 
     Raises:
-        InputError: something is there and is not to be overwritten, or is a folder; or the file cannot be written.
+        InputError: something is there and is not to be overwritten, or is a folder; or the file
+            cannot be written.
     """
     require_free(path, overwrite)
     with atomic_path(path) as temporary:
@@ -48,8 +50,8 @@ def new_folder(path: Path, overwrite: bool, marker: str, endings: frozenset[str]
         endings: endings of all files that an export has.
 
     Raises:
-        InputError: something is there and is not to be overwritten, or is no earlier export; the folder cannot be written.
-            What was there before is restored.
+        InputError: something is there and is not to be overwritten, or is no earlier export; the
+            folder cannot be written. What was there before is restored.
     """
     _require_replaceable(path, overwrite, marker, endings)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")

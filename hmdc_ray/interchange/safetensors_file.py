@@ -1,4 +1,5 @@
-"""A whole condensed set as safetensors: ``images`` and ``labels``, and JSON text in the file's metadata under ``hmdc_ray``."""
+"""A whole condensed set as safetensors: ``images`` and ``labels``, and JSON text in the file's
+metadata under ``hmdc_ray``."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _KEY = METADATA_KEY.decode()
 
 
 def read(path: Path, stated: ImportOptions) -> FileContents:
-    """Tensors of images and labels by their names, and the metadata of an export where it is in the file.
+    """Tensors of images and labels by their names, and the metadata of an export where it is in the
+    file.
 
     Raises:
         InputError: not such a file.

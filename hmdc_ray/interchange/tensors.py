@@ -1,4 +1,5 @@
-"""Any file of ``torch.save`` with images and labels: a tensor, a pair, a ``TensorDataset``, or a dict or list of tensors.
+"""Any file of ``torch.save`` with images and labels: a tensor, a pair, a ``TensorDataset``, or a
+dict or list of tensors.
 
 An export is a dict with ``images``, ``labels`` and ``metadata``, JSON text.
 """

@@ -1,1 +1,2 @@
-"""Gradient matching of real and synthetic images: distances, aligned features, one pool member's share of a step."""
+"""Gradient matching of real and synthetic images: distances, aligned features, one pool member's
+share of a step."""

@@ -1,7 +1,8 @@
-"""Training of a member's aligner on real images while the networks are fixed, and a probe of what the consensus knows.
+"""Training of a member's aligner on real images while the networks are fixed, and a probe of what
+the consensus knows.
 
-A batch takes one exchange: ``features``, then ``step`` with the consensus. Without this training aligners would keep
-random weights, and mutual distillation would compare random projections.
+A batch takes one exchange: ``features``, then ``step`` with the consensus. Without this training
+aligners would keep random weights, and mutual distillation would compare random projections.
 
 Shapes: B images of a batch, C x H x W an image; L layers, T tokens, D channels of aligned features.
 """
@@ -25,7 +26,8 @@ PROBE_IMAGES = 1000
 """Most images that a probe is fitted to, and most that it is tested on."""
 
 PROBE_BATCH = 64
-"""Images in one forward of a probe: few, so that it takes less memory than the training of aligners does."""
+"""Images in one forward of a probe: few, so that it takes less memory than the training of aligners
+does."""
 
 
 def probe_images(size: CommonSize) -> int:
@@ -34,7 +36,8 @@ def probe_images(size: CommonSize) -> int:
 
 
 class Alignment:
-    """Trains a member's aligner before a step: minimises L_MD by Adam (HMDC section 3.3), whatever networks train on.
+    """Trains a member's aligner before a step: minimises L_MD by Adam (HMDC section 3.3), whatever
+    networks train on.
 
     Args:
         member: the pool member, with an aligner.
@@ -46,11 +49,13 @@ class Alignment:
         self._first: list[Tensor] = []
 
     def features(self, plan: StepPlan, batch: int) -> Features:
-        """Aligned features of a real batch, (B, L, T, D), the network fixed; after the last batch, the first one's again.
+        """Aligned features of a real batch, (B, L, T, D), the network fixed; after the last batch,
+        the first one's again.
 
         Args:
             plan: the step before which the aligner is trained.
-            batch: number of the batch, from 0 to ``plan.aligner_batches``; this last one only measures.
+            batch: number of the batch, from 0 to ``plan.aligner_batches``; this last one only
+                measures.
         """
         member = self.member
         assert member.aligner is not None
@@ -66,7 +71,8 @@ class Alignment:
             return features_message(plan.version, [self._features_BLTD.detach()])
 
     def step(self, plan: StepPlan, batch: int, consensus: Features) -> MemberRecord:
-        """Take a step of the aligner on L_MD; the network stays as it is. The batch after the last one only measures.
+        """Take a step of the aligner on L_MD; the network stays as it is. The batch after the last
+        one only measures.
 
         L_MD of the first batch, before and after the training, is kept in ``member.agreed``.
         """
@@ -84,7 +90,8 @@ class Alignment:
         return MemberRecord(seconds=member.clock.take())
 
     def probe_features(self, plan: StepPlan) -> Features:
-        """Aligned features, (B, L, T, D), of the images that a probe is fitted to, and of those that it is tested on."""
+        """Aligned features, (B, L, T, D), of the images that a probe is fitted to, and of those
+        that it is tested on."""
         member = self.member
         assert member.aligner is not None
         images, batches = probe_images(member.aligner.size), []
@@ -95,7 +102,8 @@ class Alignment:
             return features_message(plan.version, batches)
 
     def probe(self, plan: StepPlan, consensus: Features) -> MemberRecord:
-        """Accuracy of a linear classifier of the consensus, in [0, 1]; no number where the consensus is not finite."""
+        """Accuracy of a linear classifier of the consensus, in [0, 1]; no number where the
+        consensus is not finite."""
         check_version("a consensus", consensus.version, plan.version)
         member, found = self.member, {}
         with member.clock.phase("probe"):
@@ -117,10 +125,12 @@ class Alignment:
     # Parts
 
     def _observe(self, plan: StepPlan, images_BCHW: Tensor) -> list[Tensor]:
-        """Feature of each tap for a batch, as the aligner takes them; without a graph, in evaluation mode."""
+        """Feature of each tap for a batch, as the aligner takes them; without a graph, in
+        evaluation mode."""
         member = self.member
-        # A fresh network takes its BatchNorm statistics here; others have them from their training. A member that joins
-        # or is renewed within an iteration does its first pass without them: a restored one must not take them twice.
+        # A fresh network takes its BatchNorm statistics here; others have them from their training.
+        # A member that joins or is renewed within an iteration does its first pass without them: a
+        # restored one must not take them twice.
         if plan.step == 0:
             member.prepare(plan)
         member.network.eval()

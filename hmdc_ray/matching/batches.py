@@ -1,8 +1,11 @@
-"""Batches that members see: pairs of real and synthetic images of one class, and training batches over all classes.
+"""Batches that members see: pairs of real and synthetic images of one class, and training batches
+over all classes.
 
-Every member of a step draws the same images and the same augmentation, because no key names the member.
+Every member of a step draws the same images and the same augmentation, because no key names the
+member.
 
-Shapes: B images of a batch, K classes, I stored images of a class, N of all classes, C x H x W an image, normalised.
+Shapes: B images of a batch, K classes, I stored images of a class, N of all classes, C x H x W an
+image, normalised.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ from hmdc_ray.models.precision import storage_dtype
 from hmdc_ray.seeding import Key, Stream
 
 EMBEDDING_BATCH = 500
-"""Images in one forward while embedding: fixed, so that embeddings have the same bits everywhere."""
+"""Images in one forward while embedding: fixed, so that embeddings have the same bits
+everywhere."""
 
 BATCHNORM_IMAGES = 16
 """Real images per class from which a matching network's BatchNorm statistics are taken (DC)."""
@@ -57,13 +61,15 @@ class Batches:
         return storage_dtype(self.matching.precision)
 
     def real(self, plan: StepPlan, label: int, selection: tuple[Rows, ...] | None) -> Tensor:
-        """Real images of a class, (B, C, H, W), not augmented: the selected ones, or a random draw of this step."""
+        """Real images of a class, (B, C, H, W), not augmented: the selected ones, or a random draw
+        of this step."""
         if selection is not None:
             return self.rows(selection[label])
         return self._random_rows("real_images", plan, label, self.matching.real_batch)
 
     def synthetic(self, plan: StepPlan, label: int, images_ICHW: Tensor) -> Tensor:
-        """Decoded synthetic images of a class, (B, C, H, W), at most ``matching.real_batch``, not augmented.
+        """Decoded synthetic images of a class, (B, C, H, W), at most ``matching.real_batch``, not
+        augmented.
 
         Differentiable with respect to ``images_ICHW``.
         """
@@ -75,7 +81,8 @@ class Batches:
         return decoded_BCHW
 
     def augmentation(self, plan: StepPlan, label: int) -> Augmentation:
-        """The Siamese draw of a step (DSA), shared by the real and synthetic images of a class and by all members."""
+        """The Siamese draw of a step (DSA), shared by the real and synthetic images of a class and
+        by all members."""
         return self._draw(self._key("augmentation", plan, label=label), count=1)
 
     def statistics_images(self, plan: StepPlan) -> Tensor:
@@ -84,13 +91,14 @@ class Batches:
         return torch.cat([self._random_rows("batchnorm", plan, label, BATCHNORM_IMAGES) for label in classes])
 
     def real_training(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> tuple[Tensor, Tensor]:
-        """Real images of a training batch, (B, C, H, W), each augmented on its own (HMDC, IDC), and labels (B,)."""
+        """Real images of a training batch, (B, C, H, W), each augmented on its own (HMDC, IDC), and
+        labels (B,)."""
         rows = self._real_rows("train_images", plan, schedule.real_images, schedule.batch, batch)
         return self.varied(self.rows(rows), self._key("train_augmentation", plan, batch=batch)), self.labels(rows)
 
     def alignment(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> Tensor:
-        """Real images of a batch on which aligners are trained, (B, C, H, W); the keys of these draws and augmentations
-        are not those of the networks' training."""
+        """Real images of a batch on which aligners are trained, (B, C, H, W); the keys of these
+        draws and augmentations are not those of the networks' training."""
         rows = self._real_rows("aligner_images", plan, self.matching.aligner_images, schedule.batch, batch)
         return self.varied(self.rows(rows), self._key("aligner_augmentation", plan, batch=batch))
 
@@ -104,7 +112,8 @@ class Batches:
     def synthetic_training(
         self, plan: StepPlan, batch: int, size: int, decoded: tuple[Tensor, Tensor], order: int
     ) -> tuple[Tensor, Tensor]:
-        """Synthetic images of a training batch, (B, C, H, W), each with its own augmentation, and labels (B,).
+        """Synthetic images of a training batch, (B, C, H, W), each with its own augmentation, and
+        labels (B,).
 
         Args:
             plan: the step.
@@ -121,8 +130,9 @@ class Batches:
         return self.varied(images_NCHW[rows_B], self._key("train_augmentation", plan, batch=batch)), labels_N[rows_B]
 
     def probe_rows(self, images: int) -> list[tuple[Split, Rows]]:
-        """Rows of a probe: of the training split to fit it, of validation data to test it; where there are none, of
-        other training images. A larger number of images contains the smaller one's."""
+        """Rows of a probe: of the training split to fit it, of validation data to test it; where
+        there are none, of other training images. A larger number of images contains the smaller
+        one's."""
         sizes = self.dataset.info.sizes
         fitted, tested = (Key(self.seed, "probe", batch=batch) for batch in (0, 1))
         if sizes["validation"]:
@@ -143,26 +153,30 @@ class Batches:
         return self.dataset.normalised(split, rows, self.dtype).to(self.device)
 
     def choose(self, network: Network, label: int, count: int, key: Key) -> Rows:
-        """Rows of a class nearest to k-means centroids of the network's embedding, ``count`` of them (DREAM)."""
+        """Rows of a class nearest to k-means centroids of the network's embedding, ``count`` of
+        them (DREAM)."""
         rows = self.dataset.class_rows("train", label)
         embeddings = []
         with torch.inference_mode():
             for start in range(0, len(rows), EMBEDDING_BATCH):
                 images_BCHW = self.rows(rows[start : start + EMBEDDING_BATCH])
                 embeddings.append(network.observe(images_BCHW).embedding_BD.cpu().numpy())
-        # A network that diverged has embeddings that are not finite. Its bad gradients are counted and it is renewed;
-        # until then any images will do.
+        # A network that diverged has embeddings that are not finite. Its bad gradients are counted
+        # and it is renewed; until then any images will do.
         embeddings_ND = np.nan_to_num(np.concatenate(embeddings), nan=0.0, posinf=0.0, neginf=0.0)
         positions = kmeans_choice(embeddings_ND, count, key, self.matching.kmeans_iterations)
         return rows[positions]
 
     def initial_images(self, config: ImagesConfig, network: Network) -> Tensor:
-        """Synthetic images before the first step, (K, I, C, H, W): noise, random real images, or k-means ones.
+        """Synthetic images before the first step, (K, I, C, H, W): noise, random real images, or
+        k-means ones.
 
-        Images of a condensed set are read elsewhere, see :func:`hmdc_ray.server.initial_set.initial_images`.
+        Images of a condensed set are read elsewhere, see
+        :func:`hmdc_ray.server.initial_set.initial_images`.
 
         Raises:
-            InputError: the formation factor does not divide the image, or a class has too few real images.
+            InputError: the formation factor does not divide the image, or a class has too few real
+                images.
         """
         assert config.initial_set is None, config.initialise
         info = self.dataset.info
@@ -197,7 +211,8 @@ class Batches:
         return self._draw(key, len(images_BCHW))(images_BCHW)
 
     def _real_rows(self, stream: Stream, plan: StepPlan, images: int, size: int, batch: int) -> Rows:
-        """Training rows of a batch, from ``images`` rows that are drawn for the step, or from all if they are fewer."""
+        """Training rows of a batch, from ``images`` rows that are drawn for the step, or from all
+        if they are fewer."""
         rows = random_choice(self.dataset.info.sizes["train"], images, self._key(stream, plan))
         return rows[batch_slices(len(rows), size)[batch]]
 

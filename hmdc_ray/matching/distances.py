@@ -21,11 +21,12 @@ def distance(metric: Metric, real: Iterable[Tensor], synthetic: Iterable[Tensor]
     """Distance D between two lists of parameter gradients, as a scalar with gradient.
 
     Args:
-        metric: ``mse``, the sum over parameters of squared differences (HMDC); ``cosine``, the sum over rows of one
-            minus the cosine (DC, its equation 6 as released), in which tensors with one dimension count nothing;
-            ``l1``, the sum of absolute differences (IDC).
+        metric: ``mse``, the sum over parameters of squared differences (HMDC); ``cosine``, the sum
+            over rows of one minus the cosine (DC, its equation 6 as released), in which tensors
+            with one dimension count nothing; ``l1``, the sum of absolute differences (IDC).
         real: gradients of the real batch, constants, one per parameter.
-        synthetic: gradients of the synthetic batch, with their graph, in the same order and of the same shapes.
+        synthetic: gradients of the synthetic batch, with their graph, in the same order and of the
+            same shapes.
     """
     parts = [_PARTS[metric](r, s) for r, s in zip(real, synthetic, strict=True)]
     return torch.stack(parts).sum()
@@ -42,7 +43,8 @@ def _absolute(real: Tensor, synthetic: Tensor) -> Tensor:
 
 
 def _rowwise_cosine(real: Tensor, synthetic: Tensor) -> Tensor:
-    """Sum over the R rows of a parameter, of P entries each, of 1 - <r, s> / (|r| |s|); a scalar."""
+    """Sum over the R rows of a parameter, of P entries each, of 1 - <r, s> / (|r| |s|); a
+    scalar."""
     if real.dim() < 2:
         return synthetic.new_zeros(())
     # One row per output node (DC): a convolution's kernels as (out, in * h * w).

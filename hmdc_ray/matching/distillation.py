@@ -1,12 +1,14 @@
-"""Mutual Distillation (HMDC section 3.3) for any number of members, in the form that needs the consensus, not peers.
+"""Mutual Distillation (HMDC section 3.3) for any number of members, in the form that needs the
+consensus, not peers.
 
-With F_i the aligned features of member i, n the number of members that have a token, and Fbar their mean,
+With F_i the aligned features of member i, n the number of members that have a token, and Fbar their
+mean,
 
     L_MD = mean over kept tokens of 2 / (n - 1) * sum_i (F_i - Fbar)^2,
 
-which for two members is HMDC's mean squared difference, and for more the mean over pairs. Tokens that fewer than two
-members have are dropped. For its gradient with respect to F_i, Fbar is a constant: the derivative through it vanishes,
-because the differences sum to 0.
+which for two members is HMDC's mean squared difference, and for more the mean over pairs. Tokens
+that fewer than two members have are dropped. For its gradient with respect to F_i, Fbar is a
+constant: the derivative through it vanishes, because the differences sum to 0.
 
 Shapes: N members; B images, L layers, T tokens, D channels, as in :mod:`hmdc_ray.matching.ssd`.
 """
@@ -41,7 +43,8 @@ class Agreement:
         self.kept_LT = self.counts_LT >= 2
 
     def _scale(self, member: int, like: Tensor) -> Tensor:
-        """2 / ((n - 1) * number of elements in the mean), 0 where the member has no kept token; (L, T, 1).
+        """2 / ((n - 1) * number of elements in the mean), 0 where the member has no kept token; (L,
+        T, 1).
 
         Args:
             member: position of the member.
@@ -55,27 +58,33 @@ class Agreement:
     def mean(self, total_BLTD: Tensor) -> Tensor:
         """Fbar, (B, L, T, D), from the sum over members; dropped tokens are 0.
 
-        Also turns the summed cotangents of Fbar into each member's: dFbar/dF_i is 1 / n at the tokens that i has.
+        Also turns the summed cotangents of Fbar into each member's: dFbar/dF_i is 1 / n at the
+        tokens that i has.
         """
-        # n and not N: a token is the mean of those that have it. Division by infinity drops one without a branch.
+        # n and not N: a token is the mean of those that have it. Division by infinity drops one
+        # without a branch.
         divisor_LT = torch.where(self.kept_LT, self.counts_LT.double(), torch.inf)
         return total_BLTD / divisor_LT[:, :, None].to(total_BLTD)
 
     def loss(self, member: int, features_BLTD: Tensor, consensus_BLTD: Tensor) -> Tensor:
-        """The member's term of L_MD, a scalar; the terms of all members sum to it. Differentiable in both arguments."""
+        """The member's term of L_MD, a scalar; the terms of all members sum to it. Differentiable
+        in both arguments."""
         return (self._scale(member, features_BLTD) * (features_BLTD - consensus_BLTD).square()).sum()
 
     def own(self, member: int, features_BLTD: Tensor) -> Tensor:
-        """Features, or cotangents, (B, L, T, D), with 0 at tokens that the member lacks; the tensor itself if it has all."""
+        """Features, or cotangents, (B, L, T, D), with 0 at tokens that the member lacks; the tensor
+        itself if it has all."""
         if self.whole_N[member]:
             return features_BLTD
         return features_BLTD * self.masks_NLT[member][:, :, None].to(features_BLTD)
 
 
 class RunningConsensus:
-    """Fbar of a batch, from features that are added one member after the other, so that never all are in memory.
+    """Fbar of a batch, from features that are added one member after the other, so that never all
+    are in memory.
 
-    Features that are not finite are left out, so that they do not spoil the others; if no member's are, Fbar is NaN.
+    Features that are not finite are left out, so that they do not spoil the others; if no member's
+    are, Fbar is NaN.
 
     Args:
         agreement: tokens of the members drawn.
@@ -111,7 +120,8 @@ class RunningConsensus:
             return agreement.mean(total)
         if not self._finite:
             return torch.full_like(total, torch.nan)
-        # The mean is over the members with finite features only; which tokens are kept does not change.
+        # The mean is over the members with finite features only; which tokens are kept does not
+        # change.
         had_LT = agreement.masks_NLT[self._finite].sum(dim=0).clamp(min=1).double()
         counts_LT = torch.where(agreement.kept_LT, had_LT, torch.inf)
         return total / counts_LT[:, :, None].to(total)

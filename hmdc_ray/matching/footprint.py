@@ -1,9 +1,11 @@
-"""How much memory the work of a member takes, measured on a few images and extrapolated to as many as it will see.
+"""How much memory the work of a member takes, measured on a few images and extrapolated to as many
+as it will see.
 
-The matching of one class is run by the very code that runs it in a step, three times: on few images, on more real ones,
-and on more synthetic ones. The operations are the same each time, so the bytes in use after each of them are a linear
-function of the two numbers of images, and three points give those of whole batches, at the price of seconds and of a
-few images' memory. It leaves no trace: the network is a fresh one afterwards, and draws are keyed.
+The matching of one class is run by the very code that runs it in a step, three times: on few
+images, on more real ones, and on more synthetic ones. The operations are the same each time, so the
+bytes in use after each of them are a linear function of the two numbers of images, and three points
+give those of whole batches, at the price of seconds and of a few images' memory. It leaves no
+trace: the network is a fresh one afterwards, and draws are keyed.
 
 Shapes: N operations; K classes, I stored images of a class, C x H x W an image.
 """
@@ -36,21 +38,26 @@ from hmdc_ray.matching.rehearsal import rehearse_training
 from hmdc_ray.models.probe import zeros
 
 HEAP = 1.5
-"""Bytes that a process takes per byte that its tensors use at the peak: freed memory is fragmented. (Measured with the
-GNU C library, which keeps what is freed: 1.2 for a ConvNet, 1.3 to 1.7 for a small ViT.)"""
+"""Bytes that a process takes per byte that its tensors use at the peak: freed memory is fragmented.
+(Measured with the GNU C library, which keeps what is freed: 1.2 for a ConvNet, 1.3 to 1.7 for a
+small ViT.)"""
 
 INFERENCE_HEAP = 2.0
-"""The same where no graph is kept and most is freed. (Measured: 1.6 to 2.2 for a ConvNet, 2.4 for a small ViT.)"""
+"""The same where no graph is kept and most is freed. (Measured: 1.6 to 2.2 for a ConvNet, 2.4 for a
+small ViT.)"""
 
 _FEW = 2
-"""Images of the smallest batch: with one image torch skips some copies, because its stride does not matter."""
+"""Images of the smallest batch: with one image torch skips some copies, because its stride does not
+matter."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of the tensors that are made in a block and still alive, gradients and what graphs hold included.
+    """Bytes of the tensors that are made in a block and still alive, gradients and what graphs hold
+    included.
 
     Args:
-        existing: tensors from before the block, which are not counted where the block makes views of them.
+        existing: tensors from before the block, which are not counted where the block makes views
+            of them.
 
     Attributes:
         now: bytes alive now.
@@ -95,11 +102,13 @@ class LiveBytes(TorchDispatchMode):
 
 
 def measure(member: Member, drawn: Sequence[MemberTaps]) -> Footprint:
-    """The footprint of a member, the largest over its random options; afterwards the member is as freshly begun.
+    """The footprint of a member, the largest over its random options; afterwards the member is as
+    freshly begun.
 
     Args:
         member: member in any state.
-        drawn: taps of the members that it agrees with, itself among them; none without mutual distillation.
+        drawn: taps of the members that it agrees with, itself among them; none without mutual
+            distillation.
     """
     forms = [_form(member, options, drawn) for _, options in option_draws(member.config.random_options)]
     member.begin(0)
@@ -118,7 +127,8 @@ class _Matched:
 
     Attributes:
         after_N: bytes after each operation.
-        kept: bytes after the first exchange, while the graphs wait for the consensus; 0 without mutual distillation.
+        kept: bytes after the first exchange, while the graphs wait for the consensus; 0 without
+            mutual distillation.
         message: bytes of the features sent; 0 without mutual distillation.
     """
 
@@ -183,7 +193,8 @@ def _match(member: Member, plan: StepPlan, label: int, real: int, stored: int) -
 
 
 def _training(member: Member, observed: bool) -> float:
-    """Peak bytes while the member is trained on a batch. With CutMix, images that members agree on pass a second time."""
+    """Peak bytes while the member is trained on a batch. With CutMix, images that members agree on
+    pass a second time."""
     schedule, info = member.schedule, member.batches.dataset.info
     if schedule.training == "none" or schedule.steps == 1:
         return 0.0
@@ -216,7 +227,8 @@ def _embedding(member: Member) -> float:
 
 
 def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -> float:
-    """Peak bytes while the aligner is trained on batches of real images; the taps of the first batch are kept."""
+    """Peak bytes while the aligner is trained on batches of real images; the taps of the first
+    batch are kept."""
     batches, schedule = member.batches, member.schedule
     slices = batch_slices(min(member.matching.aligner_images, batches.dataset.info.sizes["train"]), schedule.batch)
     longest = max(places.stop - places.start for places in slices)
@@ -238,7 +250,8 @@ def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -
 
 
 def _probe(member: Member, plan: StepPlan) -> tuple[float, float]:
-    """Peak bytes while a probe's features are computed, and while its classifier is fitted; 0 if no probe is due."""
+    """Peak bytes while a probe's features are computed, and while its classifier is fitted; 0 if no
+    probe is due."""
     assert member.aligner is not None
     if total_steps(member.schedule) < member.matching.probe_every:
         return 0.0, 0.0
@@ -252,7 +265,8 @@ def _probe(member: Member, plan: StepPlan) -> tuple[float, float]:
 
     def split(images: int) -> float:
         batch = min(PROBE_BATCH, images)
-        # The last forward beside the results of those before it; then all results twice, while they are concatenated.
+        # The last forward beside the results of those before it; then all results twice, while they
+        # are concatenated.
         return max((images - batch) * one + _extrapolated(member, batch, observe), 2 * images * one)
 
     return max(split(fitted), fitted * one + split(tested)), fitted * numbers * CLASSIFIER_BYTES
@@ -270,16 +284,16 @@ def _extrapolated(member: Member, images: int, work: Callable[[int], None]) -> f
 
 
 def _aligned(lines: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Bytes of several measurements, operation by operation, (N,) each; if a network runs other operations on other
-    batches, the peak of each measurement, (1,)."""
+    """Bytes of several measurements, operation by operation, (N,) each; if a network runs other
+    operations on other batches, the peak of each measurement, (1,)."""
     same = len({len(line) for line in lines}) == 1
     return list(lines) if same else [np.array([line.max()]) for line in lines]
 
 
 @contextmanager
 def _counted(member: Member) -> Iterator[LiveBytes]:
-    """Count what a block takes beside the member's networks. On a GPU a last entry is the peak of its allocator, which
-    includes the workspaces of kernels."""
+    """Count what a block takes beside the member's networks. On a GPU a last entry is the peak of
+    its allocator, which includes the workspaces of kernels."""
     modules = [member.network, *([] if member.aligner is None else [member.aligner])]
     on_gpu, before = member.device.type == "cuda", 0
     if on_gpu:

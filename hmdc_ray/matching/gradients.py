@@ -1,11 +1,13 @@
 """One target's gradient with respect to the synthetic images of one class.
 
-The targets are one classification target per pool member (DC; HMDC section 3.1) and one distillation target for the
-whole pool (HMDC section 3.3). The latter is split over processes in three exchanges: features, gradients with
-cotangents of the consensus, and the pull-back of the summed cotangents. Nothing here touches a parameter's ``grad``.
+The targets are one classification target per pool member (DC; HMDC section 3.1) and one
+distillation target for the whole pool (HMDC section 3.3). The latter is split over processes in
+three exchanges: features, gradients with cotangents of the consensus, and the pull-back of the
+summed cotangents. Nothing here touches a parameter's ``grad``.
 
-Shapes: B images of a batch, K classes of the data, I stored images of the class, C x H x W an image; L layers, T
-tokens, D channels of aligned features. A list of gradients has one tensor per parameter, of that parameter's shape.
+Shapes: B images of a batch, K classes of the data, I stored images of the class, C x H x W an
+image; L layers, T tokens, D channels of aligned features. A list of gradients has one tensor per
+parameter, of that parameter's shape.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class DistillationTerm:
 
     Attributes:
         loss: the member's term of L_F, a scalar.
-        gradient_ICHW: gradient of the term with respect to the images, through the member's own graph.
+        gradient_ICHW: gradient of the term with respect to the images, through the member's own
+            graph.
         cotangent_BLTD: gradient of the term with respect to the consensus of the synthetic batch.
     """
 
@@ -39,7 +42,8 @@ class DistillationTerm:
 def classification_gradient(
     logits_BK: Tensor, labels_B: Tensor, parameters: Sequence[Tensor], create_graph: bool
 ) -> list[Tensor]:
-    """g(x, y): gradient of the mean cross-entropy with respect to every parameter (zeros for one that is not used)."""
+    """g(x, y): gradient of the mean cross-entropy with respect to every parameter (zeros for one
+    that is not used)."""
     loss = F.cross_entropy(logits_BK, labels_B)
     # The graph of the forward is kept: L_MD of the same batch may need it next.
     found = torch.autograd.grad(loss, parameters, create_graph=create_graph, retain_graph=True, allow_unused=True)
@@ -74,12 +78,14 @@ def agreement_gradient(
     parameters: Sequence[Tensor],
     create_graph: bool,
 ) -> list[Tensor | None]:
-    """h(x): gradient of L_MD with respect to the member's parameters; None for one that no tap depends on.
+    """h(x): gradient of L_MD with respect to the member's parameters; None for one that no tap
+    depends on.
 
     The graph of ``features_BLTD`` is freed unless ``create_graph``.
     """
-    # The member's own term is enough: the others depend on its parameters through the consensus only, and the
-    # derivative of the whole sum through the consensus is 0, because differences from a mean sum to 0.
+    # The member's own term is enough: the others depend on its parameters through the consensus
+    # only, and the derivative of the whole sum through the consensus is 0, because differences from
+    # a mean sum to 0.
     loss = agreement.loss(member, features_BLTD, consensus_BLTD)
     return list(torch.autograd.grad(loss, parameters, create_graph=create_graph, retain_graph=create_graph, allow_unused=True))
 
@@ -93,7 +99,8 @@ def distillation_target(
     parameters: Sequence[Tensor],
     images_ICHW: Tensor,
 ) -> DistillationTerm:
-    """One member's term of L_F of a class, with its two gradients. The graph of the features is kept for the pull-back.
+    """One member's term of L_F of a class, with its two gradients. The graph of the features is
+    kept for the pull-back.
 
     Args:
         agreement: tokens of the members drawn.
@@ -104,12 +111,14 @@ def distillation_target(
         parameters: parameters of the member's network.
         images_ICHW: the leaf from which the synthetic batch was made.
     """
-    # The consensus hides the other members' graphs, which live in other processes: as a leaf it collects the cotangent
-    # that every member will pull back. Detached from this member's features too, or its part would be counted twice.
+    # The consensus hides the other members' graphs, which live in other processes: as a leaf it
+    # collects the cotangent that every member will pull back. Detached from this member's features
+    # too, or its part would be counted twice.
     leaf_BLTD = consensus_BLTD.detach().requires_grad_()
     synthetic = agreement_gradient(agreement, member, features_BLTD, leaf_BLTD, parameters, create_graph=True)
     pairs = [(r, s) for r, s in zip(real, synthetic, strict=True) if r is not None and s is not None]
-    # L_F = sum_k |h_k(real) - h_k(synthetic)|^2 (HMDC section 3.3), always squared: the metric is for L_k only.
+    # L_F = sum_k |h_k(real) - h_k(synthetic)|^2 (HMDC section 3.3), always squared: the metric is
+    # for L_k only.
     loss = distance("mse", [r for r, _ in pairs], [s for _, s in pairs])
     gradient_ICHW, cotangent_BLTD = torch.autograd.grad(loss, (images_ICHW, leaf_BLTD), retain_graph=True)
     return DistillationTerm(loss.detach(), gradient_ICHW, cotangent_BLTD)
@@ -120,10 +129,11 @@ def pull_back(features_BLTD: Tensor, cotangent_BLTD: Tensor, images_ICHW: Tensor
 
     Args:
         features_BLTD: aligned features of the synthetic batch, with graph, which is freed.
-        cotangent_BLTD: sum of the members' cotangents, divided by how many have the token, masked to this one's tokens.
+        cotangent_BLTD: sum of the members' cotangents, divided by how many have the token, masked
+            to this one's tokens.
         images_ICHW: the leaf from which the synthetic batch was made.
     """
-    # sum_t <F_t, cotangent_t> has the gradient J^T cotangent. Written so, and not as grad's own argument, for which
-    # torch imports sympy: a second of processor time in every worker.
+    # sum_t <F_t, cotangent_t> has the gradient J^T cotangent. Written so, and not as grad's own
+    # argument, for which torch imports sympy: a second of processor time in every worker.
     (gradient_ICHW,) = torch.autograd.grad((features_BLTD * cotangent_BLTD).sum(), images_ICHW)
     return gradient_ICHW

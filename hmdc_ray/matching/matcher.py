@@ -1,10 +1,12 @@
-"""A member's share of the gradient matching in one step, in one to three exchanges with the parameter server.
+"""A member's share of the gradient matching in one step, in one to three exchanges with the
+parameter server.
 
-With mutual distillation the calls come in the order ``features``, ``match``, ``pull_back``, chunk by chunk, and the
-last gives the gradients; where peers' parts are detached, ``match`` is the last, and without distillation the only one.
+With mutual distillation the calls come in the order ``features``, ``match``, ``pull_back``, chunk
+by chunk, and the last gives the gradients; where peers' parts are detached, ``match`` is the last,
+and without distillation the only one.
 
-Shapes: K classes (of logits all, of gradients those of a chunk), I stored images per class, C x H x W an image, B
-images of a batch; L layers, T tokens, D channels of aligned features.
+Shapes: K classes (of logits all, of gradients those of a chunk), I stored images per class, C x H x
+W an image, B images of a batch; L layers, T tokens, D channels of aligned features.
 """
 
 from __future__ import annotations
@@ -35,16 +37,20 @@ from hmdc_ray.seeding import forked
 
 @dataclass
 class Forwarded:
-    """One class between the exchanges: the leaf, and what the network made of both batches, which may differ in size.
+    """One class between the exchanges: the leaf, and what the network made of both batches, which
+    may differ in size.
 
     Attributes:
-        images_ICHW: stored images of the class, the leaf with respect to which targets are differentiated.
+        images_ICHW: stored images of the class, the leaf with respect to which targets are
+            differentiated.
         real_labels_B: label of the class for each real image.
         synthetic_labels_B: label of the class for each decoded image.
         real_logits_BK: logits of the real batch, with graph until :class:`RealGradients` are made.
         synthetic_logits_BK: logits of the synthetic batch, with graph.
-        real_features_BLTD: aligned features of the real batch, with graph until then; None without mutual distillation.
-        synthetic_features_BLTD: aligned features of the synthetic batch, with graph; None without mutual distillation.
+        real_features_BLTD: aligned features of the real batch, with graph until then; None without
+            mutual distillation.
+        synthetic_features_BLTD: aligned features of the synthetic batch, with graph; None without
+            mutual distillation.
     """
 
     images_ICHW: Tensor
@@ -58,13 +64,14 @@ class Forwarded:
 
 @dataclass
 class Matched:
-    """The targets of one class and their gradients with respect to its images, until those of its chunk are sent.
+    """The targets of one class and their gradients with respect to its images, until those of its
+    chunk are sent.
 
     Attributes:
         classification_ICHW: dL_k/dS.
         classification_loss: value of L_k.
-        distillation_ICHW: the member's part of dL_F/dS, without the consensus' share until it is pulled back; None
-            without mutual distillation.
+        distillation_ICHW: the member's part of dL_F/dS, without the consensus' share until it is
+            pulled back; None without mutual distillation.
         distillation_loss: value of the member's term of L_F.
     """
 
@@ -76,12 +83,13 @@ class Matched:
 
 @dataclass(frozen=True)
 class RealGradients:
-    """Gradients of a class' real batch with respect to the network, which those of the synthetic batch are to match.
+    """Gradients of a class' real batch with respect to the network, which those of the synthetic
+    batch are to match.
 
     Attributes:
         classification: g, one tensor per parameter, of its shape.
-        distillation: h, one tensor per parameter, of its shape, None for one that no tap depends on; empty without
-            mutual distillation.
+        distillation: h, one tensor per parameter, of its shape, None for one that no tap depends
+            on; empty without mutual distillation.
     """
 
     classification: Sequence[Tensor]
@@ -89,7 +97,8 @@ class RealGradients:
 
 
 class Matcher:
-    """Computes a member's targets on real/synthetic pairs; keeps graphs and gradients of a chunk between its exchanges.
+    """Computes a member's targets on real/synthetic pairs; keeps graphs and gradients of a chunk
+    between its exchanges.
 
     Args:
         member: the pool member, with an aligner if the pool distils.
@@ -101,7 +110,8 @@ class Matcher:
         self._matched: dict[int, Matched] = {}
 
     def features(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> Features:
-        """First exchange: aligned features of both batches of each class, (B, L, T, D) each. Their graphs stay here."""
+        """First exchange: aligned features of both batches of each class, (B, L, T, D) each. Their
+        graphs stay here."""
         member = self.member
         member.prepare(plan)
         check_version("a snapshot", snapshot.version, plan.version)
@@ -116,18 +126,19 @@ class Matcher:
     def match(
         self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot, consensus: Features | None
     ) -> tuple[Gradients | None, Cotangents | None, MemberRecord]:
-        """Second exchange: targets of both batches, and their gradients with respect to the images and the consensus.
+        """Second exchange: targets of both batches, and their gradients with respect to the images
+        and the consensus.
 
         Args:
             plan: the step.
             labels: classes of this chunk.
             snapshot: the images.
-            consensus: consensus of the features that this member sent for the chunk, in their order; None without
-                mutual distillation.
+            consensus: consensus of the features that this member sent for the chunk, in their
+                order; None without mutual distillation.
 
         Returns:
-            The gradients, (K, I, C, H, W), unless :meth:`pull_back` is to complete them; the cotangents, (B, L, T, D)
-            for each class, if it is; and numbers.
+            The gradients, (K, I, C, H, W), unless :meth:`pull_back` is to complete them; the
+            cotangents, (B, L, T, D) for each class, if it is; and numbers.
         """
         member = self.member
         member.prepare(plan)
@@ -152,7 +163,8 @@ class Matcher:
                 cotangents_BLTD.append(array(term.cotangent_BLTD))
         gradients, exact = None, consensus is not None and member.matching.peer_gradient == "exact"
         if not exact:
-            # Nothing is pulled back: there is no L_F, or ("detached") its way to the images through the consensus is cut.
+            # Nothing is pulled back: there is no L_F, or ("detached") its way to the images through
+            # the consensus is cut.
             self._forwarded.clear()
             with member.clock.phase("second_derivative"):
                 gradients = self._gradients(plan, labels)
@@ -162,7 +174,8 @@ class Matcher:
         return gradients, Cotangents(plan.version, labels, tuple(cotangents_BLTD)) if exact else None, record
 
     def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> Gradients:
-        """Third exchange: adds to dL_F/dS what reaches the consensus through this member. Frees the graphs.
+        """Third exchange: adds to dL_F/dS what reaches the consensus through this member. Frees the
+        graphs.
 
         Args:
             plan: the step.
@@ -178,7 +191,8 @@ class Matcher:
             for label, mean_BLTD in zip(cotangents.labels, cotangents.batches, strict=True):
                 forwarded, matched = self._forwarded.pop(label), self._matched[label]
                 assert forwarded.synthetic_features_BLTD is not None and matched.distillation_ICHW is not None
-                # dFbar/dF_k is 0 at tokens that this member lacks, although others may have a cotangent there.
+                # dFbar/dF_k is 0 at tokens that this member lacks, although others may have a
+                # cotangent there.
                 cotangent_BLTD = member.agreement.own(member.position, member.tensor(mean_BLTD))
                 pulled_ICHW = pull_back(forwarded.synthetic_features_BLTD, cotangent_BLTD, forwarded.images_ICHW)
                 matched.distillation_ICHW = matched.distillation_ICHW + pulled_ICHW
@@ -212,7 +226,8 @@ class Matcher:
         unfused = sdpa_kernel(SDPBackend.MATH)
         with member.clock.phase("forward"), unfused, forked(member.key("matching", plan.iteration, plan.step, label)):
             synthetic_BCHW = augment(member.batches.synthetic(plan, label, images_ICHW))
-            # Two forwards, so that the real graph can be freed by itself; dropout draws for the real batch first.
+            # Two forwards, so that the real graph can be freed by itself; dropout draws for the
+            # real batch first.
             real_logits_BK, real_features_BLTD = member.observe(real_BCHW)
             synthetic_logits_BK, synthetic_features_BLTD = member.observe(synthetic_BCHW)
         return Forwarded(
@@ -228,7 +243,8 @@ class Matcher:
     def _real(self, forwarded: Forwarded, consensus_BLTD: Sequence[Array] | None) -> RealGradients:
         """g and h of the real batch, the constants of both targets.
 
-        Frees the graph of the real batch, which is the larger one, before the second derivatives take theirs.
+        Frees the graph of the real batch, which is the larger one, before the second derivatives
+        take theirs.
 
         Args:
             forwarded: the class.
@@ -268,7 +284,8 @@ class Matcher:
             return classification_target(metric, real, synthetic, images_ICHW, keep_graph=distilled)
 
     def _distillation(self, forwarded: Forwarded, real: Sequence[Tensor | None], consensus_BLTD: Array) -> DistillationTerm:
-        """The member's term of L_F, from h of the real batch and the consensus of the synthetic one."""
+        """The member's term of L_F, from h of the real batch and the consensus of the synthetic
+        one."""
         member = self.member
         assert member.agreement is not None and forwarded.synthetic_features_BLTD is not None
         with member.clock.phase("distillation_synthetic"):

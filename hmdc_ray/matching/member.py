@@ -1,6 +1,8 @@
-"""One pool member: its network, its aligner, and its optimisers, from the start of an iteration to the next.
+"""One pool member: its network, its aligner, and its optimisers, from the start of an iteration to
+the next.
 
-Shapes: B images of a batch, C x H x W an image, K classes; L layers, T tokens, D channels of aligned features.
+Shapes: B images of a batch, C x H x W an image, K classes; L layers, T tokens, D channels of
+aligned features.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ class Member:
     # Start of a run and of an iteration
 
     def initial_images(self) -> Array:
-        """Synthetic images before the first step, (K, I, C, H, W), made with this member freshly initialised."""
+        """Synthetic images before the first step, (K, I, C, H, W), made with this member freshly
+        initialised."""
         self._build(iteration=0)
         self.network.eval()
         return self.batches.initial_images(self.images, self.network).numpy()
@@ -134,7 +137,8 @@ class Member:
         return Selection(plan.version, tuple(rows))
 
     def select(self, plan: StepPlan, selection: Selection) -> None:
-        """Use these real images from this step on; an empty selection means a new random draw in every step."""
+        """Use these real images from this step on; an empty selection means a new random draw in
+        every step."""
         check_version("a selection of real images", selection.version, plan.version)
         self.selection = selection.rows or None
 
@@ -145,7 +149,8 @@ class Member:
     # State
 
     def state(self) -> State:
-        """Everything that the next step needs and a fresh start of the iteration does not provide."""
+        """Everything that the next step needs and a fresh start of the iteration does not
+        provide."""
         arrays = _named("network", self.network.state_dict())
         if self.aligner is not None:
             arrays |= _named("aligner", self.aligner.state_dict())
@@ -159,7 +164,8 @@ class Member:
     def restore(self, state: State) -> None:
         """Continue from a state; call after :meth:`begin` and :meth:`align` of its iteration.
 
-        Where a member has left since, the common size may be another one: the aligner is a fresh one then.
+        Where a member has left since, the common size may be another one: the aligner is a fresh
+        one then.
         """
         names = ("network", "aligner", "aligner_optimiser", "agreed", "selection")
         groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
@@ -182,7 +188,8 @@ class Member:
     # Parts
 
     def _build(self, iteration: int, drawn: Mapping[str, Any] | None = None) -> None:
-        """Build the network of an iteration with new weights, and a new optimiser over these very parameters."""
+        """Build the network of an iteration with new weights, and a new optimiser over these very
+        parameters."""
         info = self.batches.dataset.info
         if drawn is None:
             drawn = draw_options(self.config.random_options, self.key("options", iteration))
@@ -196,7 +203,8 @@ class Member:
         self.optimiser = SGD(self.parameters, lr=self.config.learning_rate)
 
     def prepare(self, plan: StepPlan) -> None:
-        """Once per step: take BatchNorm statistics from real images, then freeze them for the matching (DC)."""
+        """Once per step: take BatchNorm statistics from real images, then freeze them for the
+        matching (DC)."""
         if self._prepared == (plan.iteration, plan.step):
             return
         self._prepared = (plan.iteration, plan.step)
@@ -229,7 +237,8 @@ class Member:
 
     def descend(self, optimiser: torch.optim.Optimizer, parameters: Sequence[Parameter], loss: Tensor) -> None:
         """One step of an optimiser on a scalar loss; other parameters get no gradient."""
-        # Not backward(): a network's training on L_MD must not accumulate into the aligner's parameters.
+        # Not backward(): a network's training on L_MD must not accumulate into the aligner's
+        # parameters.
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -238,12 +247,14 @@ class Member:
 
     def tensor(self, array: Array) -> Tensor:
         """An array of a message, of any shape, in this member's number format and on its device."""
-        # A copy: what comes out of the object store is read-only, and not aligned as torch's own memory is.
+        # A copy: what comes out of the object store is read-only, and not aligned as torch's own
+        # memory is.
         return torch.tensor(array, dtype=self.batches.dtype, device=self.device)
 
 
 def draw_options(choices: Mapping[str, Sequence[Any]], key: Key) -> dict[str, Any]:
-    """One value of every option, each with equal probability; an option's draw does not depend on the other options."""
+    """One value of every option, each with equal probability; an option's draw does not depend on
+    the other options."""
     drawn = {}
     for name, values in choices.items():
         generator = replace(key, label=zlib.crc32(name.encode())).numpy()
@@ -252,7 +263,8 @@ def draw_options(choices: Mapping[str, Sequence[Any]], key: Key) -> dict[str, An
 
 
 def option_draws(choices: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Options as they may be drawn, with a note for errors: the first values, then every other value by itself."""
+    """Options as they may be drawn, with a note for errors: the first values, then every other
+    value by itself."""
     first = {name: values[0] for name, values in choices.items()}
     yield "", first
     for name, values in choices.items():

@@ -1,6 +1,8 @@
-"""Steps that a network will have to take, tried before anything starts; they leave the network as it was.
+"""Steps that a network will have to take, tried before anything starts; they leave the network as
+it was.
 
-A network's evaluation mode is tested when it is built. Messages continue a sentence that begins with the network.
+A network's evaluation mode is tested when it is built. Messages continue a sentence that begins
+with the network.
 
 Shapes: B images of a batch, C x H x W an image, K classes.
 """
@@ -52,15 +54,16 @@ def rehearse_training(network: Network, images: int, observed: bool = False) -> 
 
 
 def rehearse_matching(network: Network, observed: bool = False) -> None:
-    """Compute a gradient of one image as it is matched, in training mode with fixed BatchNorm, and its derivative.
+    """Compute a gradient of one image as it is matched, in training mode with fixed BatchNorm, and
+    its derivative.
 
     Args:
         network: network of a pool member.
         observed: whether the network's taps are used as well.
 
     Raises:
-        InputError: the network has nothing to train, fails, is another network in training mode, or has a layer without
-            a second derivative.
+        InputError: the network has nothing to train, fails, is another network in training mode, or
+            has a layer without a second derivative.
     """
     with untouched(network), forked(_KEY):
         network.train()

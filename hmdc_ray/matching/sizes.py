@@ -14,7 +14,8 @@ from hmdc_ray.exchange.messages import GradientSizes
 
 
 def gradient_sizes(gradient_KICHW: Tensor) -> GradientSizes:
-    """Sizes of the gradient of one target, (K,) each in float64; those of a class that is not finite are not finite."""
+    """Sizes of the gradient of one target, (K,) each in float64; those of a class that is not
+    finite are not finite."""
     flat_KP = gradient_KICHW.flatten(1)
     absolute_KP = flat_KP.abs()
     found = absolute_KP.amax(dim=1).double(), _sums(absolute_KP), _norms(flat_KP)
@@ -22,13 +23,15 @@ def gradient_sizes(gradient_KICHW: Tensor) -> GradientSizes:
 
 
 def _sums(values_KP: Tensor) -> Tensor:
-    """Sums of rows, (K,) in float64; taken in float64 where a sum leaves the range of the values' type."""
+    """Sums of rows, (K,) in float64; taken in float64 where a sum leaves the range of the values'
+    type."""
     sums_K = values_KP.sum(dim=1).double()
     return sums_K if sums_K.isfinite().all() else values_KP.double().sum(dim=1)
 
 
 def _norms(values_KP: Tensor) -> Tensor:
-    """Euclidean norms of rows, (K,) in float64; taken in float64 where squares leave the range of the values' type."""
+    """Euclidean norms of rows, (K,) in float64; taken in float64 where squares leave the range of
+    the values' type."""
     norms_K: Tensor = torch.linalg.vector_norm(values_KP, dim=1).double()
     in_range_K = norms_K.isfinite() & (norms_K > torch.finfo(values_KP.dtype).tiny ** 0.25)
     if not in_range_K.all():

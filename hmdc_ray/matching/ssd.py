@@ -1,7 +1,8 @@
-"""Spatial-Semantic Decomposition (HMDC section 3.2): features of different networks brought to one shape.
+"""Spatial-Semantic Decomposition (HMDC section 3.2): features of different networks brought to one
+shape.
 
-Shapes: B images; L layers, T = 1 + height * width tokens (the first is the semantic one), D channels, all common to the
-members drawn; c, h, w those of one tap.
+Shapes: B images; L layers, T = 1 + height * width tokens (the first is the semantic one), D
+channels, all common to the members drawn; c, h, w those of one tap.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from hmdc_ray.models.average_pool import average_pool
 from hmdc_ray.models.network import Tap
 
 SMALLEST_DEVIATION = 1e-4
-"""Least deviation of a layer's features over images, as a fraction of their root mean square: where features do not
-vary at all, only rounding errors would be left, which must not be scaled up to look like information."""
+"""Least deviation of a layer's features over images, as a fraction of their root mean square: where
+features do not vary at all, only rounding errors would be left, which must not be scaled up to look
+like information."""
 
 SMALLEST_SQUARE = 1e-30
 """Added to the square of a layer's scale, which is 0 where all its features are 0."""
@@ -64,8 +66,9 @@ def common_size(members: Sequence[Sequence[Tap]]) -> CommonSize:
 def token_mask(taps: Sequence[Tap], size: CommonSize) -> Tensor:
     """Which tokens a member has: bool (L, T).
 
-    Every member has the semantic token of every layer. It has the spatial ones of a layer if a tap with a spatial part
-    feeds that layer: its own tap when taps and layers are as many, any tap when they are mixed.
+    Every member has the semantic token of every layer. It has the spatial ones of a layer if a tap
+    with a spatial part feeds that layer: its own tap when taps and layers are as many, any tap when
+    they are mixed.
     """
     spatial = torch.tensor([tap.kind != "vector" for tap in taps])
     if len(taps) > size.layers:
@@ -76,10 +79,12 @@ def token_mask(taps: Sequence[Tap], size: CommonSize) -> Tensor:
 
 
 def decompose(feature: Tensor, tap: Tap) -> tuple[Tensor, Tensor | None]:
-    """Split a tap's feature into its semantic part (B, c) and its spatial part (B, c, h, w), None for a vector.
+    """Split a tap's feature into its semantic part (B, c) and its spatial part (B, c, h, w), None
+    for a vector.
 
     Args:
-        feature: a map (B, c, h, w), tokens (B, 1 + h * w, c) with the class token first, or a vector (B, c).
+        feature: a map (B, c, h, w), tokens (B, 1 + h * w, c) with the class token first, or a
+            vector (B, c).
         tap: kind and sizes of the feature.
     """
     # HMDC section 3.2: the semantic part says what is in the image, the spatial part where.
@@ -91,12 +96,13 @@ def decompose(feature: Tensor, tap: Tap) -> tuple[Tensor, Tensor | None]:
 
 
 class Standard(nn.Module):
-    """Subtracts features' mean over images and divides each layer by its root mean square: such features cannot be made
-    to agree by shrinking them (the trivial minimum of L_MD over aligners alone: affine maps of 0 and equal biases).
+    """Subtracts features' mean over images and divides each layer by its root mean square: such
+    features cannot be made to agree by shrinking them (the trivial minimum of L_MD over aligners
+    alone: affine maps of 0 and equal biases).
 
-    A layer has one scale, not one per channel: a channel that hardly varies would have an unbounded gradient. In
-    training mode mean and scale are those of the batch, with their gradient; else those of the last such batch, so that
-    a batch may hold one class only, or one image.
+    A layer has one scale, not one per channel: a channel that hardly varies would have an unbounded
+    gradient. In training mode mean and scale are those of the batch, with their gradient; else
+    those of the last such batch, so that a batch may hold one class only, or one image.
 
     Args:
         mask_LT: tokens that the member has, bool.
@@ -123,7 +129,8 @@ class Standard(nn.Module):
             return (features_BLTD - self.mean_LTD) / self.scale_L[:, None, None]
         mean_LTD = features_BLTD.mean(dim=0)
         centred_BLTD = features_BLTD - mean_LTD
-        # Means over the tokens that the member has: those that it lacks are 0 and add nothing to the sums.
+        # Means over the tokens that the member has: those that it lacks are 0 and add nothing to
+        # the sums.
         entries_L = features_BLTD.new_tensor(self.entries_L) * len(features_BLTD)
         variance_L, square_L = (part.square().sum(dim=(0, 2, 3)) / entries_L for part in (centred_BLTD, features_BLTD))
         scale_L = (variance_L + SMALLEST_DEVIATION**2 * square_L + SMALLEST_SQUARE).sqrt()
@@ -132,14 +139,17 @@ class Standard(nn.Module):
 
 
 class Aligner(nn.Module):
-    """Brings one member's features to the common size: an affine map per tap, and a mixture of more than L taps.
+    """Brings one member's features to the common size: an affine map per tap, and a mixture of more
+    than L taps.
 
     Args:
         taps: the member's taps.
         size: common size of the members drawn.
-        resize: ``adaptive`` shrinks maps by averaging; ``bilinear`` (HMDC) samples them with corners aligned, which to
-            size 1 takes the corner pixel. No map is smaller than the common size.
-        standardise: bring features to mean 0 over images and each layer to mean square 1, see :class:`Standard`.
+        resize: ``adaptive`` shrinks maps by averaging; ``bilinear`` (HMDC) samples them with
+            corners aligned, which to size 1 takes the corner pixel. No map is smaller than the
+            common size.
+        standardise: bring features to mean 0 over images and each layer to mean square 1, see
+            :class:`Standard`.
     """
 
     def __init__(self, taps: Sequence[Tap], size: CommonSize, resize: Resize, standardise: bool = False) -> None:
@@ -156,7 +166,8 @@ class Aligner(nn.Module):
         """Rows of the layer mixture over the S source taps, (L, S), each summing to 1.
 
         Args:
-            spatial: whether the weights are those of spatial tokens, to which only taps that have them contribute.
+            spatial: whether the weights are those of spatial tokens, to which only taps that have
+                them contribute.
         """
         assert self.mixing is not None
         scores: Tensor = self.mixing
@@ -170,7 +181,8 @@ class Aligner(nn.Module):
         Tokens that the member lacks are 0 (see :func:`token_mask`).
 
         Args:
-            features: one feature per tap: maps (B, c, h, w), tokens (B, 1 + h * w, c) or vectors (B, c).
+            features: one feature per tap: maps (B, c, h, w), tokens (B, 1 + h * w, c) or vectors
+                (B, c).
         """
         # S source taps; spatial parts have T - 1 tokens, the one missing is the semantic one.
         parts = [self._align(*row) for row in zip(features, self.taps, self.affine, strict=True)]
@@ -187,11 +199,13 @@ class Aligner(nn.Module):
         return standard_BLTD
 
     def _align(self, feature: Tensor, tap: Tap, affine: nn.Module) -> tuple[Tensor, Tensor | None]:
-        """One tap's semantic part (B, D) and spatial part (B, T - 1, D), None for a vector, by one affine map for both."""
+        """One tap's semantic part (B, D) and spatial part (B, T - 1, D), None for a vector, by one
+        affine map for both."""
         dtype, side = next(affine.parameters()).dtype, self._side(feature) if tap.kind == "map" else 0
         if side:
-            # Pool first, then map, then take the mean for the semantic part: one pass over the large map only. It is
-            # the same because the mean of the squares' means is the map's mean, and a mean commutes with an affine map.
+            # Pool first, then map, then take the mean for the semantic part: one pass over the
+            # large map only. It is the same because the mean of the squares' means is the map's
+            # mean, and a mean commutes with an affine map.
             pooled_Bchw = average_pool(feature, side) if side > 1 else feature
             tokens_BTD = affine(pooled_Bchw.to(dtype).flatten(2).transpose(1, 2))
             return tokens_BTD.mean(dim=1), tokens_BTD
@@ -201,7 +215,8 @@ class Aligner(nn.Module):
         return affine(semantic_Bc), affine(self._resized(spatial_Bchw).flatten(2).transpose(1, 2))
 
     def _side(self, map_Bchw: Tensor) -> int:
-        """Side of the squares that cover a map and become its tokens by averaging; 0 if there are none."""
+        """Side of the squares that cover a map and become its tokens by averaging; 0 if there are
+        none."""
         height, width = map_Bchw.shape[-2:]
         side = width // self.size.width
         covered = (height, width) == (side * self.size.height, side * self.size.width)

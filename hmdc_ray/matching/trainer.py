@@ -1,8 +1,10 @@
-"""Training of a member's network between image steps: on real data as HMDC and IDC do, or on synthetic data as DC does.
+"""Training of a member's network between image steps: on real data as HMDC and IDC do, or on
+synthetic data as DC does.
 
 With mutual distillation a batch takes one exchange: ``features``, then ``step`` with the consensus.
 
-Shapes: B images of a batch, C x H x W an image, K classes; L layers, T tokens, D channels of aligned features.
+Shapes: B images of a batch, C x H x W an image, K classes; L layers, T tokens, D channels of
+aligned features.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class Trainer:
         self._decoded: tuple[Tensor, Tensor] | None = None
 
     def alone(self, plan: StepPlan, snapshot: Snapshot) -> MemberRecord:
-        """All of a step's training on cross-entropy alone, for pools without mutual distillation."""
+        """All of a step's training on cross-entropy alone, for pools without mutual
+        distillation."""
         total = 0.0
         for batch in range(plan.training_batches):
             loss, _ = self._forward(plan, batch, snapshot)
@@ -40,14 +43,16 @@ class Trainer:
         return MemberRecord({"training": total / plan.training_batches}, self.member.clock.take())
 
     def features(self, plan: StepPlan, batch: int, snapshot: Snapshot) -> Features:
-        """Aligned features of a training batch, (B, L, T, D); the graph stays here until :meth:`step`."""
+        """Aligned features of a training batch, (B, L, T, D); the graph stays here until
+        :meth:`step`."""
         self._loss, self._features_BLTD = self._forward(plan, batch, snapshot)
         assert self._features_BLTD is not None
         with self.member.clock.phase("training"):
             return features_message(plan.version, [self._features_BLTD.detach()])
 
     def step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
-        """Take a step of the network on CE_k + L_MD (HMDC section 3.3); the aligner stays as it is."""
+        """Take a step of the network on CE_k + L_MD (HMDC section 3.3); the aligner stays as it
+        is."""
         check_version("a consensus", consensus.version, plan.version)
         assert self._loss is not None and self._features_BLTD is not None
         loss, distillation = self._loss, self.member.agreement_loss(self._features_BLTD, consensus.batches[0])
@@ -60,7 +65,8 @@ class Trainer:
     # Parts
 
     def _forward(self, plan: StepPlan, batch: int, snapshot: Snapshot) -> tuple[Tensor, Tensor | None]:
-        """CE_k of a training batch, a scalar, and its aligned features (B, L, T, D) if there is an aligner."""
+        """CE_k of a training batch, a scalar, and its aligned features (B, L, T, D) if there is an
+        aligner."""
         check_version("a snapshot", snapshot.version, plan.version + 1)  # the images after the plan's step
         member = self.member
         with member.clock.phase("training_data"):
@@ -70,14 +76,16 @@ class Trainer:
             if not (member.config.cutmix and member.schedule.training == "real"):
                 logits_BK, features_BLTD = member.observe(images_BCHW)
                 return F.cross_entropy(logits_BK, labels_B), features_BLTD
-            # Members agree on unmixed images: not every member mixes, and all must see the same ones.
+            # Members agree on unmixed images: not every member mixes, and all must see the same
+            # ones.
             key = Key(member.seed, "cutmix", iteration=plan.iteration, step=plan.step, batch=batch)
             mixed = cutmix(images_BCHW, labels_B, key)
             features_BLTD = member.observe(images_BCHW)[1] if member.aligner is not None else None
             return mixed.loss(member.network(mixed.images)), features_BLTD
 
     def _batch(self, plan: StepPlan, batch: int, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) of a training batch; synthetic images are decoded once per step."""
+        """Images (B, C, H, W) and labels (B,) of a training batch; synthetic images are decoded
+        once per step."""
         member, schedule = self.member, self.member.schedule
         if schedule.training == "real":
             return member.batches.real_training(plan, batch, schedule)

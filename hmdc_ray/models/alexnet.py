@@ -22,7 +22,8 @@ def alexnet(
     Args:
         shape: images of at least 8x8 pixels.
         classes: number of logits.
-        width: channels of the first convolution, even; the others have 1.5, 2, 1.5 and 1.5 times as many.
+        width: channels of the first convolution, even; the others have 1.5, 2, 1.5 and 1.5 times as
+            many.
     """
     margin = shape.margin
     shape.require(8, margin)

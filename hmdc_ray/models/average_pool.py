@@ -1,7 +1,8 @@
-"""Averages over squares of pixels, as a matrix product: on CPUs several times as fast as torch's own kernel.
+"""Averages over squares of pixels, as a matrix product: on CPUs several times as fast as torch's
+own kernel.
 
-The rows of k neighbouring lines of a map, one after the other, are multiplied by a matrix that holds 1 / k^2 where a pixel
-belongs to a square, and 0 elsewhere.
+The rows of k neighbouring lines of a map, one after the other, are multiplied by a matrix that
+holds 1 / k^2 where a pixel belongs to a square, and 0 elsewhere.
 
 Shapes: B images, C channels, H x W pixels.
 """
@@ -21,7 +22,8 @@ _WIDEST = 128
 
 
 class AveragePool(nn.AvgPool2d):
-    """``nn.AvgPool2d``, fast over squares that touch; otherwise, and where :func:`average_pool` says so, torch's own."""
+    """``nn.AvgPool2d``, fast over squares that touch; otherwise, and where :func:`average_pool`
+    says so, torch's own."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Averages (B, C, H / k, W / k) of maps (B, C, H, W)."""
@@ -35,9 +37,10 @@ class AveragePool(nn.AvgPool2d):
 def average_pool(maps_BCHW: Tensor, side: int) -> Tensor:
     """Means of ``side`` x ``side`` pixels, (B, C, H / side, W / side), rounded down.
 
-    Torch's kernel computes them on other devices than the CPU, for number formats other than float32, float64 and
-    bfloat16, in bfloat16 for sides by whose square it does not divide 1 exactly, for wide maps, where the squares do
-    not cover the map, and within :func:`hmdc_ray.models.plain.plain_layers`.
+    Torch's kernel computes them on other devices than the CPU, for number formats other than
+    float32, float64 and bfloat16, in bfloat16 for sides by whose square it does not divide 1
+    exactly, for wide maps, where the squares do not cover the map, and within
+    :func:`hmdc_ray.models.plain.plain_layers`.
     """
     height, width = maps_BCHW.shape[-2:]
     power_of_two = side & (side - 1) == 0

@@ -20,13 +20,13 @@ def has_batchnorm(network: nn.Module) -> bool:
 def freeze_batchnorm(network: nn.Module, frozen: bool) -> None:
     """Fix the running statistics of BatchNorm, or let training update them again.
 
-    DC (Zhao, Mopuri, Bilen, arXiv 2006.05929, released code) matches gradients with fixed statistics. ``network.train()``
-    un-freezes, so freeze after it.
+    DC (Zhao, Mopuri, Bilen, arXiv 2006.05929, released code) matches gradients with fixed
+    statistics. ``network.train()`` un-freezes, so freeze after it.
 
     Args:
         network: network changed in place: only the mode of its BatchNorm layers.
-        frozen: whether these layers normalise with their running statistics and do not update them; False: they follow
-            the network's own mode.
+        frozen: whether these layers normalise with their running statistics and do not update them;
+            False: they follow the network's own mode.
     """
     for layer in _batchnorms(network):
         layer.train(network.training and not frozen)

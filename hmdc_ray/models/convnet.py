@@ -33,7 +33,8 @@ def convnet(
         width: number of channels of every block.
         depth: number of blocks.
         norm: kind of normalisation, as in :func:`hmdc_ray.models.layers.make_norm`.
-        activation: kind of activation: ``relu``, ``sigmoid``, ``leakyrelu`` (slope 0.01) or ``swish``.
+        activation: kind of activation: ``relu``, ``sigmoid``, ``leakyrelu`` (slope 0.01) or
+            ``swish``.
         pooling: kind of pooling: ``avg``, ``max`` or ``none``.
     """
     margin = shape.margin

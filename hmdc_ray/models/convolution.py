@@ -1,13 +1,15 @@
 """Convolution whose second derivative computes no more than is asked for.
 
-Torch's own second derivative of a convolution always computes the part that belongs to the kernels, whether anybody wants it
-or not. Gradient matching does not: it takes the derivative with respect to the images of a distance between gradients with
-respect to the kernels. With v, vw, vb the directions of the gradients gx, gw, gb, and * the convolution,
+Torch's own second derivative of a convolution always computes the part that belongs to the kernels,
+whether anybody wants it or not. Gradient matching does not: it takes the derivative with respect to
+the images of a distance between gradients with respect to the kernels. With v, vw, vb the
+directions of the gradients gx, gw, gb, and * the convolution,
 
     of gy: v * w + x * vw + vb,    of x: gx with vw for w,    of w: gw with v for x.
 
-With few channels, as images have, the convolution in bfloat16 is a product of matrices, which torch differentiates
-without such waste, and which on CPUs is faster than its convolutions, which are made for many channels.
+With few channels, as images have, the convolution in bfloat16 is a product of matrices, which torch
+differentiates without such waste, and which on CPUs is faster than its convolutions, which are made
+for many channels.
 
 Shapes: B images, C channels, H x W pixels.
 """
@@ -27,16 +29,18 @@ FEW_CHANNELS = 4
 """Most channels that are taken for those of images."""
 
 Geometry = tuple[list[int], list[int], list[int], bool, list[int], int]
-"""Stride, padding, dilation, whether transposed, output padding, groups, as torch's operators take them."""
+"""Stride, padding, dilation, whether transposed, output padding, groups, as torch's operators take
+them."""
 
 
 class Convolution(nn.Conv2d):
     """``nn.Conv2d``, differentiable twice.
 
-    It is ``nn.Conv2d`` itself where it pads other than with zeros, and for anything but batches. Within torch's autocast it
-    works in autocast's number format, as ``nn.Conv2d`` does. In bfloat16 on CPUs it is a product of matrices for at most
-    :data:`FEW_CHANNELS` channels if that takes no more memory. Not in float32, where the output would be rounded otherwise than
-    torch's: one activation that changes sides for it may change the gradients of images by more than 1e-4.
+    It is ``nn.Conv2d`` itself where it pads other than with zeros, and for anything but batches.
+    Within torch's autocast it works in autocast's number format, as ``nn.Conv2d`` does. In bfloat16
+    on CPUs it is a product of matrices for at most :data:`FEW_CHANNELS` channels if that takes no
+    more memory. Not in float32, where the output would be rounded otherwise than torch's: one
+    activation that changes sides for it may change the gradients of images by more than 1e-4.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -55,15 +59,18 @@ class Convolution(nn.Conv2d):
         return output
 
     def as_product(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The kernels times what they see of the images (B, C, H, W) at every pixel, in the format of the weights."""
+        """The kernels times what they see of the images (B, C, H, W) at every pixel, in the format
+        of the weights."""
         kernels = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)
         seen = self._seen(images, weight.dtype, with_bias=bias is not None)
-        # A batch of the same kernels: where one matrix is multiplied by a batch, torch transposes the batch and copies it.
+        # A batch of the same kernels: where one matrix is multiplied by a batch, torch transposes
+        # the batch and copies it.
         product = torch.bmm(kernels.expand(len(seen), -1, -1), seen)
         return product.view(len(images), len(weight), *self._sides(images))
 
     def _seen(self, images: Tensor, dtype: torch.dtype, with_bias: bool) -> Tensor:
-        """What a kernel sees at every pixel, (B, weights, pixels), and with a bias a row of ones, which it is multiplied by."""
+        """What a kernel sees at every pixel, (B, weights, pixels), and with a bias a row of ones,
+        which it is multiplied by."""
         assert not isinstance(self.padding, str)
         if images.requires_grad:  # stay in their own format, in which their gradient is summed over overlapping kernels
             seen = F.unfold(images, self.kernel_size, self.dilation, self.padding, self.stride).to(dtype)
@@ -80,7 +87,8 @@ class Convolution(nn.Conv2d):
         return seen
 
     def _is_small(self, weights: int, images: Tensor) -> bool:
-        """Whether what kernels of ``weights`` weights see, and their gradient for an image, fit into the output."""
+        """Whether what kernels of ``weights`` weights see, and their gradient for an image, fit
+        into the output."""
         return weights <= self.out_channels and weights < math.prod(self._sides(images))
 
     def _sides(self, images: Tensor) -> list[int]:
@@ -116,7 +124,8 @@ class _Gradients(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v: Tensor | None, vw: Tensor | None, vb: Tensor | None) -> Any:
-        """Derivatives of <v, gx> + <vw, gw> + <vb, gb> with respect to gy, x and w; None for what nobody asks for."""
+        """Derivatives of <v, gx> + <vw, gw> + <vb, gb> with respect to gy, x and w; None for what
+        nobody asks for."""
         gy, x, weight = ctx.saved_tensors
         geometry = ctx.geometry
         wanted = _wanted(ctx)
@@ -138,7 +147,8 @@ class _Gradients(Function):
 
 
 def _wanted(ctx: Any) -> list[bool]:
-    """Which of the three tensors' gradients are used by the derivative that is being taken; never that of a missing bias."""
+    """Which of the three tensors' gradients are used by the derivative that is being taken; never
+    that of a missing bias."""
     found = [node is not None and _is_wanted(node) for node, _ in ctx.next_functions]
     return [*found, *[False] * (3 - len(found))]
 

@@ -1,10 +1,12 @@
-"""Networks of timm and torchvision by name: ``timm:NAME`` (with or without the tag of its weights), ``torchvision:NAME``.
+"""Networks of timm and torchvision by name: ``timm:NAME`` (with or without the tag of its weights),
+``torchvision:NAME``.
 
-Options are those of the library's own constructor; number of classes and channels follow from the data. Two more: ``taps``, a
-number of taps, fewer than the network has, and ``input_size`` (pixels, or [height, width]), the size that images are brought to
-inside the network. Without it a network from scratch takes the images' own size if it can, and otherwise, or if it is
-pretrained, the size that the library made it for. A pretrained network has the mean and standard deviation that the library
-names for its weights.
+Options are those of the library's own constructor; number of classes and channels follow from the
+data. Two more: ``taps``, a number of taps, fewer than the network has, and ``input_size`` (pixels,
+or [height, width]), the size that images are brought to inside the network. Without it a network
+from scratch takes the images' own size if it can, and otherwise, or if it is pretrained, the size
+that the library made it for. A pretrained network has the mean and standard deviation that the
+library names for its weights.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ LIBRARIES = ("timm", "torchvision")
 
 _SET_BY_US = {"self", "num_classes", "in_chans", "img_size", "image_size", "input_size", "device", "dtype"}
 _OURS = {"input_size", "taps"}
-# What a constructor raises when it is given an option that it cannot work with, or images that a network does not admit.
+# What a constructor raises when it is given an option that it cannot work with, or images that a
+# network does not admit.
 _REFUSALS = (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError, ArithmeticError)
 
 
@@ -45,16 +48,19 @@ class Library(Protocol):
     """The call that lists the library's networks."""
 
     def names(self) -> list[str]:
-        """All names of networks that classify images, those with the tag of their weights included."""
+        """All names of networks that classify images, those with the tag of their weights
+        included."""
 
     def create(self, name: str, classes: int, channels: int, pretrained: bool, options: Mapping[str, Any]) -> nn.Module:
-        """Make a network; what is not pretrained, the classifier always, is drawn from torch's global generator."""
+        """Make a network; what is not pretrained, the classifier always, is drawn from torch's
+        global generator."""
 
     def channels(self, shape: ImageShape, pretrained: bool) -> int:
         """Channels that a network for images of this shape takes."""
 
     def normalisation(self, name: str, module: nn.Module) -> Normalisation | None:
-        """Normalisation of the images that the pretrained weights were trained on; None where the library names none."""
+        """Normalisation of the images that the pretrained weights were trained on; None where the
+        library names none."""
 
     def default_size(self, module: nn.Module) -> Size:
         """The input size that the library made the network for."""
@@ -63,7 +69,8 @@ class Library(Protocol):
         """Whether the network may be tried on images of any size."""
 
     def candidates(self, module: nn.Module) -> tuple[str, ...]:
-        """Submodules that may be taps, from input to output; none where the layout of the network is not known."""
+        """Submodules that may be taps, from input to output; none where the layout of the network
+        is not known."""
 
     def taps(self, module: nn.Module, features: Mapping[str, Any]) -> tuple[TapSpec, ...]:
         """The taps among the candidates, by what these return for one image."""
@@ -89,7 +96,8 @@ def make_external(
     Raises:
         InputError: no such network, option or weights; or the constructor refuses them.
     """
-    # Imported here because timm takes seconds to import, which processes without its networks need not wait for.
+    # Imported here because timm takes seconds to import, which processes without its networks need
+    # not wait for.
     source = cast(Library, importlib.import_module(f"hmdc_ray.models.{library}_library"))
     known = source.names()
     if name not in known:
@@ -145,7 +153,8 @@ def _tap_count(value: Any) -> int | None:
 
 
 def _constructor_options(network: type[nn.Module]) -> set[str]:
-    """Named parameters of a constructor, and of its bases' as long as it passes on what it does not name."""
+    """Named parameters of a constructor, and of its bases' as long as it passes on what it does not
+    name."""
     names: set[str] = set()
     for base in network.__mro__:
         if "__init__" in vars(base):
@@ -158,7 +167,8 @@ def _constructor_options(network: type[nn.Module]) -> set[str]:
 
 
 def _size_option(size: Size, known: set[str]) -> dict[str, Any]:
-    """The size as the constructor of a network of one size takes it; nothing for a network of any size."""
+    """The size as the constructor of a network of one size takes it; nothing for a network of any
+    size."""
     if "img_size" in known:  # timm
         return {"img_size": size}
     if "image_size" in known:  # torchvision's ViT, for square images
@@ -169,7 +179,8 @@ def _size_option(size: Size, known: set[str]) -> dict[str, Any]:
 def _first_admitted(
     module: nn.Module, candidates: tuple[str, ...], channels: int, sizes: list[Size]
 ) -> tuple[Size, dict[str, Any]]:
-    """The first size that the network works on, or the last, and what the candidates return for it."""
+    """The first size that the network works on, or the last, and what the candidates return for
+    it."""
     for size in sizes:
         try:
             return size, outputs(module, candidates, zeros(module, 1, channels, *size))

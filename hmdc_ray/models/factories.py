@@ -1,4 +1,5 @@
-"""Factories: functions that make an architecture, found by import path, with options checked against their signature."""
+"""Factories: functions that make an architecture, found by import path, with options checked
+against their signature."""
 
 from __future__ import annotations
 
@@ -70,9 +71,9 @@ def check_options(factory: Factory, options: Mapping[str, Any]) -> dict[str, Any
     """Compare options with the names, types and ranges in a factory's signature.
 
     Args:
-        factory: function whose signature is the rule. A parameter with an annotation admits values of that type only
-            (pydantic, strict: no conversion of text to numbers); one without, or with one that cannot be resolved,
-            anything.
+        factory: function whose signature is the rule. A parameter with an annotation admits values
+            of that type only (pydantic, strict: no conversion of text to numbers); one without, or
+            with one that cannot be resolved, anything.
         options: names and plain values, as YAML gives them; a list will do for a tuple.
 
     Returns:

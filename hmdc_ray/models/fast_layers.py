@@ -11,9 +11,11 @@ from hmdc_ray.models.plain import is_plain
 
 
 def use_fast_layers(module: nn.Module) -> None:
-    """Let torch's layers of a network do their work in the way that is fast when it is differentiated twice.
+    """Let torch's layers of a network do their work in the way that is fast when it is
+    differentiated twice.
 
-    Parameters, buffers, names and hooks stay as they are; layers of classes derived from torch's are left alone.
+    Parameters, buffers, names and hooks stay as they are; layers of classes derived from torch's
+    are left alone.
     """
     if is_plain():
         return

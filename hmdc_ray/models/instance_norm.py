@@ -1,12 +1,13 @@
-"""Instance norm whose second derivative is cheap: gradient matching differentiates twice through every norm layer.
+"""Instance norm whose second derivative is cheap: gradient matching differentiates twice through
+every norm layer.
 
-With x^ = r (x - mu) the input normalised over the pixels of a channel of an image, and <.> the mean over these pixels, the
-layer and its gradients are
+With x^ = r (x - mu) the input normalised over the pixels of a channel of an image, and <.> the mean
+over these pixels, the layer and its gradients are
 
     y = w x^ + b,    gx = r w (gy - <gy> - x^ <gy x^>),    gw = sum gy x^,    gb = sum gy.
 
-Torch takes the derivative of gx as some thirty operations on whole maps. By hand it is a linear combination of the
-direction, gy and x, whose coefficients need five means per channel and image.
+Torch takes the derivative of gx as some thirty operations on whole maps. By hand it is a linear
+combination of the direction, gy and x, whose coefficients need five means per channel and image.
 
 Shapes: B images, C channels, H x W pixels.
 """
@@ -27,8 +28,9 @@ _PARAMETERS = {torch.float32: torch.float32, torch.float64: torch.float64, torch
 class InstanceNorm(nn.GroupNorm):
     """``nn.GroupNorm`` with as many groups as channels and affine weights, differentiable twice.
 
-    It is ``nn.GroupNorm`` itself on other devices than the CPU, for number formats other than float32, float64 and bfloat16
-    with float32 weights, without a bias, and for anything but images. Means are taken in the weights' format.
+    It is ``nn.GroupNorm`` itself on other devices than the CPU, for number formats other than
+    float32, float64 and bfloat16 with float32 weights, without a bias, and for anything but images.
+    Means are taken in the weights' format.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -74,11 +76,13 @@ class _Gradients(Function):
         gy_1, gy_x = _means(gy, x, mean_BC, rate_BC)
         v_1, v_x = _means(v, x, mean_BC, rate_BC)
         _, v_gy = _means(v, gy, torch.zeros_like(mean_BC), torch.ones_like(rate_BC))
-        # x enters by r, where <v, gx> = w r |pixels| k, and by x^, with respect to which the derivative is h = a v + b gy.
+        # x enters by r, where <v, gx> = w r |pixels| k, and by x^, with respect to which the
+        # derivative is h = a v + b gy.
         k = v_gy - v_1 * gy_1 - v_x * gy_x
         a, b = -r * w * gy_x, vw - r * w * v_x
         c = -r * (r * w * k + a * v_x + b * gy_x)  # of x^ = r x - r mu
-        # In the format of the maps first, so that what the constants take away is what the maps add.
+        # In the format of the maps first, so that what the constants take away is what the maps
+        # add.
         of_gy_v, of_gy_x = (r * w).to(v), (b * r).to(v)
         of_gy = _combination(vb - of_gy_v * v_1 - of_gy_x * mu, (v, of_gy_v), (x, of_gy_x))
         of_x_v, of_x_gy, of_x_x = (r * a).to(v), (r * b).to(v), (c * r).to(v)
@@ -88,9 +92,11 @@ class _Gradients(Function):
 
 
 def _combination(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
-    """The sum of maps (B, C, H, W), each times a coefficient (B, C, 1, 1), and of a constant, in the format of the maps."""
+    """The sum of maps (B, C, H, W), each times a coefficient (B, C, 1, 1), and of a constant, in
+    the format of the maps."""
     (first, coefficient), *others = terms
-    # One operation for each: torch is slow where both coefficient and constant of one have a single value for a map.
+    # One operation for each: torch is slow where both coefficient and constant of one have a single
+    # value for a map.
     total = first * coefficient
     for maps, coefficient in others:
         total.addcmul_(maps, coefficient)
@@ -100,7 +106,8 @@ def _combination(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
 def _means(g: Tensor, x: Tensor, mean_BC: Tensor, rate_BC: Tensor) -> tuple[Tensor, Tensor]:
     """<g> and <g x^> of every channel of every image, (B, C, 1, 1), in one pass over g and x.
 
-    They are what group norm's own backward gives as gradients of weight and bias, when every map is a channel of its own.
+    They are what group norm's own backward gives as gradients of weight and bias, when every map is
+    a channel of its own.
     """
     maps, pixels = mean_BC.numel(), x[0, 0].numel()
     as_one = [tensor.reshape(1, maps, *x.shape[2:]) for tensor in (g, x)]

@@ -1,6 +1,7 @@
 """Normalisation, activation and pooling layers of the convolutional families, by name.
 
-Names and meaning as in the model pool of Zhou, Zhong, Chen (arXiv 2402.13007) and the code of DC (arXiv 2006.05929).
+Names and meaning as in the model pool of Zhou, Zhong, Chen (arXiv 2402.13007) and the code of DC
+(arXiv 2006.05929).
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ def make_norm(norm: Norm, channels: int, height: int, width: int) -> nn.Module:
     """A normalisation of maps (B, channels, height, width).
 
     Args:
-        norm: kind of normalisation: ``instance`` (every channel of every image by itself, with affine weights),
-            ``batch``, ``layer`` (over channels, height and width, an affine weight for each), ``group`` (four groups of
-            channels), or ``none``.
+        norm: kind of normalisation: ``instance`` (every channel of every image by itself, with
+            affine weights), ``batch``, ``layer`` (over channels, height and width, an affine weight
+            for each), ``group`` (four groups of channels), or ``none``.
         channels: number of channels of the maps.
         height: height of the maps, in pixels.
         width: width of the maps, in pixels.
 
     Raises:
-        InputError: instance norm of one pixel, which is always 0; or channels that do not make four groups.
+        InputError: instance norm of one pixel, which is always 0; or channels that do not make four
+            groups.
     """
     if norm == "instance":
         if height * width == 1:

@@ -34,11 +34,15 @@ class Architecture:
 
     Attributes:
         module: network from images (B, C, H, W) to logits (B, K).
-        taps: features for mutual distillation, from input to output; empty: the network takes no part in it.
-        classifier: dotted name of the submodule whose input is the embedding; None: the last ``nn.Linear``.
+        taps: features for mutual distillation, from input to output; empty: the network takes no
+            part in it.
+        classifier: dotted name of the submodule whose input is the embedding; None: the last
+            ``nn.Linear``.
         input_size: (height, width) that the module takes; None: the images' own.
-        input_channels: channels that the module takes; None: the images' own. 3 for grey images: they are repeated.
-        normalisation: normalisation that the module's weights were trained with; None: that of the images.
+        input_channels: channels that the module takes; None: the images' own. 3 for grey images:
+            they are repeated.
+        normalisation: normalisation that the module's weights were trained with; None: that of the
+            images.
     """
 
     module: nn.Module
@@ -55,8 +59,8 @@ class Observation:
 
     Attributes:
         logits_BK: class scores before softmax.
-        features: outputs of the taps, in the order of ``Network.taps``, in the shapes of :class:`TapSpec` and the
-            number format of the modules.
+        features: outputs of the taps, in the order of ``Network.taps``, in the shapes of
+            :class:`TapSpec` and the number format of the modules.
         embedding_BD: input of the classifier.
     """
 
@@ -66,12 +70,14 @@ class Observation:
 
 
 class Network(nn.Module):
-    """Wraps a module so that it takes the data set's images at their native size and shows its features.
+    """Wraps a module so that it takes the data set's images at their native size and shows its
+    features.
 
-    Grey is repeated for a module with three input channels, images that the weights expect in another normalisation are
-    brought into it, and those of another size are resized (bilinear, ``align_corners=True``). Hooks exist only while
-    :meth:`observe` runs, so a network pickles and keeps no tensor alive. In-place activations and fused attention are
-    switched off: the first would overwrite captured features, the second has no second derivative, which gradient matching
+    Grey is repeated for a module with three input channels, images that the weights expect in
+    another normalisation are brought into it, and those of another size are resized (bilinear,
+    ``align_corners=True``). Hooks exist only while :meth:`observe` runs, so a network pickles and
+    keeps no tensor alive. In-place activations and fused attention are switched off: the first
+    would overwrite captured features, the second has no second derivative, which gradient matching
     needs.
 
     Attributes:
@@ -80,13 +86,17 @@ class Network(nn.Module):
         classes: number K of logits.
         input_channels: number of channels that the module takes.
         space: normalisation of the images; None: unknown, and no image is brought into another.
-        own: normalisation that the weights were trained with; None: that of the images. See :meth:`set_normalisation`.
-        architecture: name given to :func:`hmdc_ray.models.registry.build`; empty for a network made in another way.
+        own: normalisation that the weights were trained with; None: that of the images. See
+            :meth:`set_normalisation`.
+        architecture: name given to :func:`hmdc_ray.models.registry.build`; empty for a network made
+            in another way.
         options: options given to it, likewise.
-        matrix_dtype: format of torch's autocast; None: none. Logits and embedding have the format of the images all the same.
+        matrix_dtype: format of torch's autocast; None: none. Logits and embedding have the format
+            of the images all the same.
 
     Raises:
-        InputError: the module does not admit the images, or its taps, classifier or logits are not as declared.
+        InputError: the module does not admit the images, or its taps, classifier or logits are not
+            as declared.
     """
 
     _factor_C11: Tensor | None
@@ -105,7 +115,8 @@ class Network(nn.Module):
         self._input_size = architecture.input_size or (shape.height, shape.width)
         self._repeats = _channel_repeats(shape, architecture.input_channels)
         self.input_channels = self._repeats * shape.channels
-        # Buffers of the network, not of its module, and in no state dict: files of weights keep their names.
+        # Buffers of the network, not of its module, and in no state dict: files of weights keep
+        # their names.
         self.register_buffer("_factor_C11", None, persistent=False)
         self.register_buffer("_shift_C11", None, persistent=False)
         self.set_normalisation(None, architecture.normalisation)
@@ -116,12 +127,13 @@ class Network(nn.Module):
         self.taps: tuple[Tap, ...] = self._dry_run(architecture.taps)
 
     def set_normalisation(self, space: Normalisation | None, own: Normalisation | None) -> None:
-        """Say how images are normalised and how the weights expect them; where the two are equal, images stay as they are.
+        """Say how images are normalised and how the weights expect them; where the two are equal,
+        images stay as they are.
 
         Args:
             space: normalisation of the images, with their channels; None: unknown.
-            own: normalisation that the weights expect, with the module's channels or one for all; None: that of the
-                images.
+            own: normalisation that the weights expect, with the module's channels or one for all;
+                None: that of the images.
 
         Raises:
             InputError: ``own`` has another number of channels.
@@ -157,7 +169,8 @@ class Network(nn.Module):
         return logits_BK.to(images_BCHW.dtype) if self.matrix_dtype else logits_BK
 
     def observe(self, images_BCHW: Tensor) -> Observation:
-        """One forward pass of ``images_BCHW``, as :meth:`forward`, that also returns taps and embedding.
+        """One forward pass of ``images_BCHW``, as :meth:`forward`, that also returns taps and
+        embedding.
 
         A tapped module that is called several times gives its last output.
         """
@@ -168,7 +181,8 @@ class Network(nn.Module):
         return Observation(logits_BK, tuple(outputs[tap.module] for tap in self.taps), embedding_BD)
 
     def _capture(self, images_BCHW: Tensor, taps: tuple[str, ...]) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
-        """Logits, outputs of the modules ``taps``, and input of the classifier; modules not called are missing."""
+        """Logits, outputs of the modules ``taps``, and input of the classifier; modules not called
+        are missing."""
         outputs: dict[str, Any] = {}
         inputs: dict[str, Any] = {}
         with ExitStack() as hooks:
@@ -182,7 +196,8 @@ class Network(nn.Module):
         return logits_BK, outputs, inputs
 
     def _dry_run(self, specs: tuple[TapSpec, ...]) -> tuple[Tap, ...]:
-        """Push zeros through, in evaluation mode so that no running statistic moves, and check what comes out."""
+        """Push zeros through, in evaluation mode so that no running statistic moves, and check what
+        comes out."""
         shape = self.image_shape
         images_BCHW = zeros(self.module, _DRY_BATCH, shape.channels, shape.height, shape.width)
         try:
@@ -210,7 +225,8 @@ def _keep_input(
 
 
 def _is_vector(embedding: object) -> bool:
-    """Whether there is one vector an image; maps of one pixel, which a 1x1 convolution classifies, are such vectors."""
+    """Whether there is one vector an image; maps of one pixel, which a 1x1 convolution classifies,
+    are such vectors."""
     if not isinstance(embedding, Tensor) or embedding.ndim < 2 or len(embedding) != _DRY_BATCH:
         return False
     return all(size == 1 for size in embedding.shape[2:])

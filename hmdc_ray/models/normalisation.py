@@ -25,7 +25,8 @@ class Normalisation:
         std: standard deviation, likewise; above 0.
 
     Raises:
-        InputError: a number is not finite, a deviation is not above 0, or there are more of one than of the other.
+        InputError: a number is not finite, a deviation is not above 0, or there are more of one
+            than of the other.
     """
 
     mean: tuple[float, ...]
@@ -42,7 +43,8 @@ class Normalisation:
 
     @property
     def channels(self) -> int:
-        """Number of channels with numbers of their own; 1 also where one number is that of all channels."""
+        """Number of channels with numbers of their own; 1 also where one number is that of all
+        channels."""
         return len(self.mean)
 
     def require_channels(self, channels: int) -> None:
@@ -79,7 +81,8 @@ class Normalisation:
 
 
 def channel_map(images: Normalisation, wanted: Normalisation) -> tuple[Tensor, Tensor] | None:
-    """Factor and shift, float64 (C, 1, 1), for ``images * factor + shift`` as wanted; None: they are already.
+    """Factor and shift, float64 (C, 1, 1), for ``images * factor + shift`` as wanted; None: they
+    are already.
 
     Args:
         images: normalisation of the images; of one channel for grey images that are repeated.

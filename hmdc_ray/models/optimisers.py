@@ -1,7 +1,8 @@
 """torch's optimisers, without its compiler.
 
-The methods of an optimiser import torch's compiler when they are first called, to have it leave them alone. That takes two
-seconds of processor time in every process, and nothing here compiles an optimiser: these call what the methods wrap.
+The methods of an optimiser import torch's compiler when they are first called, to have it leave
+them alone. That takes two seconds of processor time in every process, and nothing here compiles an
+optimiser: these call what the methods wrap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Which parameters and buffers a network may have: those that are trained, cast and stored as they are meant."""
+"""Which parameters and buffers a network may have: those that are trained, cast and stored as they
+are meant."""
 
 from __future__ import annotations
 
@@ -12,10 +13,12 @@ from hmdc_ray.errors import InputError
 
 
 def require_plain(module: nn.Module) -> None:
-    """Refuse parameters that no step could train, and those that a change of number format would change in silence.
+    """Refuse parameters that no step could train, and those that a change of number format would
+    change in silence.
 
-    Parameters, and buffers that are not whole numbers or truth values, must be dense, of float32, and have values. A lazy
-    module's have none before its first forward pass, so that it is asked for again after it; see :func:`require_initialised`.
+    Parameters, and buffers that are not whole numbers or truth values, must be dense, of float32,
+    and have values. A lazy module's have none before its first forward pass, so that it is asked
+    for again after it; see :func:`require_initialised`.
 
     Raises:
         InputError: names the parameter or buffer and what it is.

@@ -11,7 +11,8 @@ _plain = ContextVar("plain", default=False)
 
 @contextmanager
 def plain_layers() -> Iterator[None]:
-    """Networks that are made in the block keep torch's own layers, and aligners that run in it pool with torch's kernel.
+    """Networks that are made in the block keep torch's own layers, and aligners that run in it pool
+    with torch's kernel.
 
     For measurements, and tests of our layers against torch's.
     """

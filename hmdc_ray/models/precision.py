@@ -1,6 +1,7 @@
-"""Number formats. ``bfloat16`` is torch's autocast within a network while images are matched: matrix products, convolutions,
-and what follows them up to the next operation that torch keeps in float32; features are averaged over squares in the format
-that they come in. Images, weights, their gradients, the affine maps of aligners, and losses are in float32, as for ``tf32``.
+"""Number formats. ``bfloat16`` is torch's autocast within a network while images are matched:
+matrix products, convolutions, and what follows them up to the next operation that torch keeps in
+float32; features are averaged over squares in the format that they come in. Images, weights, their
+gradients, the affine maps of aligners, and losses are in float32, as for ``tf32``.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ def matrix_dtype(precision: Precision) -> torch.dtype | None:
 
 
 GpuFormat = Literal["tf32", "ieee"]
-"""How a GPU multiplies float32: in TensorFloat-32, with ten bits after the point, or as the standard says."""
+"""How a GPU multiplies float32: in TensorFloat-32, with ten bits after the point, or as the
+standard says."""
 
 
 def gpu_format(precision: Precision) -> GpuFormat:
-    """The one rule for pool members, students and networks that are pre-trained: TensorFloat-32 for ``tf32`` alone."""
+    """The one rule for pool members, students and networks that are pre-trained: TensorFloat-32 for
+    ``tf32`` alone."""
     return "tf32" if precision == "tf32" else "ieee"
 
 

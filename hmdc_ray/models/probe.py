@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients, so that no running statistic moves; every part gets its own mode back."""
+    """Evaluation mode without gradients, so that no running statistic moves; every part gets its
+    own mode back."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:
@@ -26,7 +27,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def untouched(module: nn.Module) -> Iterator[None]:
-    """Every part gets its own mode and its buffers back, running statistics with them, whatever is done with the module."""
+    """Every part gets its own mode and its buffers back, running statistics with them, whatever is
+    done with the module."""
     parts = [(part, part.training, dict(part._buffers)) for part in module.modules()]
     copies = {buffer: buffer.clone() for buffer in module.buffers()}
     for part, _, buffers in parts:
@@ -40,13 +42,15 @@ def untouched(module: nn.Module) -> Iterator[None]:
 
 
 def zeros(module: nn.Module, images: int, channels: int, height: int, width: int) -> Tensor:
-    """Images (images, channels, height, width) of zeros, of the number format and on the device of the module."""
+    """Images (images, channels, height, width) of zeros, of the number format and on the device of
+    the module."""
     like = next(module.parameters(), torch.empty(0))
     return torch.zeros((images, channels, height, width), dtype=like.dtype, device=like.device)
 
 
 def outputs(module: nn.Module, names: Iterable[str], images_BCHW: Tensor) -> dict[str, Any]:
-    """What the submodules ``names`` return while ``module`` is given the images; those that are not called are missing."""
+    """What the submodules ``names`` return while ``module`` is given the images; those that are not
+    called are missing."""
     found: dict[str, Any] = {}
     with ExitStack() as hooks:
         for name in set(names):

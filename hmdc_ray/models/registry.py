@@ -43,7 +43,8 @@ _ENTRIES: dict[str, Entry] = {}
 
 
 def register(name: str, description: str) -> Callable[[AnyFactory], AnyFactory]:
-    """Decorate a factory ``factory(shape, classes, **options) -> Architecture`` to make it known by a name.
+    """Decorate a factory ``factory(shape, classes, **options) -> Architecture`` to make it known by
+    a name.
 
     Options are read from the signature; annotations give their types and ranges.
 
@@ -84,23 +85,26 @@ def build(
     """Make a network that is ready to be trained; the same key and origin give the same weights.
 
     Args:
-        architecture: a registered name; ``timm:NAME`` or ``torchvision:NAME`` (see :mod:`hmdc_ray.models.external`); or the
-            import path ``package.module:factory`` of a function that is called like the registered ones and returns an
-            :class:`Architecture`, or a bare ``nn.Module``, which then has no taps.
+        architecture: a registered name; ``timm:NAME`` or ``torchvision:NAME`` (see
+            :mod:`hmdc_ray.models.external`); or the import path ``package.module:factory`` of a
+            function that is called like the registered ones and returns an :class:`Architecture`,
+            or a bare ``nn.Module``, which then has no taps.
         options: the factory's options.
         shape: native shape of the images.
         classes: number of classes, at least 1.
         key: key of the random weights; torch's global generators stay as they were.
-        weights: origin of the weights: ``scratch``; ``pretrained``, the library's own with a fresh classifier (timm and
-            torchvision only); or ``checkpoint:PATH``, a file of :func:`hmdc_ray.models.weights.save_weights`.
-        statistics: normalisation of the images that the module sees. ``own``: by the mean and standard deviation that
-            its weights were trained with, where the library, the file or the factory's :class:`Architecture` names
-            them; ``data``: that of the data.
+        weights: origin of the weights: ``scratch``; ``pretrained``, the library's own with a fresh
+            classifier (timm and torchvision only); or ``checkpoint:PATH``, a file of
+            :func:`hmdc_ray.models.weights.save_weights`.
+        statistics: normalisation of the images that the module sees. ``own``: by the mean and
+            standard deviation that its weights were trained with, where the library, the file or
+            the factory's :class:`Architecture` names them; ``data``: that of the data.
         space: normalisation of the images; None: unknown, and they are passed on unchanged.
 
     Raises:
-        InputError: unknown architecture or option; a network that does not fit the images or its own declaration, or has
-            parameters that are not plain (see :mod:`hmdc_ray.models.parameters`); weights that cannot be had or do not fit.
+        InputError: unknown architecture or option; a network that does not fit the images or its
+            own declaration, or has parameters that are not plain (see
+            :mod:`hmdc_ray.models.parameters`); weights that cannot be had or do not fit.
     """
     assert weights in ("scratch", "pretrained") or weights.startswith(CHECKPOINT), weights
     try:

@@ -16,7 +16,8 @@ _RESNET18 = (2, 2, 2, 2)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut: maps (B, channels, h, w) to (B, out_channels, h / stride, w / stride).
+    """Two 3x3 convolutions and a shortcut: maps (B, channels, h, w) to (B, out_channels, h /
+    stride, w / stride).
 
     Args:
         channels: number of channels of the input maps.

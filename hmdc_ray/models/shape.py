@@ -33,7 +33,8 @@ class ImageShape:
     def margin(self) -> int:
         """Extra pixels of padding on each side in the first layer of a network with pooling.
 
-        2 for grey 28x28 images, which so become 32x32 (Zhao, Mopuri, Bilen, arXiv 2006.05929, code); otherwise 0.
+        2 for grey 28x28 images, which so become 32x32 (Zhao, Mopuri, Bilen, arXiv 2006.05929,
+        code); otherwise 0.
         """
         return 2 if (self.channels, self.height, self.width) == (1, 28, 28) else 0
 

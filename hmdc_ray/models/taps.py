@@ -1,4 +1,5 @@
-"""Taps: the features of a network that mutual distillation aligns (SSD of HMDC, Moon et al., arXiv 2409.14538)."""
+"""Taps: the features of a network that mutual distillation aligns (SSD of HMDC, Moon et al., arXiv
+2409.14538)."""
 
 from __future__ import annotations
 
@@ -22,10 +23,12 @@ class TapSpec:
     """A feature as an architecture declares it.
 
     Attributes:
-        module: dotted name, inside the architecture's module, of the submodule whose output is the feature.
-        kind: layout of the feature: a map (B, c, h, w), a token sequence with the class token first (B, 1 + n, c),
-            or a vector (B, c).
-        grid: (rows, columns) of the n tokens after the class token, in row-major order; None for other kinds.
+        module: dotted name, inside the architecture's module, of the submodule whose output is the
+            feature.
+        kind: layout of the feature: a map (B, c, h, w), a token sequence with the class token first
+            (B, 1 + n, c), or a vector (B, c).
+        grid: (rows, columns) of the n tokens after the class token, in row-major order; None for
+            other kinds.
     """
 
     module: str
@@ -86,7 +89,8 @@ def resolve(spec: TapSpec, feature: object, batch: int) -> Tap:
 
     Args:
         spec: declared tap.
-        feature: output of the module, in the layout of ``spec.kind`` if all is well; None: it was not called.
+        feature: output of the module, in the layout of ``spec.kind`` if all is well; None: it was
+            not called.
         batch: number of images B in the batch that went in.
 
     Raises:

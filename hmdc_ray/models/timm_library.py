@@ -1,7 +1,8 @@
 """timm's networks, their taps, and their pretrained weights from the Hugging Face hub.
 
-Taps are the last four of timm's ``feature_info`` that are maps; of a vision transformer with one class token (ViT, DeiT and
-their like), all its blocks. Pretrained weights are read from safetensors files alone, which run no code.
+Taps are the last four of timm's ``feature_info`` that are maps; of a vision transformer with one
+class token (ViT, DeiT and their like), all its blocks. Pretrained weights are read from safetensors
+files alone, which run no code.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def candidates(module: nn.Module) -> tuple[str, ...]:
 
 
 def taps(module: nn.Module, features: Mapping[str, Any]) -> tuple[TapSpec, ...]:
-    """Token sequences of a transformer with one class token and a known grid; else maps with channels first; else none."""
+    """Token sequences of a transformer with one class token and a known grid; else maps with
+    channels first; else none."""
     ordered = [name for name in candidates(module) if isinstance(features.get(name), Tensor)]
     grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
     if getattr(module, "num_prefix_tokens", 0) == 1 and getattr(module, "cls_token", None) is not None and grid is not None:
@@ -120,9 +122,11 @@ def _classifiers(module: nn.Module) -> tuple[str, ...]:
 
 
 def _weights_file(name: str) -> Path:
-    """The safetensors file with a network's pretrained weights: from the hub's local cache, else downloaded into it.
+    """The safetensors file with a network's pretrained weights: from the hub's local cache, else
+    downloaded into it.
 
-    Only the hub's first answer is waited for, once: huggingface_hub repeats a download without a network for minutes.
+    Only the hub's first answer is waited for, once: huggingface_hub repeats a download without a
+    network for minutes.
     """
     settings = get_pretrained_cfg(name)
     if settings is None or not settings.hf_hub_id:
@@ -136,7 +140,8 @@ def _weights_file(name: str) -> Path:
     try:
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(settings.hf_hub_id, filename), timeout=_TIMEOUT)
         return Path(huggingface_hub.hf_hub_download(settings.hf_hub_id, filename))
-    # Every exception: it lets those of its HTTP client through, which is not the same one in all its versions.
+    # Every exception: it lets those of its HTTP client through, which is not the same one in all
+    # its versions.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(

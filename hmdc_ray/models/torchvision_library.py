@@ -1,7 +1,8 @@
 """torchvision's networks, their taps, and their pretrained weights.
 
-Taps are the four stages of a ResNet (and its relatives); of the networks whose ``features`` are a sequence of maps, the last
-layer at each of the last four resolutions; otherwise none. torchvision's networks take three channels.
+Taps are the four stages of a ResNet (and its relatives); of the networks whose ``features`` are a
+sequence of maps, the last layer at each of the last four resolutions; otherwise none. torchvision's
+networks take three channels.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def create(name: str, classes: int, channels: int, pretrained: bool, options: Ma
 
 
 def normalisation(name: str, module: nn.Module) -> Normalisation | None:
-    """Normalisation in the transforms of the weights; for networks that change it inside, the one that they change to."""
+    """Normalisation in the transforms of the weights; for networks that change it inside, the one
+    that they change to."""
     if getattr(module, "transform_input", True) is False:  # GoogLeNet and Inception, which are made without it here
         return Normalisation((0.5,) * 3, (0.5,) * 3)
     transforms = models.get_model_weights(name).DEFAULT.transforms()
@@ -101,7 +103,8 @@ def candidates(module: nn.Module) -> tuple[str, ...]:
 
 
 def taps(module: nn.Module, features: Mapping[str, Any]) -> tuple[TapSpec, ...]:
-    """The last candidate at each of the last four resolutions; all stages of a ResNet, also where small maps stay the same."""
+    """The last candidate at each of the last four resolutions; all stages of a ResNet, also where
+    small maps stay the same."""
     ordered = [name for name in candidates(module) if isinstance(features.get(name), Tensor)]
     if not isinstance(module, models.ResNet):
         ordered = [list(layers)[-1] for _, layers in groupby(ordered, key=lambda name: features[name].shape[2:])]
@@ -130,7 +133,8 @@ def _load(module: nn.Module, state: dict[str, Tensor]) -> None:
 
 
 def _state(name: str) -> dict[str, Tensor]:
-    """The default weights, from torch's local cache or downloaded into it; unpickled as tensors alone."""
+    """The default weights, from torch's local cache or downloaded into it; unpickled as tensors
+    alone."""
     weights = models.get_model_weights(name).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
     try:

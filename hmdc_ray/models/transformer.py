@@ -1,9 +1,10 @@
-"""The vision transformer of Dosovitskiy et al. (arXiv 2010.11929), as timm's ``VisionTransformer`` of the same arguments.
+"""The vision transformer of Dosovitskiy et al. (arXiv 2010.11929), as timm's ``VisionTransformer``
+of the same arguments.
 
-Importing timm takes 3.5 s of processor time, because torchvision imports torch's compiler. Every process that builds a
-small transformer would pay for it: the driver, a worker, every task that trains a student. Names and order of
-parameters, the distributions they are drawn from and what is computed are timm's, so that its weights load here; a test
-compares the two.
+Importing timm takes 3.5 s of processor time, because torchvision imports torch's compiler. Every
+process that builds a small transformer would pay for it: the driver, a worker, every task that
+trains a student. Names and order of parameters, the distributions they are drawn from and what is
+computed are timm's, so that its weights load here; a test compares the two.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """Tokens (B, T, D): each is the mean of all values, weighted by attention, in every head."""
+        """Tokens (B, T, D): each is the mean of all values, weighted by attention, in every
+        head."""
         query, key, value = self.qkv(tokens_BTD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         fit_BHTT = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         attended_BTD: Tensor = self.proj((fit_BHTT.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
@@ -132,7 +134,8 @@ class VisionTransformer(nn.Module):
         return logits_BK
 
     def _draw_weights(self) -> None:
-        """As timm does: linear layers get truncated normal weights and zero biases, the convolution what torch gives it."""
+        """As timm does: linear layers get truncated normal weights and zero biases, the convolution
+        what torch gives it."""
         nn.init.trunc_normal_(self.pos_embed, std=_WEIGHT_DEVIATION)
         nn.init.normal_(self.cls_token, std=_TOKEN_DEVIATION)
         for module in self.modules():

@@ -11,8 +11,8 @@ from hmdc_ray.models.network import Architecture, TapSpec
 from hmdc_ray.models.registry import register
 from hmdc_ray.models.shape import ImageShape
 
-# Channels of the convolutions of each stage, in multiples of the width; a max pooling ends a stage, unless the next one would
-# see maps of one pixel, of which an instance norm leaves nothing.
+# Channels of the convolutions of each stage, in multiples of the width; a max pooling ends a stage,
+# unless the next one would see maps of one pixel, of which an instance norm leaves nothing.
 _VGG11 = ((1,), (2,), (4, 4), (8, 8), (8, 8))
 
 
@@ -21,7 +21,8 @@ def vgg11(shape: ImageShape, classes: int, *, width: Width = 64, norm: Norm = "i
     """Build a VGG11; at 10 classes and 3x32x32 the default has 9,231,114 parameters.
 
     Args:
-        shape: images of at least 8x8 pixels; those below 32x32, but for grey ones of 28x28, are pooled less often.
+        shape: images of at least 8x8 pixels; those below 32x32, but for grey ones of 28x28, are
+            pooled less often.
         classes: number of logits.
         width: channels of the first convolution; the others have up to 8 times as many.
         norm: kind of normalisation, as in :func:`hmdc_ray.models.layers.make_norm`.

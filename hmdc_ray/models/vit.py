@@ -37,7 +37,8 @@ def vit(
         width: size of a token; None: 192, or 64 for images with a side below 28 pixels.
         depth: number of transformer blocks; None: 12, or 3 for such images.
         heads: number of attention heads, a divisor of the width; None: 3, or 4 for such images.
-        taps: number of blocks that are taps, evenly spaced, the last one among them; None: all, as HMDC has it.
+        taps: number of blocks that are taps, evenly spaced, the last one among them; None: all, as
+            HMDC has it.
     """
     if shape.height % patch_size or shape.width % patch_size:
         rows, columns = (-(-side // patch_size) * patch_size for side in (shape.height, shape.width))

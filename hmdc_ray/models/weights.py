@@ -1,4 +1,5 @@
-"""Weights in files: safetensors, which hold tensors and text only, so that reading one runs no code."""
+"""Weights in files: safetensors, which hold tensors and text only, so that reading one runs no
+code."""
 
 from __future__ import annotations
 
@@ -20,14 +21,17 @@ CHECKPOINT = "checkpoint:"
 
 
 def save_weights(network: Network, path: Path) -> None:
-    """Write parameters and buffers, whole or not at all, under the names of ``network.module.state_dict()``.
+    """Write parameters and buffers, whole or not at all, under the names of
+    ``network.module.state_dict()``.
 
-    The file's metadata, as text: ``architecture``, ``options`` (JSON), ``classes``, ``shape`` (such as 3x32x32), and, where
-    they are known, ``statistics`` (JSON): mean and std of the images that the module was trained on.
+    The file's metadata, as text: ``architecture``, ``options`` (JSON), ``classes``, ``shape`` (such
+    as 3x32x32), and, where they are known, ``statistics`` (JSON): mean and std of the images that
+    the module was trained on.
 
     Args:
         network: network to save, on any device.
-        path: path of the safetensors file; its folder is made when it is missing, ``~`` stands for the home folder.
+        path: path of the safetensors file; its folder is made when it is missing, ``~`` stands for
+            the home folder.
 
     Raises:
         InputError: the file cannot be written.
@@ -48,7 +52,8 @@ def save_weights(network: Network, path: Path) -> None:
 
 
 def load_weights(network: Network, path: Path) -> None:
-    """Put the weights of a file of :func:`save_weights` into a network of the same architecture, options and classes.
+    """Put the weights of a file of :func:`save_weights` into a network of the same architecture,
+    options and classes.
 
     The statistics that the file names become the network's own.
 
@@ -57,8 +62,9 @@ def load_weights(network: Network, path: Path) -> None:
         path: path of the file; ``~`` stands for the home folder.
 
     Raises:
-        InputError: the file is missing or is not safetensors; a tensor is missing or unexpected, has another shape or
-            number format, or is not finite; the statistics are damaged, or have other channels.
+        InputError: the file is missing or is not safetensors; a tensor is missing or unexpected,
+            has another shape or number format, or is not finite; the statistics are damaged, or
+            have other channels.
     """
     path = path.expanduser()
     state, metadata = _read(path)
@@ -86,7 +92,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _statistics(metadata: dict[str, str], network: Network, path: Path) -> Normalisation | None:
-    """Normalisation that the file names; None of a file that names none, as those of earlier versions."""
+    """Normalisation that the file names; None of a file that names none, as those of earlier
+    versions."""
     if "statistics" not in metadata:
         return None
     try:

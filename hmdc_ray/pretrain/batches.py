@@ -38,23 +38,27 @@ class Part:
     """A worker's share of a global batch.
 
     Attributes:
-        mixed: normalised images (b, C, H, W) with their labels; b is at least 2 where the global batch has two images.
-        weight: factor on the part's mean loss that makes the mean over workers the mean over the global batch:
-            workers b / B; 0 for a worker without a share, which computes up to two images all the same.
+        mixed: normalised images (b, C, H, W) with their labels; b is at least 2 where the global
+            batch has two images.
+        weight: factor on the part's mean loss that makes the mean over workers the mean over the
+            global batch: workers b / B; 0 for a worker without a share, which computes up to two
+            images all the same.
     """
 
     mixed: Mixed
     weight: float
 
     def loss(self, logits_bK: Tensor) -> Tensor:
-        """Weighted cross-entropy, a scalar; its mean over the workers is the global batch's mean."""
+        """Weighted cross-entropy, a scalar; its mean over the workers is the global batch's
+        mean."""
         mixed = self.mixed
         plain = mixed.own_part == 1.0
         return self.weight * (F.cross_entropy(logits_bK, mixed.labels) if plain else mixed.loss(logits_bK))
 
 
 def _own(images: int, group: Group) -> Tensor:
-    """A worker's positions in a global batch, int64 (b,). Fewer workers share a small batch: no part is one image."""
+    """A worker's positions in a global batch, int64 (b,). Fewer workers share a small batch: no
+    part is one image."""
     parts = np.array_split(np.arange(images), min(group.workers, max(1, images // 2)))
     return torch.from_numpy(parts[group.worker]) if group.worker < len(parts) else torch.empty(0, dtype=torch.int64)
 
@@ -62,8 +66,8 @@ def _own(images: int, group: Group) -> Tensor:
 class GlobalBatches:
     """Batches of the training split, in an order that is drawn anew for every epoch.
 
-    Order, variation and mixing of a batch are drawn from the key, the epoch and the batch's number alone, so that a training
-    can be resumed anywhere, with any number of workers.
+    Order, variation and mixing of a batch are drawn from the key, the epoch and the batch's number
+    alone, so that a training can be resumed anywhere, with any number of workers.
 
     Args:
         dataset: data whose training split is used, normalised with its own mean and std.
@@ -95,7 +99,8 @@ class GlobalBatches:
         if self._recipe.variation == "none" and not self._recipe.cutmix:
             images, labels = self._load(rows_B[mine])
             return Part(Mixed(images, labels, labels, 1.0), weight)
-        # Variation and mixing depend on the other images of a batch, so every worker makes the whole batch.
+        # Variation and mixing depend on the other images of a batch, so every worker makes the
+        # whole batch.
         images_BCHW, labels_B = self._load(rows_B)
         draws = replace(self._key, stream="train_augmentation", step=epoch, batch=batch)
         vary = variation(self._recipe, draws.generator())

@@ -1,4 +1,5 @@
-"""Trainings begun by an earlier version: fields that their records lack, and what has been corrected since."""
+"""Trainings begun by an earlier version: fields that their records lack, and what has been
+corrected since."""
 
 from __future__ import annotations
 
@@ -11,18 +12,22 @@ from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.pretrain.plan import Plan
 
 REVISION = 2
-"""Revision of the recipes, raised by each correction that leads to other weights; every record states its own."""
+"""Revision of the recipes, raised by each correction that leads to other weights; every record
+states its own."""
 
 
 def as_written_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> dict[str, Any]:
-    """The identity of a record with all the fields of :meth:`Plan.identity`, as it would be written today.
+    """The identity of a record with all the fields of :meth:`Plan.identity`, as it would be written
+    today.
 
     Args:
-        begun: identity in the record, which lacks the fields that offered no choice when it was written.
+        begun: identity in the record, which lacks the fields that offered no choice when it was
+            written.
         plan: the training to resume.
         info: description of its data, with the statistics in use.
     """
-    # Statistics stated in a configuration were always used, but those recorded with the data were once ignored.
+    # Statistics stated in a configuration were always used, but those recorded with the data were
+    # once ignored.
     unsaid: dict[str, Any] = {"data.statistics": OWN if plan.data.statistics is None else info.statistics or OWN}
     without_effect: dict[str, Any] = {}
     defaults = {field.name: str(field.default) for field in fields(Recipe) if field.default is not MISSING}
@@ -35,7 +40,8 @@ def as_written_today(begun: dict[str, Any], plan: Plan, info: DatasetInfo) -> di
 
 
 def corrections(plan: Plan, info: DatasetInfo) -> dict[str, tuple[str, ...]]:
-    """Corrections since then that concern this training: a sentence each, with the fields that it changed.
+    """Corrections since then that concern this training: a sentence each, with the fields that it
+    changed.
 
     Args:
         plan: the training to resume.

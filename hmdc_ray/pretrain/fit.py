@@ -48,7 +48,8 @@ def require_resources(workers: int, threads: int, num_gpus: float) -> dict[str, 
 
 
 def run_config(name: str, storage: str) -> RunConfig:
-    """Ray Train's configuration: where it keeps the last checkpoint, and how often it restarts the workers.
+    """Ray Train's configuration: where it keeps the last checkpoint, and how often it restarts the
+    workers.
 
     Raises:
         InputError: the storage cannot be written.
@@ -76,7 +77,8 @@ class Fit:
         plan: plan of the training.
         workers: number of workers, at least 1.
         each: resources of each worker, from :func:`require_resources`.
-        run: Ray Train's configuration, from :func:`run_config`. A run of its name that the storage already holds is resumed.
+        run: Ray Train's configuration, from :func:`run_config`. A run of its name that the storage
+            already holds is resumed.
         stop: request to stop.
         epoch_done: called with network, epochs done, and epochs in all.
     """
@@ -163,9 +165,11 @@ class Fit:
 
 
 def _cause(error: Exception) -> Exception:
-    """The error to raise for a failure: an input error as such; of a programming error the whole traceback."""
+    """The error to raise for a failure: an input error as such; of a programming error the whole
+    traceback."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    # Ray Train wraps what a worker's function raises, for which it has no public attribute; all else is the worker's death.
+    # Ray Train wraps what a worker's function raises, for which it has no public attribute; all
+    # else is the worker's death.
     raised = [getattr(failure, "_base_exc", None) for failure in failures.values()]
     for cause in raised:
         if isinstance(cause, InputError):

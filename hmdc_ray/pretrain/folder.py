@@ -27,10 +27,11 @@ class Record:
     """``pretrain.json``, written before the training begins.
 
     Attributes:
-        run: name of the run in the storage. No two trainings share one, because Ray Train silently resumes a run whose
-            name the storage knows.
+        run: name of the run in the storage. No two trainings share one, because Ray Train silently
+            resumes a run whose name the storage knows.
         storage: absolute path or address of the storage, where Ray Train keeps its checkpoints.
-        identity: values that the training depends on, by name; see :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
+        identity: values that the training depends on, by name; see
+            :meth:`hmdc_ray.pretrain.plan.Plan.identity`.
         revision: revision of the recipes; see :data:`hmdc_ray.pretrain.earlier.REVISION`.
     """
 
@@ -46,7 +47,8 @@ class Record:
 
 
 def storage_location(storage: str | None, folder: Path) -> str:
-    """The storage's address as it is, or its path made absolute; None: a folder within the training's own."""
+    """The storage's address as it is, or its path made absolute; None: a folder within the
+    training's own."""
     if storage is None:
         return str(folder / STORAGE_FOLDER)
     return storage if "://" in storage else str(Path(storage).expanduser().absolute())
@@ -56,7 +58,8 @@ def claim(path: Path, *, overwrite: bool, resume: bool) -> RunFolder:
     """Take a folder for a pre-training.
 
     Raises:
-        InputError: the folder is refused by :meth:`hmdc_ray.run.folder.RunFolder.claim`, or is another command's.
+        InputError: the folder is refused by :meth:`hmdc_ray.run.folder.RunFolder.claim`, or is
+            another command's.
     """
     if (path / CONFIG_FILE).exists() and not (path / RECORD_FILE).exists():
         raise InputError(f"{path} holds a run of 'hmdc condense', and no pre-training: choose another --output")
@@ -104,7 +107,8 @@ def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetI
         info: description of the data.
 
     Raises:
-        InputError: the record is damaged; another training was begun in the folder, or one whose recipe was corrected since.
+        InputError: the record is damaged; another training was begun in the folder, or one whose
+            recipe was corrected since.
     """
     path = folder / RECORD_FILE
     try:

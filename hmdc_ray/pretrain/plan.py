@@ -1,4 +1,5 @@
-"""What is pre-trained: the networks that a configuration names, each with the recipe of its whole-data student."""
+"""What is pre-trained: the networks that a configuration names, each with the recipe of its
+whole-data student."""
 
 from __future__ import annotations
 
@@ -35,8 +36,10 @@ class Plan:
         seed: seed of all draws.
         split: split on which accuracy is measured.
         threads: torch threads of a worker, at least 1.
-        precision: ``matching.precision``, which sets the number format of GPUs; None: the workers train on CPUs.
-        checkpoint_seconds: least seconds between two checkpoints, which are made at the ends of epochs.
+        precision: ``matching.precision``, which sets the number format of GPUs; None: the workers
+            train on CPUs.
+        checkpoint_seconds: least seconds between two checkpoints, which are made at the ends of
+            epochs.
     """
 
     data: DataConfig
@@ -49,7 +52,8 @@ class Plan:
     checkpoint_seconds: float
 
     def identity(self, info: DatasetInfo) -> dict[str, Any]:
-        """Values that a resumed training must share with the one that was begun, by name, as JSON gives them back.
+        """Values that a resumed training must share with the one that was begun, by name, as JSON
+        gives them back.
 
         Args:
             info: description of the data, with the statistics in use.
@@ -74,20 +78,22 @@ def make_plan(
 ) -> Plan:
     """Choose the networks, build each once, and try a step of its training.
 
-    A network is trained by the recipe of the configuration's whole-data student: its protocol, ``whole_data_epochs`` epochs
-    (:data:`DEFAULT_EPOCHS` where there are none), the augmentation families of the matching where the evaluation names none.
+    A network is trained by the recipe of the configuration's whole-data student: its protocol,
+    ``whole_data_epochs`` epochs (:data:`DEFAULT_EPOCHS` where there are none), the augmentation
+    families of the matching where the evaluation names none.
 
     Args:
         config: the configuration, with absolute paths.
         info: description of the data.
-        architectures: comma-separated names: members of the pool, students, or architectures with default options. None: all
-            members but those with random options, whose weights would fit no redrawn network, and all students of other names.
+        architectures: comma-separated names: members of the pool, students, or architectures with
+            default options. None: all members but those with random options, whose weights would
+            fit no redrawn network, and all students of other names.
         split: split on which accuracy is measured.
         checkpoint_seconds: least seconds between two checkpoints.
 
     Raises:
-        InputError: a network is unknown, does not accept the images, cannot be trained, or has random options; a name is given
-            twice; the split has no images.
+        InputError: a network is unknown, does not accept the images, cannot be trained, or has
+            random options; a name is given twice; the split has no images.
     """
     networks = _chosen(config, architectures)
     settings = config.evaluation
@@ -121,7 +127,8 @@ def make_plan(
 
 
 def network_key(seed: int, network: StudentConfig) -> Key:
-    """Key of a network's draws, made from the network itself: its place in a list must not change its numbers."""
+    """Key of a network's draws, made from the network itself: its place in a list must not change
+    its numbers."""
     return Key(seed, "network", member=network_number(network, network.weights))
 
 
@@ -144,7 +151,8 @@ def _chosen(config: RunConfig, architectures: str | None) -> tuple[StudentConfig
 
 
 def _network(name: str, members: dict[str, MemberConfig], students: dict[str, StudentConfig]) -> StudentConfig:
-    """The member of this name, else the student, else the architecture. A student equal to the member lends its rate."""
+    """The member of this name, else the student, else the architecture. A student equal to the
+    member lends its rate."""
     student = students.get(name)
     if name not in members:
         return student or StudentConfig(architecture=name)

@@ -68,7 +68,8 @@ class Pretrained:
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path, losses: dict[str, list[float]]) -> None:
-        """Write ``accuracies.json``, and ``losses.jsonl``: one line for each step with network, step from 0, and loss.
+        """Write ``accuracies.json``, and ``losses.jsonl``: one line for each step with network,
+        step from 0, and loss.
 
         Raises:
             InputError: a file cannot be written.
@@ -94,7 +95,8 @@ class Pretrained:
         return built
 
     def assignments(self, folder: Path, members: Sequence[MemberConfig]) -> str:
-        """The ``--set`` options with which members of the pool start from the weights in ``folder``; empty for none."""
+        """The ``--set`` options with which members of the pool start from the weights in
+        ``folder``; empty for none."""
         names = {each.name for each in self.networks}
         return " ".join(
             f"--set {shlex.quote(f'pool.members.{member.name}.weights=checkpoint:{folder / member.name}.safetensors')}"

@@ -48,25 +48,31 @@ def pretrain(
     address: str | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Pretrained:
-    """Train networks on the real training split with Ray Train, and write their weights into a folder.
+    """Train networks on the real training split with Ray Train, and write their weights into a
+    folder.
 
-    The folder holds ``NAME.safetensors`` for each network (see :mod:`hmdc_ray.models.weights`), ``accuracies.json``,
-    ``losses.jsonl``, ``config.yaml``, ``pretrain.json``, and, unless they are stored elsewhere, Ray Train's checkpoints. When a
-    worker dies, the workers are restarted from the last checkpoint, and end with the weights of an undisturbed training.
+    The folder holds ``NAME.safetensors`` for each network (see :mod:`hmdc_ray.models.weights`),
+    ``accuracies.json``, ``losses.jsonl``, ``config.yaml``, ``pretrain.json``, and, unless they are
+    stored elsewhere, Ray Train's checkpoints. When a worker dies, the workers are restarted from
+    the last checkpoint, and end with the weights of an undisturbed training.
 
     Args:
-        config: data, seed, members, students with their recipe, and threads; a worker takes ``evaluation.num_gpus`` GPUs.
+        config: data, seed, members, students with their recipe, and threads; a worker takes
+            ``evaluation.num_gpus`` GPUs.
         output: the folder.
         progress: receiver of the progress.
-        architectures: comma-separated names of networks, see :func:`hmdc_ray.pretrain.plan.make_plan`.
-        workers: number of workers that train together, at least 1. Each step's batch is the same for any number.
+        architectures: comma-separated names of networks, see
+            :func:`hmdc_ray.pretrain.plan.make_plan`.
+        workers: number of workers that train together, at least 1. Each step's batch is the same
+            for any number.
         split: split on which accuracy is measured.
-        storage_path: folder, or address that pyarrow has a file system for (s3://, gs://), where Ray Train keeps checkpoints
-            and which all nodes must see; None: ``output``.
+        storage_path: folder, or address that pyarrow has a file system for (s3://, gs://), where
+            Ray Train keeps checkpoints and which all nodes must see; None: ``output``.
         resume: whether to resume the training in the folder.
         overwrite: whether to replace the training in the folder.
         address: address of a Ray cluster; a local one is started if there is none.
-        checkpoint_seconds: least seconds between two checkpoints, which are made at the ends of epochs.
+        checkpoint_seconds: least seconds between two checkpoints, which are made at the ends of
+            epochs.
 
     Raises:
         InputError: configuration, data, folder, storage or cluster are not usable.

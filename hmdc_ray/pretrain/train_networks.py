@@ -1,4 +1,5 @@
-"""The training in one worker: network after network, with checkpoints from which any number of workers can resume."""
+"""The training in one worker: network after network, with checkpoints from which any number of
+workers can resume."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Outside(Protocol):
     """What surrounds a worker: Ray Train, or a test."""
 
     def checkpoint(self, write: Callable[[Path], None]) -> None:
-        """Keep the files that ``write`` puts into an empty folder; all workers call this together, the first one writes."""
+        """Keep the files that ``write`` puts into an empty folder; all workers call this together,
+        the first one writes."""
 
     def epoch_done(self, name: str, epoch: int, epochs: int) -> bool:
         """Report an epoch, which only the first worker does; returns whether to stop."""

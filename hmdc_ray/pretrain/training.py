@@ -1,4 +1,5 @@
-"""One network's training, epoch by epoch, in one of several workers (data parallel: DistributedDataParallel)."""
+"""One network's training, epoch by epoch, in one of several workers (data parallel:
+DistributedDataParallel)."""
 
 from __future__ import annotations
 
@@ -29,13 +30,15 @@ _NETWORK, _MOMENTUM = "network.", "momentum."
 class Training:
     """A network and its optimiser in training; the weights after the last epoch are the result.
 
-    The weights are a function of the network, the recipe, the seed and the global batches. With several workers a step's sums
-    have another order, so that losses agree up to rounding only; layers that see a part of the batch (BatchNorm) or draw for
-    it (dropout) make a larger difference.
+    The weights are a function of the network, the recipe, the seed and the global batches. With
+    several workers a step's sums have another order, so that losses agree up to rounding only;
+    layers that see a part of the batch (BatchNorm) or draw for it (dropout) make a larger
+    difference.
 
     Args:
         section: configuration of the network.
-        recipe: recipe of the training; CutMix is left out if the network works on tokens and the recipe says so.
+        recipe: recipe of the training; CutMix is left out if the network works on tokens and the
+            recipe says so.
         dataset: data whose training split is learned.
         seed: seed of all draws.
         group: this worker's place; with more than one worker, torch's process group exists.
@@ -69,7 +72,8 @@ class Training:
         return self._recipe.trained_epochs
 
     def parallel(self) -> nn.Module:
-        """The network for forward passes: with several workers, one that averages gradients. Call again after a restart."""
+        """The network for forward passes: with several workers, one that averages gradients. Call
+        again after a restart."""
         return self.network if self._group.workers == 1 else DistributedDataParallel(self.network)
 
     def train_epoch(self, network: nn.Module) -> None:
@@ -117,7 +121,8 @@ class Training:
         return accuracy(self.network, split_batches(self._dataset, split, self._device))
 
     def save(self, path: Path) -> None:
-        """Write network and optimiser as safetensors; :attr:`epoch` and :attr:`losses` are kept elsewhere."""
+        """Write network and optimiser as safetensors; :attr:`epoch` and :attr:`losses` are kept
+        elsewhere."""
         tensors = {_NETWORK + name: tensor for name, tensor in self.network.state_dict().items()}
         for position, parameter in enumerate(self.network.parameters()):
             momentum = self._optimiser.state.get(parameter, {}).get("momentum_buffer")

@@ -22,7 +22,8 @@ from hmdc_ray.system.memory import keep_freed_memory
 
 
 class Board:
-    """Shared state of driver and first worker: the progress, and the request to stop. A plain class, made an actor."""
+    """Shared state of driver and first worker: the progress, and the request to stop. A plain
+    class, made an actor."""
 
     def __init__(self) -> None:
         self._position: tuple[str, int, int] | None = None
@@ -34,7 +35,8 @@ class Board:
         return self._stop
 
     def look(self, stop: bool) -> tuple[str, int, int] | None:
-        """The last epoch recorded: network, epochs done, epochs in all. ``stop`` is passed on to the workers."""
+        """The last epoch recorded: network, epochs done, epochs in all. ``stop`` is passed on to
+        the workers."""
         self._stop = self._stop or stop
         return self._position
 
@@ -48,13 +50,15 @@ class Task(TypedDict):
 
 
 def train(task: dict[str, Any]) -> RunError | None:
-    """Train a plan's networks in this worker of a group, from the group's last checkpoint if there is one.
+    """Train a plan's networks in this worker of a group, from the group's last checkpoint if there
+    is one.
 
     Args:
         task: configuration, a :class:`Task`.
 
     Returns:
-        The error for which the training cannot be finished, the same in every worker; Ray Train would retry a raised one.
+        The error for which the training cannot be finished, the same in every worker; Ray Train
+        would retry a raised one.
 
     Raises:
         InputError: data or a network cannot be had on this node.

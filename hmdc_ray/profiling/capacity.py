@@ -1,9 +1,10 @@
 """What a pool of another size would take, predicted from a short measured profile of a small one.
 
-The model: members work at the same time, each on its own GPU, or on CPU cores that they share; replicas divide a member's
-matching, but each does all of its training. The server works in turn with the members, a little for each of them, which its
-processes divide, and all that is moved passes its node. What a measured step took beyond that is put down to the calls, which
-grow with the workers.
+The model: members work at the same time, each on its own GPU, or on CPU cores that they share;
+replicas divide a member's matching, but each does all of its training. The server works in turn
+with the members, a little for each of them, which its processes divide, and all that is moved
+passes its node. What a measured step took beyond that is put down to the calls, which grow with the
+workers.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Profile:
         server_received_bytes: bytes of arrays that it received.
         server_peak_bytes: largest resident memory of its process.
         bytes_per_second: rate at which arrays move between processes of this machine.
-        calls_seconds: seconds that a step of actors took on this machine beyond what members, server and moving
-            explain.
+        calls_seconds: seconds that a step of actors took on this machine beyond what members,
+            server and moving explain.
         classes: number of classes of the matching.
         threads: number of threads of every worker.
     """
@@ -88,8 +89,8 @@ class Prediction:
         workers: number of processes of members, replicas included.
         nodes: number of nodes that hold them.
         worker_peak_bytes: largest memory of a worker, by the measured member's name.
-        server_peak_bytes: largest memory of all processes of the server together; that of each is the same for any
-            number of members.
+        server_peak_bytes: largest memory of all processes of the server together; that of each is
+            the same for any number of members.
         bytes_per_step: bytes of arrays that any process receives.
         parts: seconds of a step by what takes them: ``members``, ``server``, ``moving``, ``calls``.
         slowest: name of the slowest member, or ``cores`` where members wait for cores.
@@ -111,7 +112,8 @@ class Prediction:
 
     @property
     def bottleneck(self) -> str:
-        """What takes the largest part of a step: a member's name, ``cores``, ``server``, ``moving`` or ``calls``."""
+        """What takes the largest part of a step: a member's name, ``cores``, ``server``, ``moving``
+        or ``calls``."""
         largest = max(self.parts, key=lambda part: self.parts[part])
         return self.slowest if largest == "members" else largest
 
@@ -124,7 +126,8 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster, sha
         members: number of members drawn for an iteration, at least 1.
         replicas: number of workers of each member, at least 1.
         cluster: machines that they run on; members on CPUs share the cores of one node.
-        shards: number of processes of the server, no more of which are started than there are classes.
+        shards: number of processes of the server, no more of which are started than there are
+            classes.
 
     Raises:
         InputError: a member does not fit onto a node, or there are more replicas than classes.
@@ -163,7 +166,8 @@ def predict(profile: Profile, members: int, replicas: int, cluster: Cluster, sha
 
 
 def count_nodes(gpus: Sequence[float], cluster: Cluster) -> int:
-    """Nodes that hold workers with these GPUs, filled one after the other; workers on CPUs are placed on the first.
+    """Nodes that hold workers with these GPUs, filled one after the other; workers on CPUs are
+    placed on the first.
 
     Raises:
         InputError: a worker does not fit onto a node.
@@ -185,6 +189,7 @@ def count_nodes(gpus: Sequence[float], cluster: Cluster) -> int:
 
 
 def largest_memory(prediction: Prediction) -> int:
-    """Bytes that the fullest node needs: an equal part of the workers, at the largest one's size, and the server."""
+    """Bytes that the fullest node needs: an equal part of the workers, at the largest one's size,
+    and the server."""
     workers = math.ceil(prediction.workers / prediction.nodes)
     return workers * max(prediction.worker_peak_bytes.values()) + prediction.server_peak_bytes

@@ -40,7 +40,8 @@ class Checked:
 
 
 def repeated(config: RunConfig, members: int, replicas: int) -> RunConfig:
-    """The configuration with ``members`` members, all drawn: those of its pool in turn, each with ``replicas`` workers."""
+    """The configuration with ``members`` members, all drawn: those of its pool in turn, each with
+    ``replicas`` workers."""
     given, repeats = config.pool.members, []
     for index in range(members):
         turn, position = divmod(index, len(given))

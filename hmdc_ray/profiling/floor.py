@@ -1,5 +1,6 @@
-"""The floor that a step is compared with: operations of the step with torch's own layers, which a layer of ours that
-computes less does not lower, over the rate of a matrix product on the same processor.
+"""The floor that a step is compared with: operations of the step with torch's own layers, which a
+layer of ours that computes less does not lower, over the rate of a matrix product on the same
+processor.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class Floor:
     Attributes:
         counts: operations of a step with torch's own layers, by operator.
         plain_seconds: time of the step after it, at the last of the rates.
-        rates: floating point operations per second of a matrix product, measured before, between and after the steps with
-            our layers, and before those with torch's own.
+        rates: floating point operations per second of a matrix product, measured before, between
+            and after the steps with our layers, and before those with torch's own.
         bandwidth: bytes per second, read and written, of a copy.
     """
 
@@ -41,7 +42,8 @@ class Floor:
 
     @property
     def roofline(self) -> float:
-        """Seconds of a step in which every operator is bound by the matrix rate or by the memory alone."""
+        """Seconds of a step in which every operator is bound by the matrix rate or by the memory
+        alone."""
         return total(self.counts.values()).limit
 
     @property
@@ -50,7 +52,8 @@ class Floor:
         return self.plain_seconds * self.rates[-1] / self.operations
 
     def multiples(self, seconds: Sequence[float]) -> list[float]:
-        """How many times the floor each of the last steps took, at the mean of the rates before and after it."""
+        """How many times the floor each of the last steps took, at the mean of the rates before and
+        after it."""
         beside = self.rates[:-1]
         around = [mean(pair) for pair in pairwise(beside)][-len(seconds) :]
         return [taken * rate / self.operations for taken, rate in zip(seconds, around, strict=True)]

@@ -1,4 +1,5 @@
-"""Measures the same steps twice: with workers and server as actors, and with both in this process."""
+"""Measures the same steps twice: with workers and server as actors, and with both in this
+process."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ class Bench:
 
 
 def measure(config: RunConfig, steps: int, report: Report) -> Bench:
-    """Measure a configuration with one process of the server; see :func:`benchmarks.bench.configuration.bench_config`.
+    """Measure a configuration with one process of the server; see
+    :func:`benchmarks.bench.configuration.bench_config`.
 
     Args:
         config: the run; its schedule is longer than the warm-up and the measured steps.
@@ -95,7 +97,8 @@ class AgainstPlain:
 
     Attributes:
         floor: floor of a step.
-        agreement: agreement of the first step's gradients with those of torch's own layers, by target.
+        agreement: agreement of the first step's gradients with those of torch's own layers, by
+            target.
         bfloat16: steps in bfloat16.
         bfloat16_agreement: agreement of the gradients of these, likewise.
         kmeans: seconds in which each member chooses the real images of every class, by process.
@@ -109,7 +112,8 @@ class AgainstPlain:
 
 
 def measure_against_plain(bench: Bench, report: Report) -> AgainstPlain:
-    """Measure what one process' steps are compared with, in the same run, because machines are shared."""
+    """Measure what one process' steps are compared with, in the same run, because machines are
+    shared."""
     plain = measure_plain(bench.config, bench.info, report)
     floor = Floor(plain.counts, plain.seconds, (*bench.alone.rates, plain.rate), plain.bandwidth)
     bfloat16 = measure_bfloat16(bench.config, bench.info, len(bench.one_process.steps), report)
@@ -123,7 +127,8 @@ def measure_against_plain(bench: Bench, report: Report) -> AgainstPlain:
 
 
 def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> tuple[RunConfig, Measurement]:
-    """Also the configuration with the classes of a call, as they were chosen where it says nothing."""
+    """Also the configuration with the classes of a call, as they were chosen where it says
+    nothing."""
     load = os.getloadavg()[0]
     cache = cache_folder(config.data.cache)
     report("starting the actors")

@@ -1,4 +1,5 @@
-"""Measures the pool in this process: workers and server one after the other, as one thread does all of their work."""
+"""Measures the pool in this process: workers and server one after the other, as one thread does all
+of their work."""
 
 from __future__ import annotations
 
@@ -37,8 +38,10 @@ class OneProcess:
 
     Attributes:
         measurement: times of the steps.
-        traffic: bytes per step that would move, by receiving process and call, mean of the measured steps.
-        rates: floating point operations per second of a matrix product, measured before, between and after all steps.
+        traffic: bytes per step that would move, by receiving process and call, mean of the measured
+            steps.
+        rates: floating point operations per second of a matrix product, measured before, between
+            and after all steps.
         targets: gradients of the first step.
     """
 
@@ -55,8 +58,8 @@ class PlainStep:
     Attributes:
         seconds: wall-clock time of the second step, whose operators are not counted.
         targets: gradients of the first one.
-        counts: operations of the first step, by operator, with those that begin an iteration, and k-means if the run
-            uses it.
+        counts: operations of the first step, by operator, with those that begin an iteration, and
+            k-means if the run uses it.
         rate: floating point operations per second of a matrix product, measured before.
         bandwidth: bytes per second of a copy, measured before.
     """
@@ -74,7 +77,8 @@ class Bfloat16Steps:
 
     Attributes:
         seconds: wall-clock time of each, after the warm-up.
-        rates: floating point operations per second of a matrix product in bfloat16, measured after every step.
+        rates: floating point operations per second of a matrix product in bfloat16, measured after
+            every step.
         targets: gradients of the first step.
     """
 
@@ -135,8 +139,8 @@ def measure_plain(config: RunConfig, info: DatasetInfo, report: Report) -> Plain
 
 
 def measure_bfloat16(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> Bfloat16Steps:
-    """Measure steps in bfloat16, one where the processor has no units for it and is slow; arguments as those of
-    :func:`measure_one_process`."""
+    """Measure steps in bfloat16, one where the processor has no units for it and is slow; arguments
+    as those of :func:`measure_one_process`."""
     config = apply_overrides(config, ["matching.precision=bfloat16"])
     steps = WARM_UP + (steps if has_bfloat16_units() else 1)
     seconds: list[float] = []
@@ -162,7 +166,8 @@ def run_first(config: RunConfig, info: DatasetInfo) -> None:
 
 
 def measure_kmeans(config: RunConfig, report: Report) -> dict[str, float]:
-    """Seconds in which each member, freshly made, chooses the real images of every class, by process."""
+    """Seconds in which each member, freshly made, chooses the real images of every class, by
+    process."""
     plan = StepPlan(0, 0, 0, (), (), None, False, 0)
     found = {}
     keep_freed_memory()

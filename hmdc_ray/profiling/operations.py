@@ -1,4 +1,5 @@
-"""Arithmetic operations and memory traffic of whatever runs, counted operator by operator as torch dispatches them."""
+"""Arithmetic operations and memory traffic of whatever runs, counted operator by operator as torch
+dispatches them."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ class Count:
 
     Attributes:
         calls: number of calls.
-        operations: floating point operations, by torch's registry: of matrix products and convolutions alone, a
-            multiplication and an addition being two.
+        operations: floating point operations, by torch's registry: of matrix products and
+            convolutions alone, a multiplication and an addition being two.
         moved: bytes of the tensors that were read and of those that were written.
-        limit: seconds of the roofline: of every call the larger of operations over the matrix rate and bytes over the
-            bandwidth.
+        limit: seconds of the roofline: of every call the larger of operations over the matrix rate
+            and bytes over the bandwidth.
         seconds: seconds that the calls took.
     """
 
@@ -54,7 +55,8 @@ def total(counts: Iterable[Count]) -> Count:
 class Operations(TorchDispatchMode):
     """Counts the operators of a block, those of first and second derivatives included.
 
-    (:class:`torch.utils.flop_counter.FlopCounterMode` follows modules by hooks on tensors, which second derivatives break.)
+    (:class:`torch.utils.flop_counter.FlopCounterMode` follows modules by hooks on tensors, which
+    second derivatives break.)
 
     Args:
         rate: floating point operations per second of a matrix product.
@@ -91,6 +93,7 @@ class Operations(TorchDispatchMode):
 
 
 def _bytes(*values: Any) -> int:
-    """Bytes of the different tensors among the values; one that is read and written in place counts once."""
+    """Bytes of the different tensors among the values; one that is read and written in place counts
+    once."""
     tensors = {id(leaf): leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)}
     return sum(tensor.nbytes for tensor in tensors.values() if tensor.layout == torch.strided)

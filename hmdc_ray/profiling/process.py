@@ -19,10 +19,11 @@ class ProcessUse:
     Attributes:
         pid: process id.
         cpu_seconds: processor time of all its threads so far.
-        peak_bytes: largest resident memory so far; shared pages count in every process that touches them.
+        peak_bytes: largest resident memory so far; shared pages count in every process that touches
+            them.
         data_resident_bytes: pages of decoded data sets that it has mapped and touched.
-        data_share_bytes: the same, each page divided by the number of processes that have it mapped: the proportional set
-            size, whose sum over processes is what the machine spends.
+        data_share_bytes: the same, each page divided by the number of processes that have it
+            mapped: the proportional set size, whose sum over processes is what the machine spends.
     """
 
     pid: int

@@ -26,10 +26,11 @@ GPUS = 2**20
 
 
 def profile(config: RunConfig, steps: int, report: Report) -> Profile:
-    """Measure a step with all members of the pool drawn; see :func:`hmdc_ray.profiling.measure.measure`.
+    """Measure a step with all members of the pool drawn; see
+    :func:`hmdc_ray.profiling.measure.measure`.
 
-    Seconds are those of the members one after the other in this process, where no two compete for a core; a step as actors
-    shows what calls take beside them.
+    Seconds are those of the members one after the other in this process, where no two compete for a
+    core; a step as actors shows what calls take beside them.
 
     Args:
         config: the run; its schedule's length is not used.

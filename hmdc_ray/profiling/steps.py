@@ -36,8 +36,8 @@ class StepTimes:
 
     Attributes:
         seconds: wall-clock time of the step.
-        phases: seconds of work by process and phase: those of a worker as its records say, those of the server by call,
-            known where it ran in this process.
+        phases: seconds of work by process and phase: those of a worker as its records say, those of
+            the server by call, known where it ran in this process.
         cpu_seconds: processor time in the step, by process.
     """
 
@@ -79,12 +79,14 @@ class _Enough(Exception):  # noqa: N818  # not an error
 
 
 def with_length(config: RunConfig, steps: int) -> RunConfig:
-    """The run with one iteration that is long enough for the warm-up and ``steps`` measured steps."""
+    """The run with one iteration that is long enough for the warm-up and ``steps`` measured
+    steps."""
     return apply_overrides(config, ["schedule.iterations=1", f"schedule.steps={WARM_UP + steps + 1}"])
 
 
 def sized(config: RunConfig, info: DatasetInfo, pool: RayPool, report: Report) -> RunConfig:
-    """The run with the classes of a call: as configured, or as many as the memory of the workers admits, which is reported."""
+    """The run with the classes of a call: as configured, or as many as the memory of the workers
+    admits, which is reported."""
     if config.matching.classes_per_call is not None:
         return config
     size = call_size(config, pool.measure(), len(info.class_names))

@@ -1,4 +1,5 @@
-"""The gradients of a step's targets with respect to the images, and how far two ways to compute them agree."""
+"""The gradients of a step's targets with respect to the images, and how far two ways to compute
+them agree."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class Agreement:
 
 
 def targets(messages: Mapping[tuple[str, str], list[Any]]) -> Targets:
-    """Gradients from the results of a step's calls ``match`` and ``pull_back``, by process and call, chunk after chunk."""
+    """Gradients from the results of a step's calls ``match`` and ``pull_back``, by process and
+    call, chunk after chunk."""
     found: dict[str, NDArray[np.floating]] = {}
     distillation = []
     for (process, _), results in messages.items():  # whichever of the two calls is the last gives the gradients

@@ -1,4 +1,5 @@
-"""Bytes that processes receive from each other, counted on a pool in one process by wrapping its handles."""
+"""Bytes that processes receive from each other, counted on a pool in one process by wrapping its
+handles."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def array_bytes(value: object) -> int:
 
 
 class Traffic:
-    """Counts each message once for every process that receives it, and never for the one that made it."""
+    """Counts each message once for every process that receives it, and never for the one that made
+    it."""
 
     def __init__(self) -> None:
         # By process and identity. Weak, so that counting keeps no message alive.
@@ -88,7 +90,8 @@ class _CountedHandle:
 
 
 class CountedPool:
-    """A local pool that counts what would move if each member, the server and the driver were processes of their own.
+    """A local pool that counts what would move if each member, the server and the driver were
+    processes of their own.
 
     Args:
         pool: pool with its workers, in order, and its server.

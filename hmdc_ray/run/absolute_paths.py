@@ -12,7 +12,8 @@ AnyNetwork = TypeVar("AnyNetwork", bound=NetworkSection)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The configuration with absolute paths: workers and later evaluations run in other folders. Paths from ``~`` stay."""
+    """The configuration with absolute paths: workers and later evaluations run in other folders.
+    Paths from ``~`` stay."""
     paths = {"source": None if config.data.source == DIGITS else config.data.source, "cache": config.data.cache}
     absolute = {name: str(Path(path).absolute()) for name, path in paths.items() if path and not path.startswith("~")}
     evaluation: dict[str, object] = {"students": _with_absolute_weights(config.evaluation.students)}

@@ -1,4 +1,5 @@
-"""The command ``condense``: a configuration and a folder checked, then one :class:`hmdc_ray.run.execution.Run` in it."""
+"""The command ``condense``: a configuration and a folder checked, then one
+:class:`hmdc_ray.run.execution.Run` in it."""
 
 from __future__ import annotations
 
@@ -31,14 +32,17 @@ def condense(
     Args:
         config: the run.
         output: the run's folder; ``runs/<name>`` if not given.
-        resume: whether to resume from the folder's last checkpoint; the images are those of a run that was never stopped.
+        resume: whether to resume from the folder's last checkpoint; the images are those of a run
+            that was never stopped.
         overwrite: whether to replace the run that the folder holds.
         address: address of a Ray cluster; a local one is started if there is none.
         progress: receiver of the run's progress.
 
     Raises:
-        InputError: configuration, data, folder, checkpoint, cluster or tracking server are not usable.
-        Interrupted: SIGINT or SIGTERM came; after the start a checkpoint is saved, and the run can be resumed.
+        InputError: configuration, data, folder, checkpoint, cluster or tracking server are not
+            usable.
+        Interrupted: SIGINT or SIGTERM came; after the start a checkpoint is saved, and the run can
+            be resumed.
     """
     progress = progress or Silent()
     config = with_absolute_paths(config)

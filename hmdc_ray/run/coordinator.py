@@ -1,6 +1,8 @@
-"""The round loop: plans each step and passes references between actors. It never holds a tensor, and imports no Ray.
+"""The round loop: plans each step and passes references between actors. It never holds a tensor,
+and imports no Ray.
 
-One step at image version v, with mutual distillation (workers act at the same time, the server in the order of the pool)::
+One step at image version v, with mutual distillation (workers act at the same time, the server in
+the order of the pool)::
 
     coordinator            worker k                                   server
     plan v   ------------> choose (whose turn it is), select
@@ -10,14 +12,16 @@ One step at image version v, with mutual distillation (workers act at the same t
                            pull_back: gradients <--------------------'
                                   '---------------------------------> balance_gradients: check v
     all classes balanced ------------------------------------------> apply: image step, v + 1
-    training: features -> consensus -> step, batch by batch; of networks, then of aligners, also before the first step
-    log; picture and checkpoint whenever they are due
+    training: features -> consensus -> step, batch by batch; of networks, then of aligners, also
+    before the first step log; picture and checkpoint whenever they are due
 
-Without mutual distillation ``match`` is the only exchange; it gives the gradients then, and when the peers' part is detached.
+Without mutual distillation ``match`` is the only exchange; it gives the gradients then, and when
+the peers' part is detached.
 
-At every iteration's start and every few steps the pool takes a cut: the state of all after the same step. When a process is
-lost, the pool replaces it, everyone goes back to the last cut, and the steps since then are repeated. Draws are keyed by
-step, so the images are those of an undisturbed run.
+At every iteration's start and every few steps the pool takes a cut: the state of all after the same
+step. When a process is lost, the pool replaces it, everyone goes back to the last cut, and the
+steps since then are repeated. Draws are keyed by step, so the images are those of an undisturbed
+run.
 """
 
 from __future__ import annotations
@@ -39,10 +43,12 @@ SERVER = "server"
 """Name of the server's state in a checkpoint."""
 
 AHEAD = 2
-"""How many chunks of classes, or training batches, a process is given ahead of the one that it works on.
+"""How many chunks of classes, or training batches, a process is given ahead of the one that it
+works on.
 
-With fewer it would wait while others finish theirs. With all at once the driver's memory would grow with classes and members,
-and the messages of fast members would pile up until the slow ones send theirs.
+With fewer it would wait while others finish theirs. With all at once the driver's memory would grow
+with classes and members, and the messages of fast members would pile up until the slow ones send
+theirs.
 """
 
 
@@ -54,7 +60,8 @@ class Coordinator:
         pool: workers in the order of the pool, and the server.
         classes: number of classes.
         train_images: number of real training images.
-        tell: receiver of events: called with a kind of :mod:`hmdc_ray.run.events`, the steps done, and the event's fields.
+        tell: receiver of events: called with a kind of :mod:`hmdc_ray.run.events`, the steps done,
+            and the event's fields.
     """
 
     def __init__(
@@ -74,10 +81,11 @@ class Coordinator:
         self._restarted: list[str] = []
 
     def run(self, start: int, after_step: Callable[[StepRecord], None]) -> Snapshot:
-        """Run all steps from image version ``start``, calling ``after_step`` after each; it may raise to stop.
+        """Run all steps from image version ``start``, calling ``after_step`` after each; it may
+        raise to stop.
 
-        After a fault ``after_step`` is called again for the steps that are repeated. A start in the middle of an iteration
-        restores the members from the checkpoint of that version.
+        After a fault ``after_step`` is called again for the steps that are repeated. A start in the
+        middle of an iteration restores the members from the checkpoint of that version.
 
         Returns:
             The images after the last step.
@@ -143,7 +151,8 @@ class Coordinator:
         return StepRecord(plan, metrics, left_out, bad, self._options, new_snapshot)
 
     def checkpoint(self, version: int) -> None:
-        """Save server and members after ``version`` steps. Between iterations members are fresh and need no saving."""
+        """Save server and members after ``version`` steps. Between iterations members are fresh and
+        need no saving."""
         states = {SERVER: self.pool.server.state()}
         states |= {self.names[member]: state for member, state in self._member_states(version).items()}
         states[HEALTH] = self.health.state()
@@ -170,7 +179,8 @@ class Coordinator:
             self._leave(new)
 
     def _go_back(self, start: int, reached: int) -> tuple[int, Reference]:
-        """Restore the last cut, or the start of the run; returns the image version and a reference to the images."""
+        """Restore the last cut, or the start of the run; returns the image version and a reference
+        to the images."""
         left = self.health.absent
         if self._cut is None:
             self._cut = self._first_cut(start)
@@ -198,8 +208,8 @@ class Coordinator:
         return cut
 
     def _restore(self, cut: Cut) -> Reference:
-        """Restore server and members to a cut. Members that take part only because others have left start fresh, with the real
-        images that the others use."""
+        """Restore server and members to a cut. Members that take part only because others have left
+        start fresh, with the real images that the others use."""
         self.health = cut.health
         plan = self.plan(cut.version)
         if plan.step:
@@ -227,7 +237,8 @@ class Coordinator:
             )
 
     def _watch(self, plan: StepPlan, record: StepRecord) -> None:
-        """Count steps with gradients that are not finite; a member that keeps having them is reset first, then leaves."""
+        """Count steps with gradients that are not finite; a member that keeps having them is reset
+        first, then leaves."""
         limit, done = self.config.pool.bad_steps, plan.version + 1
         for member in plan.members:
             name = self.names[member]
@@ -254,7 +265,8 @@ class Coordinator:
             self._get(self._align(self.plan(plan.version + 1)))
 
     def _go_on_without(self, plan: StepPlan, name: str) -> None:
-        """Exclude a member after a step: the others keep their state, and the balance starts anew."""
+        """Exclude a member after a step: the others keep their state, and the balance starts
+        anew."""
         states = self._member_states(plan.version + 1)
         cut = Cut(plan.version + 1, self.pool.server.state(), states, self.health)
         self.pool.keep(cut.references)
@@ -289,7 +301,8 @@ class Coordinator:
         self.pool.get(calls)
 
     def _member_states(self, version: int) -> dict[int, Reference]:
-        """States after ``version`` steps of the members drawn, by position; none at an iteration's start."""
+        """States after ``version`` steps of the members drawn, by position; none at an iteration's
+        start."""
         plan = self.plan(version)
         return {member: self.pool.workers[member].state() for member in plan.members} if plan.step else {}
 
@@ -297,7 +310,8 @@ class Coordinator:
         workers, server = self._drawn(plan), self.pool.server
         if plan.chooser is not None:
             selection = self.pool.workers[plan.chooser].choose(plan)
-            # Wait, because a member that did not receive it would continue with other images, and nothing would fail.
+            # Wait, because a member that did not receive it would continue with other images, and
+            # nothing would fail.
             self.pool.get([worker.select(plan, selection) for worker in workers])
         balances: list[Reference] = []
         records: list[Part] = []
@@ -331,7 +345,8 @@ class Coordinator:
         return [part for steps in batches for part in self._named(plan, steps)]
 
     def _align(self, plan: StepPlan) -> list[Part]:
-        """Train the aligners for a step, independently of the networks' training; nothing without mutual distillation."""
+        """Train the aligners for a step, independently of the networks' training; nothing without
+        mutual distillation."""
         if not self._distils(plan):
             return []
         workers = self._drawn(plan)
@@ -354,12 +369,13 @@ class Coordinator:
         return plan.step + 1 == self.config.schedule.steps
 
     def _consensus(self, plan: StepPlan, batch: int, features: Sequence[Reference]) -> Reference:
-        """The consensus of a training batch, from the server's shards in turn, as for chunks of classes."""
+        """The consensus of a training batch, from the server's shards in turn, as for chunks of
+        classes."""
         return self.pool.server.consensus(plan, plan.chunks[batch % len(plan.chunks)], *features)
 
     def _keep_pace(self, ahead: int, rounds: Sequence[Sequence[Reference]]) -> None:
-        """Wait for the results of a round of calls before more than ``ahead`` rounds follow it. Of replicas, which all train
-        alike, only the first one's results are waited for."""
+        """Wait for the results of a round of calls before more than ``ahead`` rounds follow it. Of
+        replicas, which all train alike, only the first one's results are waited for."""
         if len(rounds) > ahead:
             self.pool.get(rounds[-1 - ahead])
 

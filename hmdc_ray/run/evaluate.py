@@ -1,4 +1,5 @@
-"""The command ``evaluate``, and its step that a run shares: students trained on condensed images, as Ray tasks."""
+"""The command ``evaluate``, and its step that a run shares: students trained on condensed images,
+as Ray tasks."""
 
 from __future__ import annotations
 
@@ -28,18 +29,21 @@ def evaluate(
     progress: Progress | None = None,
     earlier: Earlier | None = None,
 ) -> Evaluation:
-    """Judge condensed images by students trained on them. One that fails does not end the others: :attr:`Evaluation.failed`.
+    """Judge condensed images by students trained on them. One that fails does not end the others:
+    :attr:`Evaluation.failed`.
 
     Args:
-        condensed: one set, or several as a sequence or as a mapping from names: the first is compared with real images,
-            and the others with the first. :func:`hmdc_ray.condensed.load_condensed` reads a set.
+        condensed: one set, or several as a sequence or as a mapping from names: the first is
+            compared with real images, and the others with the first.
+            :func:`hmdc_ray.condensed.load_condensed` reads a set.
         config: configuration that gives the data, the evaluation, the seed and the threads.
         address: address of a Ray cluster; a local one is started if there is none.
         progress: receiver of the command's progress.
         earlier: an unfinished record of this evaluation; only what failed in it is repeated.
 
     Raises:
-        InputError: configuration, data or images are not usable, or do not fit together; or ``earlier`` is another evaluation.
+        InputError: configuration, data or images are not usable, or do not fit together; or
+            ``earlier`` is another evaluation.
         RunError: a process died.
         Interrupted: SIGINT or SIGTERM came.
     """
@@ -64,7 +68,8 @@ def evaluate_in_session(
     stop: StopRequest,
     earlier: Earlier | None = None,
 ) -> Evaluation:
-    """Train and test all students on the Ray that this process is connected to; see :func:`evaluate_on_ray`.
+    """Train and test all students on the Ray that this process is connected to; see
+    :func:`evaluate_on_ray`.
 
     Args:
         condensed: the images to judge.

@@ -1,4 +1,5 @@
-"""The events of a run, one record per line in ``events.jsonl`` of its folder: for people, ``hmdc status`` and MLflow's tags."""
+"""The events of a run, one record per line in ``events.jsonl`` of its folder: for people,
+``hmdc status`` and MLflow's tags."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ class Event:
 
 
 class EventLog:
-    """Appends to the events of a run, also of a resumed one. A full disk delays events; it never stops the run.
+    """Appends to the events of a run, also of a resumed one. A full disk delays events; it never
+    stops the run.
 
     Args:
         folder: the run's folder, to which only this process writes.
@@ -68,7 +70,8 @@ class EventLog:
         self._lines = LineLog(folder / EVENTS_FILE)
 
     def add(self, kind: Kind, step: int, **fields: Any) -> Event:
-        """Record an event at this moment, after ``step`` image steps; ``fields`` are plain values under other names."""
+        """Record an event at this moment, after ``step`` image steps; ``fields`` are plain values
+        under other names."""
         assert kind in KINDS and not set(fields) & set(_OWN), (kind, fields)
         event = Event(kind, datetime.now(UTC).isoformat(timespec="milliseconds"), step, fields)
         self._lines.add({"kind": event.kind, "time": event.time, "step": event.step, **fields})
@@ -105,7 +108,8 @@ def seconds_lost(events: Iterable[Event]) -> list[float]:
 
 
 def tags(events: Iterable[Event]) -> dict[str, str]:
-    """Tags for MLflow: ``events.KIND`` with the count of each kind, the last fault, and the seconds lost."""
+    """Tags for MLflow: ``events.KIND`` with the count of each kind, the last fault, and the seconds
+    lost."""
     events = list(events)
     counts = Counter(event.kind for event in events)
     found = {f"events.{kind}": str(counts[kind]) for kind in KINDS if counts[kind]}

@@ -1,4 +1,5 @@
-"""One execution of a run in a claimed folder: steps, checkpoints, tracking, and the evaluation at the end."""
+"""One execution of a run in a claimed folder: steps, checkpoints, tracking, and the evaluation at
+the end."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class RunSummary:
     Attributes:
         folder: the run's folder.
         condensed: the condensed images.
-        evaluation: accuracies of students trained on them and on as many real images, with the reasons for missing ones.
+        evaluation: accuracies of students trained on them and on as many real images, with the
+            reasons for missing ones.
         tracking: instructions to open the run in MLflow; empty when it was not tracked.
     """
 
@@ -61,7 +63,8 @@ class Run:
         config: the run.
         info: description of its data.
         folder: its folder, claimed.
-        resumed: image version to resume from, given by :func:`hmdc_ray.run.resume.resumable_version`; None: a new run.
+        resumed: image version to resume from, given by
+            :func:`hmdc_ray.run.resume.resumable_version`; None: a new run.
         progress: receiver of the run's progress.
         stop: request to stop, looked at between steps and while waiting.
         parent: MLflow id of the parent run; None: this one is no child.
@@ -148,14 +151,16 @@ class Run:
         image_grid(condensed, self.path / IMAGES_FILE)
 
     def _pauses(self, version: int) -> bool:
-        """Whether the run pauses after this many steps, with a checkpoint; only runs that are judged on the way do."""
+        """Whether the run pauses after this many steps, with a checkpoint; only runs that are
+        judged on the way do."""
         return False
 
     def _pause(self, version: int, condensed: CondensedSet) -> None:
         """Do what the pause after this many steps is for; nothing here."""
 
     def _sized(self, pool: RayPool) -> RunConfig:
-        """The configuration with the number of classes per call: as given, or the most that the workers' memory allows."""
+        """The configuration with the number of classes per call: as given, or the most that the
+        workers' memory allows."""
         if self.config.matching.classes_per_call is not None:
             return self.config
         size = call_size(self.config, pool.measure(), len(self.info.class_names), self.runs)
@@ -165,7 +170,8 @@ class Run:
         return with_call_size(self.config, size)
 
     def _begin(self, **fields: Any) -> None:
-        """Take over the folder. A failure before this point leaves the run that is to be replaced untouched."""
+        """Take over the folder. A failure before this point leaves the run that is to be replaced
+        untouched."""
         if not self.resumes:
             self.folder.clear()
             self.checkpoints.clear()
@@ -177,7 +183,8 @@ class Run:
         self.tracking.tags({name: str(value) for name, value in fields.items()})
 
     def _check(self) -> None:
-        """Stop at once while actors start, when there is nothing to lose; later let the current step finish."""
+        """Stop at once while actors start, when there is nothing to lose; later let the current
+        step finish."""
         if self.started:
             self.stop.raise_if_overdue()
         else:

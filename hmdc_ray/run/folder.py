@@ -1,4 +1,5 @@
-"""The folder of a run: claimed by one process, and cleared of an earlier run's files and nothing else."""
+"""The folder of a run: claimed by one process, and cleared of an earlier run's files and nothing
+else."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ RUN_FILES = (  # what a run writes in its folder; the configuration, which marks
 class RunFolder:
     """A run's folder, claimed by this process.
 
-    The claim is a lock on the file ``.lock``, kept until :meth:`release` or the end of the process: a process that is
-    killed leaves the folder free.
+    The claim is a lock on the file ``.lock``, kept until :meth:`release` or the end of the process:
+    a process that is killed leaves the folder free.
 
     Attributes:
         path: the folder, which exists.
@@ -35,7 +36,8 @@ class RunFolder:
 
     @classmethod
     def claim(cls, path: Path, overwrite: bool = False, resume: bool = False) -> RunFolder:
-        """Claim a folder for a run, and create it where there is none. An earlier run's files stay until :meth:`clear`.
+        """Claim a folder for a run, and create it where there is none. An earlier run's files stay
+        until :meth:`clear`.
 
         Args:
             path: the folder.
@@ -43,8 +45,9 @@ class RunFolder:
             resume: whether the run that it holds is resumed.
 
         Raises:
-            InputError: another process uses the folder; it holds files and neither flag is given; there is no run to
-                resume; files would be overwritten in a folder that is not a run's; it cannot be made or locked.
+            InputError: another process uses the folder; it holds files and neither flag is given;
+                there is no run to resume; files would be overwritten in a folder that is not a
+                run's; it cannot be made or locked.
         """
         cls.check(path, overwrite, resume)  # before anything is made: a refused folder stays as it was
         with named_errors(path, "made"):
@@ -61,7 +64,8 @@ class RunFolder:
 
     @staticmethod
     def check(path: Path, overwrite: bool, resume: bool) -> None:
-        """Refuse a folder that :meth:`claim` would refuse, as far as that can be known without creating anything.
+        """Refuse a folder that :meth:`claim` would refuse, as far as that can be known without
+        creating anything.
 
         Raises:
             InputError: the error of :meth:`claim`.

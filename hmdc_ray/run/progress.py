@@ -1,4 +1,5 @@
-"""The progress of a run, as reported to the person who waits for it; :mod:`hmdc_ray.cli.terminal` shows it."""
+"""The progress of a run, as reported to the person who waits for it; :mod:`hmdc_ray.cli.terminal`
+shows it."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Progress(ReadingProgress, Protocol):
     """Receives the progress of a run; the methods are called in this order."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
-        """An image step is done; ``left_out`` counts for each target the classes in which its gradient was not usable."""
+        """An image step is done; ``left_out`` counts for each target the classes in which its
+        gradient was not usable."""
 
     def trouble(self, text: str) -> None:
         """One line on something that went wrong; the run continues."""
@@ -82,7 +84,8 @@ def load_dataset_info(
         config: configuration that names the data.
         progress: receiver of the progress.
         stop: request to stop, looked at between images, and while another process decodes them.
-        normalises: whether the command uses the data's own mean and std; only then is a note on them reported.
+        normalises: whether the command uses the data's own mean and std; only then is a note on
+            them reported.
 
     Raises:
         InputError: the data cannot be read, see :func:`hmdc_ray.data.dataset.open_dataset`.

@@ -24,13 +24,15 @@ _UNSAID = {"config.data.statistics": OWN, "GPU format": "none, on CPUs"}
 
 
 def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
-    """The image version to resume from, which is the newest valid checkpoint's, or 0 without one; cuts the metrics back to it.
+    """The image version to resume from, which is the newest valid checkpoint's, or 0 without one;
+    cuts the metrics back to it.
 
     Checkpoints that were cut off or altered are skipped with a warning, and left as they are.
 
     Raises:
-        InputError: the configuration or the data differ from the checkpoint's in something that changes the images; there are
-            checkpoints, but no valid one; the newest valid one holds no images of this run's shape.
+        InputError: the configuration or the data differ from the checkpoint's in something that
+            changes the images; there are checkpoints, but no valid one; the newest valid one holds
+            no images of this run's shape.
     """
     checkpoints = CheckpointFolder.of_run(path, config.schedule)
     latest = checkpoints.latest()
@@ -48,7 +50,8 @@ def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
 
 
 def require_unused(path: Path, config: RunConfig) -> None:
-    """Refuse to begin a run whose checkpoint storage outside its folder holds checkpoints of another run.
+    """Refuse to begin a run whose checkpoint storage outside its folder holds checkpoints of
+    another run.
 
     Raises:
         InputError: there are checkpoints.
@@ -108,7 +111,8 @@ def _require_same(latest: Manifest, current_identity: dict[str, object], path: P
 
 
 def _require_images(checkpoints: CheckpointFolder, latest: Manifest, config: RunConfig, info: DatasetInfo) -> None:
-    """Refuse a checkpoint without usable images: one from elsewhere may hold anything, with the right checksum."""
+    """Refuse a checkpoint without usable images: one from elsewhere may hold anything, with the
+    right checksum."""
     server = checkpoints.load(latest.version).get(SERVER)
     shape = (len(info.class_names), config.images.ipc, info.shape.channels, info.shape.height, info.shape.width)
     arrays = server.arrays if server is not None and server.values.get("version") == latest.version else {}

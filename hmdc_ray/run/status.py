@@ -30,7 +30,8 @@ class RunStatus:
     Attributes:
         folder: the run's folder.
         name: the run's name.
-        state: ``running`` while a process has the folder locked; ``finished`` once it was evaluated; else ``stopped``.
+        state: ``running`` while a process has the folder locked; ``finished`` once it was
+            evaluated; else ``stopped``.
         process: number of the process that has the folder locked; None when none has.
         step: image steps done.
         total: image steps of the complete run.
@@ -102,7 +103,8 @@ def run_status(folder: Path) -> RunStatus:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """The folder itself if it holds a run, else the folders in it that do, as those of a search; sorted.
+    """The folder itself if it holds a run, else the folders in it that do, as those of a search;
+    sorted.
 
     Raises:
         InputError: there is no such folder, or no run in it.
@@ -133,7 +135,8 @@ def _position(folder: Path, notes: list[str]) -> tuple[int, int | None, float | 
 
 
 def _newest_checkpoint(folder: Path, config: RunConfig, notes: list[str]) -> tuple[int | None, float | None]:
-    """Version and age of the newest checkpoint with a valid manifest; its tensors, which may be large, are not read."""
+    """Version and age of the newest checkpoint with a valid manifest; its tensors, which may be
+    large, are not read."""
     try:
         checkpoints = CheckpointFolder.of_run(folder, config.schedule)
         versions = checkpoints.versions()

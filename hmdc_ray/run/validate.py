@@ -23,17 +23,19 @@ from hmdc_ray.server.initial_set import read_initial_set
 def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
     """Build every network of the pool and of the evaluation for the data's shape; equal ones once.
 
-    A member with random options is built with each value of each option, the others at their first value.
+    A member with random options is built with each value of each option, the others at their first
+    value.
 
     Returns:
         The networks of the pool's members, in order, random options at their first values.
 
     Raises:
-        InputError: a network does not exist, does not accept the images, or its weights cannot be had; it cannot be trained
-            as configured, or is another one in training mode; a member has no second derivative, or declares no taps but
-            mutual distillation needs them; the formation factor does not divide the image size; there are fewer than two
-            classes, or fewer than replicas or shards; a class has fewer images than the synthetic ones start from, or the
-            condensed set to start from does not fit.
+        InputError: a network does not exist, does not accept the images, or its weights cannot be
+            had; it cannot be trained as configured, or is another one in training mode; a member
+            has no second derivative, or declares no taps but mutual distillation needs them; the
+            formation factor does not divide the image size; there are fewer than two classes, or
+            fewer than replicas or shards; a class has fewer images than the synthetic ones start
+            from, or the condensed set to start from does not fit.
     """
     for member in config.pool.members:
         if member.replicas > len(info.class_names):
@@ -59,17 +61,19 @@ def validate(config: RunConfig, info: DatasetInfo) -> list[Network]:
 
 
 def validate_students(config: RunConfig, info: DatasetInfo) -> None:
-    """Build every network of the evaluation once, the teacher included, and try a step of its training.
+    """Build every network of the evaluation once, the teacher included, and try a step of its
+    training.
 
     Raises:
-        InputError: a network does not exist, does not accept the images, or cannot be trained, its weights cannot be had,
-            or the split has no images.
+        InputError: a network does not exist, does not accept the images, or cannot be trained, its
+            weights cannot be had, or the split has no images.
     """
     _check_students(config, info, _Networks(info))
 
 
 class _Networks:
-    """Builds networks for a data set and tries them; equal ones only once, because large ones take seconds."""
+    """Builds networks for a data set and tries them; equal ones only once, because large ones take
+    seconds."""
 
     def __init__(self, info: DatasetInfo) -> None:
         self._info = info
@@ -89,7 +93,8 @@ class _Networks:
         return self._built[identity]
 
     def rehearse(self, field: str, network: Network, step: Callable[..., None], *arguments: Any) -> None:
-        """Try a step of :mod:`hmdc_ray.matching.rehearsal` on a network that was built here; an error names ``field``."""
+        """Try a step of :mod:`hmdc_ray.matching.rehearsal` on a network that was built here; an
+        error names ``field``."""
         if (network, step, arguments) in self._passed:
             return
         try:
@@ -123,7 +128,8 @@ def _check_member(config: RunConfig, member: MemberConfig, networks: _Networks, 
 
 
 def _smallest_batch(config: RunConfig, info: DatasetInfo) -> int:
-    """Images in a member's smallest training batch, where more than 2 count as 2; 0 without training."""
+    """Images in a member's smallest training batch, where more than 2 count as 2; 0 without
+    training."""
     schedule, images = config.schedule, config.images
     if schedule.training == "none" or schedule.steps == 1:
         return 0

@@ -43,8 +43,9 @@ def searcher(settings: SearchSettings, seed: int, concurrent: int) -> Searcher |
 def scheduler(settings: SearchSettings) -> TrialScheduler:
     """What stops trials at their rungs (ASHA, Li et al., MLSys 2020, arXiv 1810.05934).
 
-    HyperBand is the asynchronous form: ASHA with one bracket per rung, which starts to stop trials there. The synchronous form
-    would have to keep a whole bracket of trials waiting where only some can run at a time.
+    HyperBand is the asynchronous form: ASHA with one bracket per rung, which starts to stop trials
+    there. The synchronous form would have to keep a whole bracket of trials waiting where only some
+    can run at a time.
     """
     if settings.scheduler == "none":
         return FIFOScheduler()

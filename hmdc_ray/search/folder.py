@@ -1,4 +1,5 @@
-"""A search's folder: claimed for one process, with the record of its base configuration and settings."""
+"""A search's folder: claimed for one process, with the record of its base configuration and
+settings."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def claimed(
     """Claim a folder for a search, or to resume the one that it holds.
 
     Raises:
-        InputError: the folder is in use, holds something else or, on resuming, another search; or it cannot be made.
+        InputError: the folder is in use, holds something else or, on resuming, another search; or
+            it cannot be made.
     """
     holds_search = (path / SETTINGS_FILE).exists()
     if holds_search and not resume:

@@ -14,9 +14,11 @@ FEWEST = 4
 
 
 def comparable_fidelity(trials: Sequence[TrialRecord]) -> int | None:
-    """The highest rung that at least half of the trials, and at least :data:`FEWEST`, have reached; None where there is none.
+    """The highest rung that at least half of the trials, and at least :data:`FEWEST`, have reached;
+    None where there is none.
 
-    Accuracies of different rungs are not comparable: those at the end are of the few trials that were not stopped.
+    Accuracies of different rungs are not comparable: those at the end are of the few trials that
+    were not stopped.
     """
     for fidelity in reversed(FIDELITIES):
         reached = sum(trial.at(fidelity) is not None for trial in trials)
@@ -26,7 +28,8 @@ def comparable_fidelity(trials: Sequence[TrialRecord]) -> int | None:
 
 
 def parameter_importance(trials: Sequence[TrialRecord], domains: Mapping[str, Domain]) -> dict[str, float]:
-    """Importance of every parameter by PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255), largest first.
+    """Importance of every parameter by PED-ANOVA (Watanabe et al., IJCAI 2023, arXiv 2304.10255),
+    largest first.
 
     Args:
         trials: trials of the search, compared by their accuracies at :func:`comparable_fidelity`.

@@ -1,4 +1,5 @@
-"""How a trial's images are judged: in the trial's own process, on validation data, with nothing else in reach."""
+"""How a trial's images are judged: in the trial's own process, on validation data, with nothing
+else in reach."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from hmdc_ray.search.without_test_split import WithoutTest
 
 
 def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, device: str) -> Evaluation:
-    """Evaluate on validation data; the accuracies are those that a run with ``evaluation.split=validation`` ends with.
+    """Evaluate on validation data; the accuracies are those that a run with
+    ``evaluation.split=validation`` ends with.
 
     No student is trained on real images: they are the same for every trial.
 
@@ -72,7 +74,8 @@ def accuracies(evaluation: Evaluation) -> dict[str, float]:
 
 
 def mean_accuracy(evaluation: Evaluation) -> float:
-    """Mean over the students of their mean accuracies, as in the last line of an evaluation's table."""
+    """Mean over the students of their mean accuracies, as in the last line of an evaluation's
+    table."""
     means = list(accuracies(evaluation).values())
     return sum(means) / len(means)
 

@@ -48,7 +48,8 @@ def trial_record(result: Result, space: SearchSpace) -> TrialRecord:
 
 
 def _probabilities(space: SearchSpace, sample: Mapping[str, Any]) -> dict[str, float]:
-    """Probability of every member of the base's pool; empty where the space does not change them."""
+    """Probability of every member of the base's pool; empty where the space does not change
+    them."""
     if not any(path.endswith(PROBABILITY) for path in space.domains):
         return {}
     try:

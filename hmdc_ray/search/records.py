@@ -1,4 +1,5 @@
-"""Records of a search's trials as plain values, from which ``trials.json``, the table and the figures are made."""
+"""Records of a search's trials as plain values, from which ``trials.json``, the table and the
+figures are made."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ class RungRecord:
         worst_architecture: name of that student; empty where there is a ``problem``.
         accuracies: mean accuracy by student.
         seconds: seconds of all image steps so far, the cost.
-        problem: reason why the configuration is useless, such as a training that diverged; empty when there is none.
+        problem: reason why the configuration is useless, such as a training that diverged; empty
+            when there is none.
     """
 
     version: int
@@ -62,10 +64,12 @@ class TrialRecord:
     Attributes:
         number: number of the trial, from 1, in the order of creation.
         name: name of the trial's folder.
-        state: ``finished`` when it reached the last rung, ``stopped`` by the scheduler before, ``failed`` when it has a problem
-            or its processes died too often, ``unfinished`` when the search ended before it.
+        state: ``finished`` when it reached the last rung, ``stopped`` by the scheduler before,
+            ``failed`` when it has a problem or its processes died too often, ``unfinished`` when
+            the search ended before it.
         sample: drawn values by dotted path.
-        probabilities: probability by member of the base's pool, 0 where a member is left out; empty where they are not drawn.
+        probabilities: probability by member of the base's pool, 0 where a member is left out; empty
+            where they are not drawn.
         rungs: results at the rungs, ascending.
         problem: problem of a failed trial; else empty.
     """
@@ -89,13 +93,15 @@ class TrialRecord:
 
 
 def best_of(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The best accuracy among trials that reached the last rung, the earliest of equal ones; None where there is none."""
+    """The best accuracy among trials that reached the last rung, the earliest of equal ones; None
+    where there is none."""
     finished = [trial for trial in trials if trial.state == "finished"]
     return max(finished, key=lambda trial: (trial.last.accuracy, -trial.number), default=None)
 
 
 def front(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Finished trials that no other beats in both accuracy and seconds (Pareto front), by rising seconds."""
+    """Finished trials that no other beats in both accuracy and seconds (Pareto front), by rising
+    seconds."""
     found: list[TrialRecord] = []
     finished = [trial for trial in trials if trial.state == "finished"]
     for trial in sorted(finished, key=lambda trial: (trial.last.seconds, -trial.last.accuracy)):

@@ -1,4 +1,5 @@
-"""What trials need of a cluster, checked before a search starts: a placement group that never fits would wait forever."""
+"""What trials need of a cluster, checked before a search starts: a placement group that never fits
+would wait forever."""
 
 from __future__ import annotations
 
@@ -29,10 +30,12 @@ def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> 
     Args:
         config: base configuration of the search, whose pool determines what a trial needs.
         trials: number of trials of the search.
-        concurrent: number asked for; None: as many as fit and have a CPU for every thread of the members that are drawn.
+        concurrent: number asked for; None: as many as fit and have a CPU for every thread of the
+            members that are drawn.
 
     Raises:
-        InputError: so many trials, or a single one, need more than the cluster has; says what is missing.
+        InputError: so many trials, or a single one, need more than the cluster has; says what is
+            missing.
     """
     nodes = node_resources()
 
@@ -95,11 +98,13 @@ def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, no
 
 
 def wait_for_room(config: RunConfig, share: float, check: Callable[[], None]) -> None:
-    """Wait until a trial's bundles are free, which they may not be on a cluster that others use too.
+    """Wait until a trial's bundles are free, which they may not be on a cluster that others use
+    too.
 
     Args:
         config: configuration of a trial.
-        share: logical CPUs of each part that asks for none, see :func:`hmdc_ray.actors.placement.bundles`.
+        share: logical CPUs of each part that asks for none, see
+            :func:`hmdc_ray.actors.placement.bundles`.
         check: called several times a second; may raise to stop waiting.
 
     Raises:

@@ -26,7 +26,8 @@ Judge = Callable[[int, CondensedSet], Mapping[str, float]]
 """Called with the image version and the images of a rung; gives the metrics to be tracked."""
 
 Report = Callable[[], None]
-"""Called when all results of a rung are saved and tracked. It need not return: a trial may end there."""
+"""Called when all results of a rung are saved and tracked. It need not return: a trial may end
+there."""
 
 _logger = logging.getLogger(__name__)
 
@@ -43,9 +44,11 @@ def run_in_rungs(
     parent: str | None,
     runs: int,
 ) -> None:
-    """Learn condensed images as :func:`hmdc_ray.run.condense.condense` does, to the same bits, and pause at every rung.
+    """Learn condensed images as :func:`hmdc_ray.run.condense.condense` does, to the same bits, and
+    pause at every rung.
 
-    Resumes from the folder's last checkpoint where there is one, first judging a rung that lies at that very checkpoint.
+    Resumes from the folder's last checkpoint where there is one, first judging a rung that lies at
+    that very checkpoint.
 
     Args:
         config: the run.
@@ -59,7 +62,8 @@ def run_in_rungs(
         runs: number of trials at a time, which share the memory of nodes.
 
     Raises:
-        InputError: the folder or its checkpoint is not usable, or the members did not start in time.
+        InputError: the folder or its checkpoint is not usable, or the members did not start in
+            time.
         RunError: a process died, or did not answer.
     """
     resumes = (folder / CONFIG_FILE).exists()

@@ -1,4 +1,5 @@
-"""A search from start to end: check, start, run trials with Ray Tune, choose, evaluate the best once on test data."""
+"""A search from start to end: check, start, run trials with Ray Tune, choose, evaluate the best
+once on test data."""
 
 from __future__ import annotations
 
@@ -93,21 +94,24 @@ def search(
     address: str | None = None,
     progress: SearchProgress,
 ) -> SearchSummary:
-    """Try configurations, each a run with actors of its own, and keep the one of the highest accuracy on validation data.
+    """Try configurations, each a run with actors of its own, and keep the one of the highest
+    accuracy on validation data.
 
     Args:
-        config: base configuration that draws change; its seed is that of all trials and of the search.
+        config: base configuration that draws change; its seed is that of all trials and of the
+            search.
         settings: the space, the number of trials and the algorithms.
         output: the search's folder, the same on every node.
-        resume: whether to resume the search in the folder; finished trials are not repeated. What Ray Tune has stored there
-            is unpickled: resume only searches of your own.
-        storage_path: folder that all nodes share, or URI such as ``s3://bucket/path``, where Ray Tune keeps trials and
-            checkpoints; None: ``output``.
+        resume: whether to resume the search in the folder; finished trials are not repeated. What
+            Ray Tune has stored there is unpickled: resume only searches of your own.
+        storage_path: folder that all nodes share, or URI such as ``s3://bucket/path``, where Ray
+            Tune keeps trials and checkpoints; None: ``output``.
         address: address of a Ray cluster; a local one is started if there is none.
         progress: receiver of the search's progress.
 
     Raises:
-        InputError: configuration, space, data, folder, storage, cluster or tracking server are not usable.
+        InputError: configuration, space, data, folder, storage, cluster or tracking server are not
+            usable.
         RunError: no trial reached its end.
         Interrupted: SIGINT or SIGTERM came; the search can be resumed.
     """
@@ -162,7 +166,8 @@ class _Course:
         self._stop = stop
 
     def run(self, resume: bool) -> SearchSummary:
-        """Run the remaining trials, choose the best, and close the tracking run with the search's outcome."""
+        """Run the remaining trials, choose the best, and close the tracking run with the search's
+        outcome."""
         os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
         tracking = self._open_tracking()
         try:
@@ -207,7 +212,8 @@ class _Course:
         return SearchSummary(self._folder, tuple(trials), best, chosen, evaluation, figures, tracking.location)
 
     def _chosen(self, best: TrialRecord) -> RunConfig:
-        """The configuration of the best trial as a run of its own, evaluated on validation data as in the search."""
+        """The configuration of the best trial as a run of its own, evaluated on validation data as
+        in the search."""
         config = with_absolute_paths(self._space.apply(best.sample))
         return config.model_copy(update={"name": f"{self._config.name}-best"})
 
@@ -229,7 +235,8 @@ class _Course:
 
     def _task(self, tracking: Recorder) -> TrialTask:
         address = Address.chosen(self._config.tracking.uri, self._folder)
-        # Trials have folders of their own, where the default would be another database. A password stays in the environment.
+        # Trials have folders of their own, where the default would be another database. A password
+        # stays in the environment.
         uri = address.uri if address.uri == address.shown else self._config.tracking.uri
         shared = self._config.tracking.model_copy(update={"uri": uri})
         return TrialTask(
@@ -270,7 +277,8 @@ class _Course:
             )
 
     def _has_state(self) -> bool:
-        """Whether Ray Tune has stored any state: it has none if the search was killed as it started."""
+        """Whether Ray Tune has stored any state: it has none if the search was killed as it
+        started."""
         local = Path(self._storage_path) / TUNE_FOLDER
         if local.is_dir():
             return any(local.glob("experiment_state-*.json"))
@@ -292,7 +300,8 @@ class _Course:
 
 
 def _resources(base: RunConfig, space: str, share: float) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
-    """A function from a draw to the placement group of its trial, whose size depends on the drawn pool."""
+    """A function from a draw to the placement group of its trial, whose size depends on the drawn
+    pool."""
 
     def of(sample: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         try:

@@ -12,7 +12,8 @@ Scheduler = Literal["asha", "hyperband", "none"]
 Algorithm = Literal["optuna", "random"]
 
 ETA = 3
-"""About one in ETA trials continues after a rung, and the next rung lies at ETA times the iterations."""
+"""About one in ETA trials continues after a rung, and the next rung lies at ETA times the
+iterations."""
 
 FIDELITIES = (1, ETA, ETA * ETA)
 """Fidelities of the rungs, in the scheduler's unit of time; the last is a whole run."""
@@ -27,11 +28,13 @@ class SearchSettings:
     Attributes:
         space: name of a space or import path, see :mod:`tune_spaces`.
         trials: number of configurations to try, at least 1.
-        scheduler: algorithm that stops bad trials early: ``asha`` from the first rung on, ``hyperband`` some trials from
-            later rungs on, or ``none``.
+        scheduler: algorithm that stops bad trials early: ``asha`` from the first rung on,
+            ``hyperband`` some trials from later rungs on, or ``none``.
         search: algorithm that proposes configurations: ``optuna`` (TPE) or ``random``.
-        concurrent: number of trials at a time, at least 1; None: as many as the cluster has room and CPUs for.
-        multi_objective: whether to optimise accuracy and seconds instead of accuracy alone; needs Optuna and no scheduler.
+        concurrent: number of trials at a time, at least 1; None: as many as the cluster has room
+            and CPUs for.
+        multi_objective: whether to optimise accuracy and seconds instead of accuracy alone; needs
+            Optuna and no scheduler.
     """
 
     space: str
@@ -83,7 +86,8 @@ class Rung:
 
 
 def rungs(schedule: ScheduleConfig) -> tuple[Rung, ...]:
-    """The rungs of a run, ascending: its end, a third of its iterations, and so on, fewer where a run is short."""
+    """The rungs of a run, ascending: its end, a third of its iterations, and so on, fewer where a
+    run is short."""
     found: dict[int, Rung] = {}
     for fidelity in FIDELITIES:
         iterations = max(1, round(schedule.iterations * fidelity / WHOLE))

@@ -1,4 +1,5 @@
-"""Search spaces by name, checked before anything is started; see :mod:`tune_spaces` for what a space is."""
+"""Search spaces by name, checked before anything is started; see :mod:`tune_spaces` for what a
+space is."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class SearchSpace:
     domains: Mapping[str, Domain]
 
     def apply(self, sample: Mapping[str, Any]) -> RunConfig:
-        """The configuration of a draw, with evaluation on validation data whatever base and space say.
+        """The configuration of a draw, with evaluation on validation data whatever base and space
+        say.
 
         Raises:
             InputError: the space gives no valid configuration.
@@ -74,7 +76,8 @@ def open_space(name: str, base: RunConfig) -> SearchSpace:
         base: configuration that draws change.
 
     Raises:
-        InputError: there is no such space, it has no domains, a path is not a field, or a draw is not valid.
+        InputError: there is no such space, it has no domains, a path is not a field, or a draw is
+            not valid.
     """
     module = _module(name)
     domains = module.space(base) if inspect.signature(module.space).parameters else module.space()
@@ -111,7 +114,8 @@ def _is_space(module: ModuleType) -> bool:
 
 
 def _require_known(space: str, path: object, base: RunConfig) -> None:
-    """Refuse a path that leads to no field of the configuration; members and students go by name or position."""
+    """Refuse a path that leads to no field of the configuration; members and students go by name or
+    position."""
     container: Any = base.model_dump(mode="json")
     keys: list[str | int] = []
     words = str(path).split(".")

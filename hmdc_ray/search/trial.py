@@ -1,4 +1,5 @@
-"""One trial as Ray Tune runs it: condense in rungs, judge on validation data, report with a checkpoint."""
+"""One trial as Ray Tune runs it: condense in rungs, judge on validation data, report with a
+checkpoint."""
 
 from __future__ import annotations
 
@@ -134,7 +135,8 @@ class _Trial:
         }
 
     def _report(self) -> None:
-        # Recorded only after it is tracked: if the process dies before, the rung is judged again, and so tracked again.
+        # Recorded only after it is tracked: if the process dies before, the rung is judged again,
+        # and so tracked again.
         self._add(self._judged)
         self._send(self._judged)
 
@@ -155,7 +157,8 @@ class _Trial:
         tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(str(self._folder)))
 
     def _give_up(self, problem: str) -> None:
-        """End a trial whose configuration is useless, with the worst result there is: a retry would end the same way."""
+        """End a trial whose configuration is useless, with the worst result there is: a retry would
+        end the same way."""
         _logger.warning("a configuration is of no use: %s", problem)
         self._folder.mkdir(parents=True, exist_ok=True)
         last = self._records[-1] if self._records else None
@@ -165,7 +168,8 @@ class _Trial:
 
 
 def _take_over(folder: Path) -> int:
-    """Replace the folder by Tune's checkpoint where that holds more rungs; returns the number of rungs that Tune knows."""
+    """Replace the folder by Tune's checkpoint where that holds more rungs; returns the number of
+    rungs that Tune knows."""
     checkpoint = tune.get_checkpoint()
     if checkpoint is None:
         return 0

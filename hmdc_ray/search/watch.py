@@ -1,4 +1,5 @@
-"""The driver while trials run: reports rungs, checks for a request to stop, and gives up when no trial can start."""
+"""The driver while trials run: reports rungs, checks for a request to stop, and gives up when no
+trial can start."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Listener:
         check: called several times a second; may raise to stop.
         trials: number of trials of the search.
         start_timeout: seconds that trials may wait while none runs.
-        waiting_since: monotonic time in seconds since which trials wait and none runs; None while one runs.
+        waiting_since: monotonic time in seconds since which trials wait and none runs; None while
+            one runs.
     """
 
     progress: SearchProgress
@@ -68,7 +70,8 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 class Watch(Callback):
-    """Ray Tune's callback of a search. It has no state, because Ray Tune stores it with the search and restores it."""
+    """Ray Tune's callback of a search. It has no state, because Ray Tune stores it with the search
+    and restores it."""
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Stop when asked to, or when trials have waited for their resources too long."""

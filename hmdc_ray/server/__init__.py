@@ -1,1 +1,2 @@
-"""The parameter server: synthetic images, balance of targets, consensus of features, checkpoints."""
+"""The parameter server: synthetic images, balance of targets, consensus of features,
+checkpoints."""

@@ -1,11 +1,12 @@
-"""The Gradient Balance Module (HMDC section 3.4): targets of very different magnitude in one image update.
+"""The Gradient Balance Module (HMDC section 3.4): targets of very different magnitude in one image
+update.
 
-In a pool from which one member is drawn at a time (model pool, Zhou et al., arXiv 2402.13007) a history of one
-iteration balances nothing: a single target has weight 1. There histories may last for the run, so that a member's step
-has the size that the main member's would have.
+In a pool from which one member is drawn at a time (model pool, Zhou et al., arXiv 2402.13007) a
+history of one iteration balances nothing: a single target has weight 1. There histories may last
+for the run, so that a member's step has the size that the main member's would have.
 
-Shapes: K classes (or a chunk of them), I stored images per class, C x H x W an image; T targets: the members drawn,
-then the distillation target if there is one.
+Shapes: K classes (or a chunk of them), I stored images per class, C x H x W an image; T targets:
+the members drawn, then the distillation target if there is one.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ class Balanced:
     Attributes:
         direction_KICHW: update direction G; 0 for a class in which no target is usable.
         weights_KT: w of each target, 0 where it was left out.
-        shares_KT: part of each target in the update, by absolute sum, in [0, 1]; a row sums to 1, or to 0 if empty.
+        shares_KT: part of each target in the update, by absolute sum, in [0, 1]; a row sums to 1,
+            or to 0 if empty.
         magnitudes_KT: largest absolute entry of each target's gradient; may be 0, infinite or NaN.
         norms_KT: Euclidean norm of each target's gradient; may be 0, infinite or NaN.
-        entered_KT: whether the target is in the update: its gradient is finite and not zero, it was admitted, and its
-            history above the floor.
+        entered_KT: whether the target is in the update: its gradient is finite and not zero, it was
+            admitted, and its history above the floor.
     """
 
     direction_KICHW: Tensor
@@ -50,19 +52,24 @@ class Balanced:
 class GradientBalance:
     """Weights targets by the history of their gradients' magnitudes, class by class.
 
-    G = 1 / w_ref * sum_t lambda_t w_t G_t with w_t = min_s A_s / A_t. Only ratios of w matter; the reference fixes the scale,
-    so that one target, or no balancing, gives plain DC. A target that is zero or not finite in a class is left out of min and
-    sum there, and one still at the floor is updated at its first usable step.
+    G = 1 / w_ref * sum_t lambda_t w_t G_t with w_t = min_s A_s / A_t. Only ratios of w matter; the
+    reference fixes the scale, so that one target, or no balancing, gives plain DC. A target that is
+    zero or not finite in a class is left out of min and sum there, and one still at the floor is
+    updated at its first usable step.
 
-    For a chunk of classes: :meth:`open`, :meth:`weigh` for every target in order, :meth:`add`, and :meth:`close`.
+    For a chunk of classes: :meth:`open`, :meth:`weigh` for every target in order, :meth:`add`, and
+    :meth:`close`.
 
     Args:
-        mode: update of the history A by a magnitude a. ``sum``: A += a (HMDC, released code); ``max``: the larger
-            (HMDC's wording); ``ema``: first a, then the mean of A and a; ``last``: a; ``none``: all w = 1.
+        mode: update of the history A by a magnitude a. ``sum``: A += a (HMDC, released code);
+            ``max``: the larger (HMDC's wording); ``ema``: first a, then the mean of A and a;
+            ``last``: a; ``none``: all w = 1.
         period: steps between two updates, q.
         classes: number of classes.
-        lasting: number of targets whose histories last for the whole run; None: they last for an iteration.
-        main: column of the main member among histories that last; its magnitude scales the update, drawn or not.
+        lasting: number of targets whose histories last for the whole run; None: they last for an
+            iteration.
+        main: column of the main member among histories that last; its magnitude scales the update,
+            drawn or not.
 
     Attributes:
         history_KT: history A of each class and target, in float64, at least :data:`FLOOR`.
@@ -82,8 +89,8 @@ class GradientBalance:
         """Start an iteration.
 
         Args:
-            columns: each target's column among the histories that last; if they do not last, only the number of targets
-                counts, because all start at the floor.
+            columns: each target's column among the histories that last; if they do not last, only
+                the number of targets counts, because all start at the floor.
         """
         self._columns = tuple(columns) if self.lasts else tuple(range(len(columns)))
         if not self.lasts:
@@ -101,10 +108,12 @@ class GradientBalance:
         Args:
             sizes: sizes of the target's gradient.
             loss_weight: lambda of the target.
-            admitted_K: False in the classes in which the target is to be left out; None: admitted in all.
+            admitted_K: False in the classes in which the target is to be left out; None: admitted
+                in all.
 
         Returns:
-            Factor of the target's gradient in each class, (K,) in float64; 0 where the target is left out.
+            Factor of the target's gradient in each class, (K,) in float64; 0 where the target is
+            left out.
         """
         chunk = self._chunk
         assert chunk is not None, "no chunk is open"
@@ -117,8 +126,9 @@ class GradientBalance:
         if self.mode == "none":
             weights_K = usable_K.double()
         else:
-            # w_t = min_s A_s / A_t (HMDC section 3.4) up to a scale: here base / A_t, for the minimum is not known
-            # before all targets are. Only ratios of w matter; close() sets the scale.
+            # w_t = min_s A_s / A_t (HMDC section 3.4) up to a scale: here base / A_t, for the
+            # minimum is not known before all targets are. Only ratios of w matter; close() sets the
+            # scale.
             enters_K = usable_K & (history_K > FLOOR)
             chunk.base_K = torch.where(chunk.base_K.isnan() & enters_K, history_K, chunk.base_K)
             weights_K = torch.where(enters_K, chunk.base_K / history_K, 0.0)
@@ -130,7 +140,8 @@ class GradientBalance:
         return factors_K
 
     def add(self, gradients: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
-        """Add gradients of targets that were weighed to the direction; they are not needed afterwards.
+        """Add gradients of targets that were weighed to the direction; they are not needed
+        afterwards.
 
         Args:
             gradients: gradient of each of these targets, (K, I, C, H, W).
@@ -140,9 +151,11 @@ class GradientBalance:
         assert chunk is not None, "no chunk is open"
         if chunk.direction_KICHW is None:
             chunk.direction_KICHW = torch.zeros_like(gradients[0])
-        # Converted first: too large a factor becomes infinite in the gradients' type; as it is, torch would refuse it.
+        # Converted first: too large a factor becomes infinite in the gradients' type; as it is,
+        # torch would refuse it.
         factors_KT = torch.stack(list(factors), dim=1).to(gradients[0]).tolist()
-        # sum_t lambda_t w_t G_t, in the order of targets; class by class, so that a sum stays in the processor's cache.
+        # sum_t lambda_t w_t G_t, in the order of targets; class by class, so that a sum stays in
+        # the processor's cache.
         by_class = zip(chunk.direction_KICHW, zip(*gradients, strict=True), factors_KT, strict=True)
         for total_ICHW, parts_ICHW, factors_T in by_class:
             for part_ICHW, factor in zip(parts_ICHW, factors_T, strict=True):
@@ -150,25 +163,30 @@ class GradientBalance:
                     total_ICHW.add_(part_ICHW, alpha=factor)
 
     def close(self, reference: int) -> Balanced:
-        """The chunk's outcome, on the scale of the target at ``reference``, or else of the first that entered.
+        """The chunk's outcome, on the scale of the target at ``reference``, or else of the first
+        that entered.
 
-        Where histories last, that of the main member sets the scale as soon as it has one, whoever is drawn.
+        Where histories last, that of the main member sets the scale as soon as it has one, whoever
+        is drawn.
 
         Args:
-            reference: position of the main member among the targets; if it does not enter, the first that does is used.
+            reference: position of the main member among the targets; if it does not enter, the
+                first that does is used.
         """
         chunk, self._chunk = self._chunk, None
         assert chunk is not None and chunk.direction_KICHW is not None, "a chunk without targets"
         weights_KT, sums_KT = torch.stack(chunk.weights, dim=1), torch.stack(chunk.sums, dim=1)
         entered_KT = weights_KT > 0
-        # G = 1 / w_ref * sum_t lambda_t w_t G_t; the weight of the first that entered is 1 (base / base).
+        # G = 1 / w_ref * sum_t lambda_t w_t G_t; the weight of the first that entered is 1 (base /
+        # base).
         scale_K = torch.where(entered_KT[:, reference], weights_KT[:, reference], 1.0)
         if self.lasts and self.mode != "none":
             main_K = self.history_KT[chunk.labels, self.main]
             # w_main = base / A_main: with it G = sum_t lambda_t (A_main / A_t) G_t.
             scale_K = torch.where((main_K > FLOOR) & ~chunk.base_K.isnan(), chunk.base_K / main_K, scale_K)
         divisor_K = scale_K.to(chunk.direction_KICHW)
-        # Division by infinity would give 0, as if there were nothing to do; NaN makes the image step skip the class.
+        # Division by infinity would give 0, as if there were nothing to do; NaN makes the image
+        # step skip the class.
         divisor_K = torch.where(divisor_K.isfinite(), divisor_K, torch.nan)
         direction_KICHW = chunk.direction_KICHW / divisor_K.view(-1, *[1] * (chunk.direction_KICHW.dim() - 1))
         return Balanced(
@@ -193,7 +211,8 @@ class GradientBalance:
         column = self._columns[target]
         history_K = self.history_KT[labels, column]
         at_floor_K = history_K <= FLOOR
-        # At the floor off the period too, or a target that was unusable at step 0 would stay out for q steps.
+        # At the floor off the period too, or a target that was unusable at step 0 would stay out
+        # for q steps.
         due_K = usable_K & (at_floor_K | (step % self.period == 0))
         updated_K = {
             "none": history_K,

@@ -1,8 +1,10 @@
-"""Checkpoints: one safetensors file per image version, and a manifest with its checksum, written last.
+"""Checkpoints: one safetensors file per image version, and a manifest with its checksum, written
+last.
 
-A checkpoint exists when its manifest does, and is whole when both files are as they were written, to the last bit.
-Locally both are written to temporary names and renamed, so that a process that dies at any moment leaves the previous
-checkpoint intact. On every storage a torn or altered checkpoint is recognised, and the one before it is used.
+A checkpoint exists when its manifest does, and is whole when both files are as they were written,
+to the last bit. Locally both are written to temporary names and renamed, so that a process that
+dies at any moment leaves the previous checkpoint intact. On every storage a torn or altered
+checkpoint is recognised, and the one before it is used.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ class CheckpointFolder:
     """The checkpoints of a run.
 
     Args:
-        storage: storage of the files; a path is a local folder, made when the first checkpoint is saved.
+        storage: storage of the files; a path is a local folder, made when the first checkpoint is
+            saved.
         kept: number of the newest checkpoints that are kept, at least 1.
     """
 
@@ -88,16 +91,19 @@ class CheckpointFolder:
         return cls(open_storage(schedule.checkpoint_uri or FOLDER, folder), schedule.checkpoints_kept)
 
     def save(self, version: int, states: Mapping[str, State], identity: Mapping[str, Any]) -> None:
-        """Write the states of the server and of the members after ``version`` steps, then drop the oldest checkpoints.
+        """Write the states of the server and of the members after ``version`` steps, then drop the
+        oldest checkpoints.
 
         Raises:
-            InputError: a file cannot be written, for example because the disk is full; earlier checkpoints stay.
+            InputError: a file cannot be written, for example because the disk is full; earlier
+                checkpoints stay.
         """
         arrays = {f"{owner}/{name}": array for owner, state in states.items() for name, array in state.arrays.items()}
         values = {owner: state.values for owner, state in states.items()}
         stem = _stem(version)
         known = stem + _MANIFEST in self.storage.names()
-        # A single entry: the library writes several in no fixed order, and the same states must give the same bytes.
+        # A single entry: the library writes several in no fixed order, and the same states must
+        # give the same bytes.
         data = _serialised(arrays, {"values": json.dumps(values)})
         manifest = Manifest(version, stem + _TENSORS, hashlib.sha256(data).hexdigest(), identity)
         self.storage.write(stem + _TENSORS, data)
@@ -207,7 +213,8 @@ class CheckpointFolder:
         return data
 
     def _drop_before(self, version: int) -> None:
-        """Remove checkpoints older than those to keep. Any newer than ``version`` are damaged, and stay as they are."""
+        """Remove checkpoints older than those to keep. Any newer than ``version`` are damaged, and
+        stay as they are."""
         try:
             oldest = [known for known in self.versions() if known <= version][-self.kept :][0]
             for name in self._numbered():  # manifests before their tensors
@@ -222,7 +229,8 @@ class CheckpointFolder:
 
 
 class TolerantSaves:
-    """Lets a run continue when a checkpoint cannot be saved, until that has happened too often in a row.
+    """Lets a run continue when a checkpoint cannot be saved, until that has happened too often in a
+    row.
 
     Args:
         most: number of failed saves in a row at which the run ends; 1 tolerates none.
@@ -233,7 +241,8 @@ class TolerantSaves:
         self.failures = 0
 
     def attempt(self, save: Callable[[], object]) -> InputError | None:
-        """Call ``save``; returns the error that was tolerated, with a warning, or None when the checkpoint is saved.
+        """Call ``save``; returns the error that was tolerated, with a warning, or None when the
+        checkpoint is saved.
 
         Raises:
             InputError: the save failed, and so did the ``most`` - 1 before it.
@@ -254,7 +263,8 @@ class TolerantSaves:
 
 
 def _serialised(arrays: dict[str, NDArray[np.generic]], metadata: dict[str, str]) -> bytes | memoryview:
-    """Bytes of a file of tensors: mapped from a temporary file, or in memory if that does not fit on the disk."""
+    """Bytes of a file of tensors: mapped from a temporary file, or in memory if that does not fit
+    on the disk."""
     try:
         with NamedTemporaryFile() as file:  # its disk space lives as long as the mapping
             safetensors.numpy.save_file(arrays, file.name, metadata=metadata)

@@ -1,4 +1,5 @@
-"""A run's identity, the arguments of its server, and the members that agree on features, from its configuration."""
+"""A run's identity, the arguments of its server, and the members that agree on features, from its
+configuration."""
 
 from __future__ import annotations
 
@@ -47,12 +48,14 @@ CORRECTIONS = "corrections"
 
 
 def identity(config: RunConfig, info: DatasetInfo) -> dict[str, Any]:
-    """Configuration fields and data fingerprint that two runs must share to give the same images."""
+    """Configuration fields and data fingerprint that two runs must share to give the same
+    images."""
     fields = config.model_dump(mode="json", exclude=FREE)  # type: ignore[arg-type]
     for member in fields["pool"]["members"]:
         for resource in ("num_cpus", "num_gpus", "resources", "replicas", "labels"):
             del member[resource]
-        # The behaviour of checkpoints from before this field existed: left out, so that they can be resumed.
+        # The behaviour of checkpoints from before this field existed: left out, so that they can be
+        # resumed.
         if member["statistics"] == ("data" if member["weights"] == "pretrained" else "own"):
             del member["statistics"]
     if fields["balance"]["scope"] == "iteration":  # likewise
@@ -70,7 +73,8 @@ def _distils(config: RunConfig) -> bool:
 
 
 def _corrections(config: RunConfig, info: DatasetInfo) -> dict[str, str]:
-    """Computations of this run that earlier releases did differently: their checkpoints cannot be resumed."""
+    """Computations of this run that earlier releases did differently: their checkpoints cannot be
+    resumed."""
     matching = config.matching
     training = config.schedule.training
     others = [member for member in config.pool.members if ":" in member.architecture]  # our own networks have no dropout
@@ -109,7 +113,8 @@ def _corrections(config: RunConfig, info: DatasetInfo) -> dict[str, str]:
 
 
 def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict[str, Any]:
-    """Arguments of a run's :class:`hmdc_ray.server.parameter_server.ParameterServer`, but for the initial images."""
+    """Arguments of a run's :class:`hmdc_ray.server.parameter_server.ParameterServer`, but for the
+    initial images."""
     return {
         "mean": info.mean,
         "std": info.std,
@@ -124,14 +129,17 @@ def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict
 
 
 def agreeing(config: RunConfig, descriptions: Iterable[MemberDescription]) -> dict[str, list[MemberTaps]]:
-    """For each member, by name, the members of the draw in which it agrees on the largest features, itself among them.
+    """For each member, by name, the members of the draw in which it agrees on the largest features,
+    itself among them.
 
-    Where all members are drawn, these are all. Where some are drawn, pairs are enough to look at: a further member can
-    only make the common size smaller. The list is empty for a member that agrees with no other.
+    Where all members are drawn, these are all. Where some are drawn, pairs are enough to look at: a
+    further member can only make the common size smaller. The list is empty for a member that agrees
+    with no other.
 
     Args:
         config: the run.
-        descriptions: descriptions of all members, perhaps with their replicas; not read without mutual distillation.
+        descriptions: descriptions of all members, perhaps with their replicas; not read without
+            mutual distillation.
     """
     pool = config.pool
     alone: dict[str, list[MemberTaps]] = {member.name: [] for member in pool.members}

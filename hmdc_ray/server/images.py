@@ -1,6 +1,7 @@
 """The synthetic images and their optimiser.
 
-Shapes: K classes, I stored images per class, C x H x W an image, in normalised space: ``pixels = images * std + mean``.
+Shapes: K classes, I stored images per class, C x H x W an image, in normalised space:
+``pixels = images * std + mean``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from hmdc_ray.exchange.tensors import all_finite, zeros_on_disk
 
 
 class SyntheticImages:
-    """Images, momentum and version; every applied step makes new images and momentum, and adds 1 to the version.
+    """Images, momentum and version; every applied step makes new images and momentum, and adds 1 to
+    the version.
 
     Args:
         images_KICHW: the initial images, normalised.
@@ -37,16 +39,19 @@ class SyntheticImages:
         self.lowest_C11, self.highest_C11 = -mean_C11 / std_C11, (1 - mean_C11) / std_C11
 
     def apply(self, direction_KICHW: Tensor) -> tuple[int, ...]:
-        """One step of SGD with momentum for all classes along the balanced direction (HMDC algorithm 1; DC).
+        """One step of SGD with momentum for all classes along the balanced direction (HMDC
+        algorithm 1; DC).
 
-        With ``normalise: max`` each image and channel is first divided by its largest absolute entry; one that is zero
-        stays zero. With ``clip`` pixels are then clamped to [0, 1]; pixels in range are left untouched.
+        With ``normalise: max`` each image and channel is first divided by its largest absolute
+        entry; one that is zero stays zero. With ``clip`` pixels are then clamped to [0, 1]; pixels
+        in range are left untouched.
 
         A class whose images would not stay finite is skipped: it keeps its images and momentum.
 
         Args:
-            direction_KICHW: update direction G; it becomes the momentum and must not be used afterwards. The images and
-                momentum from before the step are not changed, for whoever still reads them.
+            direction_KICHW: update direction G; it becomes the momentum and must not be used
+                afterwards. The images and momentum from before the step are not changed, for
+                whoever still reads them.
 
         Returns:
             Positions of the skipped classes.
@@ -56,7 +61,8 @@ class SyntheticImages:
         for label, momentum_ICHW in enumerate(direction_KICHW):  # class by class, which the processor's cache may hold
             before_ICHW, after_ICHW = self.images_KICHW[label], images_KICHW[label]
             if self.config.normalise == "max":
-                # No epsilon (HMDC's released code adds 1e-6): a gradient that the balance scaled may be smaller.
+                # No epsilon (HMDC's released code adds 1e-6): a gradient that the balance scaled
+                # may be smaller.
                 largest_IC11 = momentum_ICHW.abs().amax(dim=(-2, -1), keepdim=True)
                 momentum_ICHW.div_(torch.where(largest_IC11 > 0, largest_IC11, 1.0))
             # m = G + momentum * m;  S = S - learning rate * m

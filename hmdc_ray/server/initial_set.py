@@ -23,7 +23,8 @@ from hmdc_ray.models.normalisation import Normalisation, channel_map
 from hmdc_ray.models.precision import storage_dtype
 
 TOLERANCE = 1e-4
-"""Relative difference of the set's mean and std from the data's up to which its images are taken bit for bit."""
+"""Relative difference of the set's mean and std from the data's up to which its images are taken
+bit for bit."""
 
 _logger = logging.getLogger(__name__)
 
@@ -33,9 +34,12 @@ class InitialSet:
     """Images of a condensed set, from which synthetic images start.
 
     Attributes:
-        images_KICHW: images in the order of the data's classes, normalised as the data; float64 if normalised anew.
-        before: normalisation of the file's images if it differs from the data's; None: they are taken bit for bit.
-        decoding: decoding of the file's tiles into training images; the run decodes with corners aligned.
+        images_KICHW: images in the order of the data's classes, normalised as the data; float64 if
+            normalised anew.
+        before: normalisation of the file's images if it differs from the data's; None: they are
+            taken bit for bit.
+        decoding: decoding of the file's tiles into training images; the run decodes with corners
+            aligned.
     """
 
     images_KICHW: Tensor
@@ -46,11 +50,13 @@ class InitialSet:
 def read_initial_set(images: ImagesConfig, info: DatasetInfo) -> InitialSet | None:
     """Read the set that ``images.initialise`` names; None where it names none.
 
-    Classes are matched by name. Images whose normalisation differs from the data's are normalised anew: pixels stay.
+    Classes are matched by name. Images whose normalisation differs from the data's are normalised
+    anew: pixels stay.
 
     Raises:
-        InputError: the file is missing or broken; or its classes, image shape or formation differ from those of the
-            data and of ``images.formation``; or it does not have ``images.ipc`` images of every class.
+        InputError: the file is missing or broken; or its classes, image shape or formation differ
+            from those of the data and of ``images.formation``; or it does not have ``images.ipc``
+            images of every class.
     """
     if images.initial_set is None:
         return None
@@ -71,7 +77,8 @@ def read_initial_set(images: ImagesConfig, info: DatasetInfo) -> InitialSet | No
 
 
 def initial_images(config: RunConfig, info: DatasetInfo) -> Array | None:
-    """Images of the set to start from, (K, I, C, H, W), in the run's number format; None if the main member makes them.
+    """Images of the set to start from, (K, I, C, H, W), in the run's number format; None if the
+    main member makes them.
 
     Raises:
         InputError: the set cannot be read or does not fit, as for :func:`read_initial_set`.
@@ -96,7 +103,8 @@ def describe(found: InitialSet, info: DatasetInfo) -> list[str]:
 
 
 def require_apart(images: ImagesConfig, folder: Path) -> None:
-    """Refuse to start from the set that the run's own will overwrite: the run could not be resumed or repeated.
+    """Refuse to start from the set that the run's own will overwrite: the run could not be resumed
+    or repeated.
 
     Raises:
         InputError: the set is the one in the run's folder.

@@ -1,7 +1,8 @@
-"""The parameter server: holds the synthetic images, forms the consensus, balances and applies updates. A plain class.
+"""The parameter server: holds the synthetic images, forms the consensus, balances and applies
+updates. A plain class.
 
-Shapes: K classes, I stored images per class, C x H x W an image; N members drawn; B images of a batch, L layers, T
-tokens, D channels of aligned features.
+Shapes: K classes, I stored images per class, C x H x W an image; N members drawn; B images of a
+batch, L layers, T tokens, D channels of aligned features.
 """
 
 from __future__ import annotations
@@ -38,12 +39,15 @@ from hmdc_ray.server.spikes import SpikeGuard
 
 
 class ParameterServer:
-    """Synthetic images and the balance of targets, for all classes or, as one of several shards, for some.
+    """Synthetic images and the balance of targets, for all classes or, as one of several shards,
+    for some.
 
-    Sums run in the order of members in the pool, never in order of arrival, so that the same step gives the same bits.
+    Sums run in the order of members in the pool, never in order of arrival, so that the same step
+    gives the same bits.
 
     Args:
-        initial_KICHW: images of the server's own classes before the first step, normalised; read in place.
+        initial_KICHW: images of the server's own classes before the first step, normalised; read in
+            place.
         mean: mean of the data per channel, on the scale [0, 1].
         std: standard deviation of the data per channel, on the scale [0, 1].
         images: settings of the images' optimiser.
@@ -52,7 +56,8 @@ class ParameterServer:
         main: position of the main member in the pool.
         threads: torch threads of the server's process.
         checkpoints: folder in which states are saved.
-        identity: configuration and data that a run resumed from a checkpoint must share with this one.
+        identity: configuration and data that a run resumed from a checkpoint must share with this
+            one.
         first: label of the first of the server's classes; their labels are consecutive.
     """
 
@@ -88,7 +93,8 @@ class ParameterServer:
         self._sums = _Sums()
 
     def begin(self, iteration: int, members: tuple[int, ...], drawn: Sequence[MemberTaps]) -> None:
-        """Start an iteration: forget a history that does not last, and learn which tokens each member drawn has.
+        """Start an iteration: forget a history that does not last, and learn which tokens each
+        member drawn has.
 
         Args:
             iteration: number of the iteration, from 0.
@@ -104,7 +110,8 @@ class ParameterServer:
         self.spikes.reset(len(members) + bool(drawn))
 
     def renewed(self, position: int) -> None:
-        """Drop what is known of the member at this position among those drawn: its weights are fresh."""
+        """Drop what is known of the member at this position among those drawn: its weights are
+        fresh."""
         self.spikes.forget(position)
 
     def snapshot(self) -> Snapshot:
@@ -112,12 +119,13 @@ class ParameterServer:
         return Snapshot(self.images.version, shared(self.images.images_KICHW))
 
     def add_features(self, plan: StepPlan, first: int, *features: Features) -> None:
-        """Add the next members' features to the consensus, in the order of the pool; they are not needed afterwards.
+        """Add the next members' features to the consensus, in the order of the pool; they are not
+        needed afterwards.
 
         Args:
             plan: the step.
-            first: position of the first of these members among those drawn. 0 starts the sums anew: if a member was
-                lost, those of the exchange before were never completed.
+            first: position of the first of these members among those drawn. 0 starts the sums anew:
+                if a member was lost, those of the exchange before were never completed.
             features: features of each of these members, one array (B, L, T, D) per batch.
         """
         for part in features:
@@ -137,18 +145,21 @@ class ParameterServer:
 
         Args:
             plan: the step.
-            _: results of the calls that added, where they went through Ray: if one of them failed, so does this one.
+            _: results of the calls that added, where they went through Ray: if one of them failed,
+                so does this one.
         """
         formed, self._sums = self._sums.consensus, _Sums()
         return Features(plan.version, tuple(running.mean().numpy() for running in formed))
 
     def add_cotangents(self, plan: StepPlan, first: int, *cotangents: Cotangents) -> None:
-        """Add the next members' cotangents of the consensus, in the order of the pool; they are not needed afterwards.
+        """Add the next members' cotangents of the consensus, in the order of the pool; they are not
+        needed afterwards.
 
         Args:
             plan: the step.
             first: position of the first of these members among those drawn; 0 starts the sums anew.
-            cotangents: cotangents of each of these members, one array (B, L, T, D) per class of the chunk.
+            cotangents: cotangents of each of these members, one array (B, L, T, D) per class of the
+                chunk.
         """
         if first == 0:
             empty_BLTD = [zeros(view(batch)) for batch in cotangents[0].batches]
@@ -160,7 +171,8 @@ class ParameterServer:
             add_all(total_BLTD, [view(batch) for batch in batches])
 
     def mean_cotangents(self, plan: StepPlan, *_: None) -> Cotangents:
-        """Each member's share of the cotangents, (B, L, T, D) per class: their sum divided by how many have the token.
+        """Each member's share of the cotangents, (B, L, T, D) per class: their sum divided by how
+        many have the token.
 
         The arguments are those of :meth:`form_consensus`.
         """
@@ -171,11 +183,13 @@ class ParameterServer:
         return Cotangents(plan.version, sums.labels, tuple(mean_BLTD.numpy() for mean_BLTD in means_BLTD))
 
     def add_gradients(self, plan: StepPlan, first: int, *parts: Gradients) -> None:
-        """Add the next members' gradients to the balance, in the order of the pool; they are not needed afterwards.
+        """Add the next members' gradients to the balance, in the order of the pool; they are not
+        needed afterwards.
 
         Args:
             plan: the step.
-            first: position of the first of these members among those drawn; 0 opens a chunk of classes.
+            first: position of the first of these members among those drawn; 0 opens a chunk of
+                classes.
             parts: gradients of each of these members, (K, I, C, H, W).
         """
         factors = []
@@ -194,14 +208,16 @@ class ParameterServer:
                 self._sums.losses = tuple(map(sum, losses)) if position else part.distillation_losses
         self.balance.add([view(part.classification_KICHW) for part in parts], factors)
         distillation = [part.distillation_KICHW for part in parts if part.distillation_KICHW is not None]
-        # The members' parts of dL_F/dS are summed before the balance measures it: L_F is one target of the whole pool.
+        # The members' parts of dL_F/dS are summed before the balance measures it: L_F is one target
+        # of the whole pool.
         if distillation:
             if self._sums.distillation_KICHW is None:
                 self._sums.distillation_KICHW = zeros(view(distillation[0]))
             add_all(self._sums.distillation_KICHW, [view(part_KICHW) for part_KICHW in distillation])
 
     def balance_chunk(self, plan: StepPlan, *_: None) -> BalanceRecord:
-        """Balance the targets of the chunk whose gradients were added, and keep its direction until :meth:`apply`.
+        """Balance the targets of the chunk whose gradients were added, and keep its direction until
+        :meth:`apply`.
 
         The arguments are those of :meth:`form_consensus`.
         """
@@ -228,7 +244,8 @@ class ParameterServer:
         """Apply the step to the images, once every class has been balanced.
 
         Returns:
-            The new images, and the labels of classes skipped because their images would not have stayed finite.
+            The new images, and the labels of classes skipped because their images would not have
+            stayed finite.
 
         Raises:
             RuntimeError: the plan is of another image version, or a class is missing.
@@ -250,7 +267,8 @@ class ParameterServer:
         Args:
             version: image version that the states must be of.
             names: owner of each state; ``server`` is the server's own, of all shards.
-            states: states of the server, of the members, and of the pool's health, in the order of their owners.
+            states: states of the server, of the members, and of the pool's health, in the order of
+                their owners.
 
         Raises:
             RuntimeError: the server's state is of another version.
@@ -279,8 +297,9 @@ class ParameterServer:
 
         Args:
             state: state of all classes, as :meth:`state` returned it; read in place.
-            with_balance: whether the targets are the same, so that the state's history and running losses apply to
-                them; if not, the guard starts anew, and so does a history that does not last.
+            with_balance: whether the targets are the same, so that the state's history and running
+                losses apply to them; if not, the guard starts anew, and so does a history that does
+                not last.
         """
         own = slice(self.first, self.first + len(self._direction_KICHW))
         self.images.images_KICHW = view(state.arrays["images"][own])

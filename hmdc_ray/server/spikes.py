@@ -1,4 +1,5 @@
-"""A guard against steps in which a target's loss jumps: the target is left out of that class' update.
+"""A guard against steps in which a target's loss jumps: the target is left out of that class'
+update.
 
 Shapes: K classes (or a chunk of them), T targets.
 """
@@ -25,7 +26,8 @@ class SpikeGuard:
         classes: number of classes.
 
     Attributes:
-        means_KT: running mean of each class and target, float64; NaN before the first loss; T is 0 without a guard.
+        means_KT: running mean of each class and target, float64; NaN before the first loss; T is 0
+            without a guard.
     """
 
     def __init__(self, factor: float | None, classes: int) -> None:
@@ -34,7 +36,8 @@ class SpikeGuard:
         self.means_KT = torch.empty(classes, 0, dtype=torch.float64)
 
     def reset(self, targets: int) -> None:
-        """Start an iteration with this many targets, without running means: the networks are fresh."""
+        """Start an iteration with this many targets, without running means: the networks are
+        fresh."""
         self.means_KT = torch.full((self.classes, targets if self.factor else 0), torch.nan, dtype=torch.float64)
 
     def forget(self, target: int) -> None:
@@ -42,10 +45,12 @@ class SpikeGuard:
         self.means_KT[:, target : target + 1] = torch.nan
 
     def admits(self, labels: Sequence[int], target: int, losses: Sequence[float]) -> Tensor | None:
-        """Whether a target may enter the update of each of these classes, bool (K,); None: it may in all.
+        """Whether a target may enter the update of each of these classes, bool (K,); None: it may
+        in all.
 
-        A refused loss enters the mean as the largest that would have been admitted, with a larger weight. A loss that
-        is not finite does not enter it and is not refused here: the balance judges its gradient.
+        A refused loss enters the mean as the largest that would have been admitted, with a larger
+        weight. A loss that is not finite does not enter it and is not refused here: the balance
+        judges its gradient.
 
         Args:
             labels: the classes.

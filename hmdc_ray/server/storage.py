@@ -25,7 +25,8 @@ ARROW_ERRORS = (OSError, pa.ArrowException)
 
 
 class Storage(Protocol):
-    """A flat folder of files. If the storage fails, methods raise :class:`InputError`, one line that names the file."""
+    """A flat folder of files. If the storage fails, methods raise :class:`InputError`, one line
+    that names the file."""
 
     def place(self, name: str = "") -> str:
         """The address of a file, or of the folder, for people."""
@@ -60,7 +61,8 @@ def _reason(error: BaseException) -> str:
 
 
 class LocalStorage:
-    """A local folder, or one on NFS: files appear whole, by a rename, after they were flushed to the disk.
+    """A local folder, or one on NFS: files appear whole, by a rename, after they were flushed to
+    the disk.
 
     Args:
         path: path of the folder.
@@ -100,7 +102,8 @@ class LocalStorage:
 
 
 class ArrowStorage:
-    """A folder of an Arrow file system. Object stores show a file when it is complete, and cannot rename one.
+    """A folder of an Arrow file system. Object stores show a file when it is complete, and cannot
+    rename one.
 
     Args:
         system: the file system.
@@ -130,7 +133,8 @@ class ArrowStorage:
         return data
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Write a whole file. A failure may leave a part of it, which readers must detect by a checksum."""
+        """Write a whole file. A failure may leave a part of it, which readers must detect by a
+        checksum."""
         with _named(self.place(name), "written"):
             self.system.create_dir(self.path, recursive=True)
             with self.system.open_output_stream(self._path(name)) as stream:
@@ -155,7 +159,8 @@ def open_storage(location: str, folder: Path, field: str = "schedule.checkpoint_
     """The storage at a location.
 
     Args:
-        location: an address (``file://``, ``s3://``, ``gs://``), or a path; relative ones are within ``folder``.
+        location: an address (``file://``, ``s3://``, ``gs://``), or a path; relative ones are
+            within ``folder``.
         folder: folder of the run.
         field: configuration field or option of the location, for messages.
 
@@ -177,7 +182,8 @@ def open_storage(location: str, folder: Path, field: str = "schedule.checkpoint_
 def require_writable(location: str, folder: Path, field: str, check: Callable[[], None]) -> None:
     """Write a small file to the folder at ``location``, and remove it.
 
-    Object stores report a missing bucket, a dead endpoint, or a key without permission only then, some after minutes.
+    Object stores report a missing bucket, a dead endpoint, or a key without permission only then,
+    some after minutes.
 
     Args:
         location: address or path, as for :func:`open_storage`.

@@ -1,1 +1,2 @@
-"""The operating system: files that survive a crash, memory, timing, signals. Nothing of the field."""
+"""The operating system: files that survive a crash, memory, timing, signals. Nothing of the
+field."""

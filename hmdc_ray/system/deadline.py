@@ -1,4 +1,5 @@
-"""Calls into foreign code that may never return: given up after a time limit, and at once when the run is to stop."""
+"""Calls into foreign code that may never return: given up after a time limit, and at once when the
+run is to stop."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ POLL_SECONDS = 0.1
 def within(seconds: float, call: Callable[[], Result], check: Callable[[], None] = lambda: None) -> Result:
     """What ``call`` returns or raises, if it does in time.
 
-    It runs in a thread of its own, which is abandoned when it takes longer, and does not keep the process alive.
+    It runs in a thread of its own, which is abandoned when it takes longer, and does not keep the
+    process alive.
 
     Args:
         seconds: longest time that it may take.

@@ -22,7 +22,8 @@ TEMPORARY_PREFIX = ".hmdc-tmp-"
 
 @contextmanager
 def named_errors(path: Path, action: str) -> Iterator[None]:
-    """Turn errors of the operating system (full disk, no permission) into one line that names the file."""
+    """Turn errors of the operating system (full disk, no permission) into one line that names the
+    file."""
     try:
         yield
     except OSError as error:
@@ -41,7 +42,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def require_regular(path: Path) -> None:
-    """Refuse a named pipe, a socket or a device, which may block for ever when opened. Missing files and folders pass.
+    """Refuse a named pipe, a socket or a device, which may block for ever when opened. Missing
+    files and folders pass.
 
     Raises:
         InputError: the path is one of these.
@@ -54,14 +56,16 @@ def require_regular(path: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path to write, which takes the place of ``path`` when the block ends without an error.
+    """A temporary path to write, which takes the place of ``path`` when the block ends without an
+    error.
 
-    The folder is made when it is missing. The temporary file lies in it and has the same suffix. It is on the disk before
-    it is renamed, and the rename before the block is left: after a crash ``path`` holds the old content or the new, never
-    a part.
+    The folder is made when it is missing. The temporary file lies in it and has the same suffix. It
+    is on the disk before it is renamed, and the rename before the block is left: after a crash
+    ``path`` holds the old content or the new, never a part.
 
     Raises:
-        InputError: the file cannot be written; ``path`` is as before, and the temporary file is gone.
+        InputError: the file cannot be written; ``path`` is as before, and the temporary file is
+            gone.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
     try:
@@ -88,7 +92,8 @@ def write_atomically(path: Path, data: bytes | memoryview | str) -> None:
 
 
 def append_json_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one record to a file of JSON lines with a single writer; a last line torn by a crash is cut off first.
+    """Add one record to a file of JSON lines with a single writer; a last line torn by a crash is
+    cut off first.
 
     Numbers that are not finite are written as Python's ``json`` does (``NaN``, ``Infinity``).
 
@@ -104,10 +109,12 @@ def append_json_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file of JSON lines, in order, without a last line torn by a crash; none when there is no file.
+    """The records of a file of JSON lines, in order, without a last line torn by a crash; none when
+    there is no file.
 
     Raises:
-        InputError: the file cannot be read, or a line other than a torn last one is not a JSON object.
+        InputError: the file cannot be read, or a line other than a torn last one is not a JSON
+            object.
     """
     if not path.exists():
         return []
@@ -127,7 +134,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 class LineLog:
-    """A file of JSON lines that a full disk does not stop: what cannot be written waits in memory for the next record.
+    """A file of JSON lines that a full disk does not stop: what cannot be written waits in memory
+    for the next record.
 
     Args:
         path: the file, with a single writer; made with the first record.

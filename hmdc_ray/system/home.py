@@ -1,4 +1,5 @@
-"""The user's home folder, where caches and Ray's token lie; containers often run with a user who has none."""
+"""The user's home folder, where caches and Ray's token lie; containers often run with a user who
+has none."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ _log = logging.getLogger(__name__)
 
 
 def home() -> Path:
-    """The home folder. Where there is none that can be written, HOME names one for temporary files from now on, for this
-    process and those that it starts: libraries look there too.
+    """The home folder. Where there is none that can be written, HOME names one for temporary files
+    from now on, for this process and those that it starts: libraries look there too.
 
     Raises:
-        InputError: there is no folder for temporary files either, or that of this user is not the user's alone.
+        InputError: there is no folder for temporary files either, or that of this user is not the
+            user's alone.
     """
     try:
         found = Path.home()
@@ -43,7 +45,8 @@ def _problem(folder: Path) -> str | None:
 
 
 def _temporary_home() -> Path:
-    """A folder of this user alone, the same for all processes. In a place where everybody writes, it may be somebody else's."""
+    """A folder of this user alone, the same for all processes. In a place where everybody writes,
+    it may be somebody else's."""
     try:
         folder = Path(tempfile.gettempdir()) / f"hmdc-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)

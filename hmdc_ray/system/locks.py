@@ -26,7 +26,8 @@ TELL_SECONDS = 2.0
 
 @contextmanager
 def locked(path: Path, what: str, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path`` (made if need be), waiting until whoever holds it lets go.
+    """Hold an exclusive lock on the file ``path`` (made if need be), waiting until whoever holds it
+    lets go.
 
     That may take long, so a wait of more than a moment is logged, with the other process.
 
@@ -72,7 +73,8 @@ def _recorded_owner(path: Path) -> str:
 
 
 def lock_owner(folder: Path) -> str | None:
-    """Number of the process that has claimed the folder, as text (``unknown`` if it wrote none); None when nobody has.
+    """Number of the process that has claimed the folder, as text (``unknown`` if it wrote none);
+    None when nobody has.
 
     While this looks, a claim by a new run is refused.
 
@@ -84,7 +86,8 @@ def lock_owner(folder: Path) -> str | None:
         return None
     with named_errors(lock, "read"), lock.open() as file:
         try:
-            # filelock has exclusive locks alone: of two processes that look, each would take the other for a run.
+            # filelock has exclusive locks alone: of two processes that look, each would take the
+            # other for a run.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return _recorded_owner(lock)

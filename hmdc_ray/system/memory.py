@@ -1,4 +1,5 @@
-"""Memory of a process and of its node: what is kept when it is freed, what lies on the disk instead, what is taken and free."""
+"""Memory of a process and of its node: what is kept when it is freed, what lies on the disk
+instead, what is taken and free."""
 
 from __future__ import annotations
 
@@ -25,11 +26,12 @@ SPARE = 0.1
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees for what it allocates next; for processes that compute step after step.
+    """Let this process keep what it frees for what it allocates next; for processes that compute
+    step after step.
 
-    By default the GNU C library gives every large tensor back to the system when it is freed, and takes fresh pages for the
-    next one, which the system fills with zeros, page by page: a fifth of a matching step on a CPU. Where there is another
-    library, nothing changes.
+    By default the GNU C library gives every large tensor back to the system when it is freed, and
+    takes fresh pages for the next one, which the system fills with zeros, page by page: a fifth of
+    a matching step on a CPU. Where there is another library, nothing changes.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -38,7 +40,8 @@ def keep_freed_memory() -> None:
 
 
 def own_bytes() -> int:
-    """Memory that this process has for itself: without libraries, decoded data and messages, which processes share."""
+    """Memory that this process has for itself: without libraries, decoded data and messages, which
+    processes share."""
     with suppress(OSError, KeyError, ValueError):
         return status_bytes("RssAnon")
     return int(psutil.Process().memory_info().rss)  # of a system that does not tell them apart
@@ -51,7 +54,8 @@ def status_bytes(field: str) -> int:
 
 
 def free_bytes(limits: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory that is free on this node, or, where that is less, until the limit of the container (cgroup) that this runs in.
+    """Memory that is free on this node, or, where that is less, until the limit of the container
+    (cgroup) that this runs in.
 
     Args:
         limits: folder of the control group.
@@ -72,9 +76,10 @@ def free_bytes(limits: Path = Path("/sys/fs/cgroup")) -> int:
 def on_disk(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     """Zeros in a nameless file in the folder for temporary files (``TMPDIR``), mapped into memory.
 
-    For what is large and used in parts: when memory is short the system writes parts that are not in use to the file and uses
-    their memory otherwise, unless the folder itself lies in memory (tmpfs). The zeros are in the process' own memory where the
-    system cannot reserve room on the disk, or less than :data:`SPARE` of the disk would stay free.
+    For what is large and used in parts: when memory is short the system writes parts that are not
+    in use to the file and uses their memory otherwise, unless the folder itself lies in memory
+    (tmpfs). The zeros are in the process' own memory where the system cannot reserve room on the
+    disk, or less than :data:`SPARE` of the disk would stay free.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     reserve = getattr(os, "posix_fallocate", None)

@@ -1,4 +1,5 @@
-"""Stopping a run by SIGINT or SIGTERM: the first signal ends it in good order, the second at once."""
+"""Stopping a run by SIGINT or SIGTERM: the first signal ends it in good order, the second at
+once."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from time import monotonic
 from types import FrameType
 
 GRACE_SECONDS = 6.0
-"""Seconds that the current step may take after the first signal, before the run stops with the last checkpoint."""
+"""Seconds that the current step may take after the first signal, before the run stops with the last
+checkpoint."""
 
 
 class Interrupted(Exception):  # noqa: N818  # not an error: the user asked for it
@@ -69,7 +71,8 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Catch SIGINT and SIGTERM in the block. Outside the main thread signals are left alone.
 
-    Within another such block this gives the outer one's request: a signal that came before is not forgotten.
+    Within another such block this gives the outer one's request: a signal that came before is not
+    forgotten.
     """
     outer = getattr(signal.getsignal(signal.SIGINT), "__self__", None)
     if isinstance(outer, StopRequest):

@@ -1,4 +1,5 @@
-"""A run in MLflow; see :class:`hmdc_ray.tracking.protocol.Tracker`. Whatever is sent again changes nothing there.
+"""A run in MLflow; see :class:`hmdc_ray.tracking.protocol.Tracker`. Whatever is sent again changes
+nothing there.
 
 MLflow stores a value once for a name, step, time and value, and files under their names.
 """
@@ -36,7 +37,8 @@ _logger = logging.getLogger(__name__)
 
 
 class MlflowRun:
-    """Starts a run, or continues one. Takes seconds: mlflow is imported, and a new database migrated.
+    """Starts a run, or continues one. Takes seconds: mlflow is imported, and a new database
+    migrated.
 
     Args:
         address: address of the store.
@@ -96,7 +98,8 @@ class MlflowRun:
             self._client.set_tag(self.run_id, name, value)
 
     def image(self, name: str, step: int, files: Sequence[Path]) -> None:
-        """As MLflow's ``log_image``, but see :mod:`hmdc_ray.tracking.pictures`: the files' names say series and step."""
+        """As MLflow's ``log_image``, but see :mod:`hmdc_ray.tracking.pictures`: the files' names
+        say series and step."""
         from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
         for file in files:
@@ -120,7 +123,8 @@ class MlflowRun:
     def refuses(self, error: Exception) -> bool:
         """Whether the store answered that the record is wrong, or it is this side's fault.
 
-        All else may pass: no connection, no answer in time, a server's fault, a full disk, a locked database, no permission.
+        All else may pass: no connection, no answer in time, a server's fault, a full disk, a locked
+        database, no permission.
         """
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -148,7 +152,8 @@ def _found(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def run_tags(parent: str | None) -> dict[str, str]:
-    """Version, user and, where git knows one, the commit of the package's code; the parent run's id if there is one.
+    """Version, user and, where git knows one, the commit of the package's code; the parent run's id
+    if there is one.
 
     MLflow's pages show a commit only beside a source.
     """

@@ -1,7 +1,7 @@
 """Pictures over the steps, in files with the names by which MLflow's pages find them.
 
-MLflow's own ``log_image`` gives a picture another name at each try, so that one whose answer was lost, or which a resumed run
-made again, would be there twice.
+MLflow's own ``log_image`` gives a picture another name at each try, so that one whose answer was
+lost, or which a resumed run made again, would be there twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ LONGEST_NAME = 100
 
 
 def picture(run: TrackedRun, name: str, step: int) -> Picture:
-    """The record of a picture of the series ``name`` at a step, 0 or more: always the same for a run."""
+    """The record of a picture of the series ``name`` at a step, 0 or more: always the same for a
+    run."""
     title = key(name).replace(":", "_")[:LONGEST_NAME]
     identifier = uuid.uuid5(uuid.UUID(run.key), f"{name}/{step}")
     stem = f"{title.replace('/', '~')}+step+{step}+timestamp+{run.time}+{identifier}"

@@ -10,7 +10,8 @@ from hmdc_ray.tracking.records import Dataset, Status
 
 
 class Value(NamedTuple):
-    """A value of a metric, at a step, at a time in milliseconds since 1970; it may be NaN or infinite."""
+    """A value of a metric, at a step, at a time in milliseconds since 1970; it may be NaN or
+    infinite."""
 
     name: str
     value: float
@@ -21,13 +22,16 @@ class Value(NamedTuple):
 class Tracker(Protocol):
     """One run in a store, started or continued by what opens the tracker.
 
-    What a run tells waits in its folder, and :class:`hmdc_ray.tracking.sender.Sender` calls these methods in a thread of its
-    own. They may take long and raise anything: the sender tries again later. The same call twice must change nothing.
+    What a run tells waits in its folder, and :class:`hmdc_ray.tracking.sender.Sender` calls these
+    methods in a thread of its own. They may take long and raise anything: the sender tries again
+    later. The same call twice must change nothing.
 
     Attributes:
         run_id: the store's id of the run, letters and digits.
-        location: instructions for the user to look at the run: an address, or two lines with a command and an address.
-        latest: last step of each metric that the store has; values at these steps and before are not sent again.
+        location: instructions for the user to look at the run: an address, or two lines with a
+            command and an address.
+        latest: last step of each metric that the store has; values at these steps and before are
+            not sent again.
     """
 
     run_id: str
@@ -56,4 +60,5 @@ class Tracker(Protocol):
         """Say that the run runs, or how it ended, at a time in milliseconds since 1970."""
 
     def refuses(self, error: Exception) -> bool:
-        """Whether an error that a method raised says that the store will never take what it was given."""
+        """Whether an error that a method raised says that the store will never take what it was
+        given."""

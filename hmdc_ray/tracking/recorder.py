@@ -30,12 +30,14 @@ _logger = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Records a run in its folder; no method raises for a store's faults or waits for it, but :meth:`finish`.
+    """Records a run in its folder; no method raises for a store's faults or waits for it, but
+    :meth:`finish`.
 
-    A thread sends what is recorded, and the lines of ``metrics.jsonl``, with the first of which it opens the store: to import
-    mlflow takes five seconds of processor time, which the start of a run has better use for. From then on the machine's load is
-    sampled. What fails is warned of once, and tried again after pauses of up to :data:`LONGEST_PAUSE` seconds; what is left at
-    the end is for :func:`hmdc_ray.tracking.sender.sync_tracking`.
+    A thread sends what is recorded, and the lines of ``metrics.jsonl``, with the first of which it
+    opens the store: to import mlflow takes five seconds of processor time, which the start of a run
+    has better use for. From then on the machine's load is sampled. What fails is warned of once,
+    and tried again after pauses of up to :data:`LONGEST_PAUSE` seconds; what is left at the end is
+    for :func:`hmdc_ray.tracking.sender.sync_tracking`.
 
     Args:
         sender: sender of a run whose folder is this process's; None: nothing is recorded.
@@ -65,11 +67,13 @@ class Recorder:
 
     @property
     def location(self) -> str:
-        """See :class:`hmdc_ray.tracking.protocol.Tracker`; empty as long as the store is not open, or nothing is tracked."""
+        """See :class:`hmdc_ray.tracking.protocol.Tracker`; empty as long as the store is not open,
+        or nothing is tracked."""
         return self._sender.tracker.location if self._sender and self._sender.tracker else ""
 
     def parameters(self, flat: Mapping[str, Any]) -> None:
-        """Log the run's parameters, such as :func:`hmdc_ray.config.io.flatten` gives them; they cannot change later."""
+        """Log the run's parameters, such as :func:`hmdc_ray.config.io.flatten` gives them; they
+        cannot change later."""
         self._append(records.Parameters(values={key(name): str(value)[:LONGEST_VALUE] for name, value in flat.items()}))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -80,7 +84,8 @@ class Recorder:
         self._append(records.Metrics(step=step, time=now(), values={key(name): float(value) for name, value in values.items()}))
 
     def image(self, name: str, array_HWC: npt.NDArray[np.uint8], step: int) -> None:
-        """Log a picture (H, W, 3) or (H, W, 1), 0 to 255, as one of a series over the steps; never twice at a step."""
+        """Log a picture (H, W, 3) or (H, W, 1), 0 to 255, as one of a series over the steps; never
+        twice at a step."""
         if self._sender is not None:
             record = picture(self._sender.run, name, step)
             try:
@@ -108,13 +113,15 @@ class Recorder:
         self._append(records.Tags(values=dict(values)))
 
     def artifacts(self, paths: Iterable[Path]) -> None:
-        """Store files, and folders with what they hold, with the run; they lie in the run's folder, and stay there."""
+        """Store files, and folders with what they hold, with the run; they lie in the run's folder,
+        and stay there."""
         for path in paths:
             if self._sender is not None and path.absolute() != self._sender.folder / FOLDER:
                 self._append(records.Artifact(path=path.absolute().relative_to(self._sender.folder).as_posix()))
 
     def finish(self, status: Status) -> None:
-        """Send what is left and close the run; waits for at most :data:`FINISH_SECONDS`. Harmless when repeated.
+        """Send what is left and close the run; waits for at most :data:`FINISH_SECONDS`. Harmless
+        when repeated.
 
         Of a run that is stopped before its first step nothing is sent.
         """
@@ -144,7 +151,8 @@ class Recorder:
         return bool(sender.tracker) or (sender.folder / records.STEPS).exists() or self._status in ("FINISHED", "FAILED")
 
     def _work(self, sender: Sender) -> None:
-        """The thread: send what is there, wait, and longer when that failed; the last time when the run is closed."""
+        """The thread: send what is there, wait, and longer when that failed; the last time when the
+        run is closed."""
         pause = SEND_SECONDS
         closing = False
         while not closing:

@@ -5,8 +5,8 @@
     tracking/*.png, *.webp   pictures that have not arrived
     tracking/run.json        the TrackedRun
 
-A record holds everything that its sending needs, times included, so that it can be sent at any later time, and again, with
-the same result.
+A record holds everything that its sending needs, times included, so that it can be sent at any
+later time, and again, with the same result.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class TrackedRun(_Line):
         tags: tags that it begins with.
         uri: the store's address, without a password; None for the database beside the run's folder.
         run_id: MLflow's id of the run; None as long as there is none.
-        step: last step of ``metrics.jsonl`` that was sent. A resume cuts that file, so bytes would not do.
+        step: last step of ``metrics.jsonl`` that was sent. A resume cuts that file, so bytes would
+            not do.
         sent: bytes of ``records.jsonl`` that were sent.
     """
 
@@ -94,7 +95,8 @@ class Dataset(_Line):
 
 
 class Picture(_Line):
-    """One picture of a series, in files in ``tracking/`` with the name ``stem`` and two suffixes."""
+    """One picture of a series, in files in ``tracking/`` with the name ``stem`` and two
+    suffixes."""
 
     kind: Literal["picture"] = "picture"
     name: str
@@ -117,7 +119,8 @@ class Artifact(_Line):
 
 
 class State(_Line):
-    """That the run runs, or how it ended, since when, in milliseconds since 1970; only a run's last one is sent."""
+    """That the run runs, or how it ended, since when, in milliseconds since 1970; only a run's last
+    one is sent."""
 
     kind: Literal["state"] = "state"
     status: Status
@@ -163,8 +166,8 @@ def read_run(folder: Path) -> TrackedRun | None:
 def unsent(folder: Path, run: TrackedRun, place: int = 0) -> Iterator[tuple[Record, dict[str, int], int]]:
     """The records that have not been sent, steps first, without a last line torn by a crash.
 
-    Each comes with the fields of :class:`TrackedRun` to be set once it was sent, and with the byte of ``metrics.jsonl`` before
-    which all lines were sent then, as all were before byte ``place``.
+    Each comes with the fields of :class:`TrackedRun` to be set once it was sent, and with the byte
+    of ``metrics.jsonl`` before which all lines were sent then, as all were before byte ``place``.
 
     Raises:
         InputError: a file cannot be read, or a line holds no record.
@@ -200,7 +203,8 @@ def count_unsent(folder: Path) -> int:
 
 
 def _parsed(path: Path, start: int, parse: Callable[[bytes], Line]) -> Iterator[tuple[int, Line]]:
-    """What a file's whole lines hold from a byte on, each with the byte of its end; nothing when there is no file."""
+    """What a file's whole lines hold from a byte on, each with the byte of its end; nothing when
+    there is no file."""
     if not path.exists():
         return
     with named_errors(path, "read"):

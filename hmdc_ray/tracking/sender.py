@@ -56,8 +56,8 @@ class Sender:
         """The sender of a run in MLflow, new or resumed; nothing is written or opened yet.
 
         Args:
-            config: the address is ``config.uri``, else MLFLOW_TRACKING_URI, else ``mlflow.db`` beside ``folder``, with
-                the artifacts in ``mlruns/`` there.
+            config: the address is ``config.uri``, else MLFLOW_TRACKING_URI, else ``mlflow.db``
+                beside ``folder``, with the artifacts in ``mlruns/`` there.
             name: the run's name in MLflow.
             folder: the run's folder; a run that it tracks is continued.
             tags: more tags; the version of this package, the user and the git commit are added.
@@ -92,7 +92,8 @@ class Sender:
         """Send everything that has not been sent, in order.
 
         Args:
-            refused: callback that gets the error by which the store refuses records for good; they are left out.
+            refused: callback that gets the error by which the store refuses records for good; they
+                are left out.
 
         Returns:
             Number of records sent.
@@ -128,7 +129,8 @@ class Sender:
             write_atomically(self.folder / RUN, self.run.model_dump_json())
 
     def _batches(self) -> Iterator[tuple[list[Record], dict[str, int], int]]:
-        """Records that are sent together: metrics of several steps, or a single one of another kind."""
+        """Records that are sent together: metrics of several steps, or a single one of another
+        kind."""
         batch: list[Record] = []
         sent: dict[str, int] = {}
         size, place = 0, self._place
@@ -179,7 +181,8 @@ class Sender:
         self.latest = latest
 
     def _inside(self, name: str) -> Path:
-        """The path of a file or folder to be sent; records from elsewhere must not have other files of this machine sent."""
+        """The path of a file or folder to be sent; records from elsewhere must not have other files
+        of this machine sent."""
         path = self.folder / name
         if not path.exists():
             raise InputError(f"{path} is gone: it cannot be sent any more")
@@ -207,10 +210,11 @@ class Synced:
 
 
 def sync_tracking(folder: Path) -> Iterator[Synced]:
-    """Send what MLflow lacks of a run, or of each run in a folder such as a search's; every value once.
+    """Send what MLflow lacks of a run, or of each run in a folder such as a search's; every value
+    once.
 
-    The records go to MLFLOW_TRACKING_URI if it is set, else to where the run sent them. A store that does not know the run
-    gets all of it, as a new run.
+    The records go to MLFLOW_TRACKING_URI if it is set, else to where the run sent them. A store
+    that does not know the run gets all of it, as a new run.
 
     Args:
         folder: folder of a run, or one with runs at any depth.
@@ -232,7 +236,8 @@ def sync_tracking(folder: Path) -> Iterator[Synced]:
 def _runs(folder: Path) -> list[Path]:
     """The folders of runs in the folder, in order.
 
-    A trial's checkpoints hold copies of its folder: of those of one run only the longest counts, which alone may be complete.
+    A trial's checkpoints hold copies of its folder: of those of one run only the longest counts,
+    which alone may be complete.
     """
     folders = [path.parent.parent for path in folder.rglob(RUN)]
     found: dict[str, Path] = {}

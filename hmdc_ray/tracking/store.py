@@ -56,7 +56,8 @@ class Address:
 
     Attributes:
         uri: address as MLflow takes it.
-        field: source of the address, for messages: ``tracking.uri``, ``MLFLOW_TRACKING_URI``, a file.
+        field: source of the address, for messages: ``tracking.uri``, ``MLFLOW_TRACKING_URI``, a
+            file.
         is_default: nothing gave it.
     """
 
@@ -66,7 +67,8 @@ class Address:
 
     @classmethod
     def chosen(cls, uri: str | None, folder: Path, field: str = "tracking.uri") -> Address:
-        """``uri``, which ``field`` gave, else MLFLOW_TRACKING_URI, else ``mlflow.db`` beside the run's folder."""
+        """``uri``, which ``field`` gave, else MLFLOW_TRACKING_URI, else ``mlflow.db`` beside the
+        run's folder."""
         if uri:
             return cls(uri, field)
         if os.environ.get(ADDRESS_VARIABLE):
@@ -80,7 +82,8 @@ class Address:
 
     @property
     def remembered(self) -> str | None:
-        """The address to be written down, which holds in any folder; None for the default, which moves with the runs."""
+        """The address to be written down, which holds in any folder; None for the default, which
+        moves with the runs."""
         if self.is_default:
             return None
         return _sqlite(self.database) if self.database else self.shown
@@ -111,8 +114,8 @@ class Address:
 
 
 def _sqlite(path: Path) -> str:
-    """The address of a database file. Where ``?`` and ``%`` must be quoted, the address names the driver: of one that does
-    not, MLflow takes the path as it is written for a folder to make."""
+    """The address of a database file. Where ``?`` and ``%`` must be quoted, the address names the
+    driver: of one that does not, MLflow takes the path as it is written for a folder to make."""
     quoted = str(path).replace("%", "%25").replace("?", "%3F")
     return f"{_SQLITE if quoted == str(path) else _SQLITE_QUOTED}{quoted}"
 
@@ -161,14 +164,16 @@ def connect(address: Address) -> MlflowClient:
         # Processes that open a new database at once would all try to migrate it.
         with locked(lock, "opens the same MLflow database") if lock else nullcontext():
             if database is not None and not database.exists():
-                # One that ends meanwhile must not leave a half of it, which no later process could open.
+                # One that ends meanwhile must not leave a half of it, which no later process could
+                # open.
                 with atomic_path(database) as made:
                     MlflowClient(tracking_uri=_sqlite(made))
             return MlflowClient(tracking_uri=address.uri)
 
 
 def experiment_id(client: MlflowClient, name: str, address: Address) -> str:
-    """Id of the experiment, made if need be, with its artifacts in ``mlruns`` beside an SQLite database."""
+    """Id of the experiment, made if need be, with its artifacts in ``mlruns`` beside an SQLite
+    database."""
     from mlflow.exceptions import MlflowException
 
     artifacts = (address.database.parent / "mlruns").as_uri() if address.database else None
@@ -200,8 +205,8 @@ def reason(error: Exception) -> str:
 
 
 def check_store(address: Address) -> None:
-    """Ask an HTTP server for its health, any answer will do, and a database server for a connection; look for the folder of a
-    database file. mlflow is not imported.
+    """Ask an HTTP server for its health, any answer will do, and a database server for a
+    connection; look for the folder of a database file. mlflow is not imported.
 
     MLflow itself would try for a long time.
 

@@ -1,7 +1,9 @@
-"""Load of the machine that a run is on: processor, memory, disk, network and GPUs, as MLflow's pages show them.
+"""Load of the machine that a run is on: processor, memory, disk, network and GPUs, as MLflow's
+pages show them.
 
-MLflow's own thread for this stops for good when the server does not answer once; its collectors are used here, and their
-values are kept and sent like all others of the run. GPUs are seen when nvidia-ml-py is installed.
+MLflow's own thread for this stops for good when the server does not answer once; its collectors are
+used here, and their values are kept and sent like all others of the run. GPUs are seen when
+nvidia-ml-py is installed.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class SystemSampler:
     """A thread that takes a sample every :data:`SECONDS`.
 
     Args:
-        report: callback that gets the number of the sample and its values by name; called in the thread.
+        report: callback that gets the number of the sample and its values by name; called in the
+            thread.
         first: number of the first sample, 0 for a new run.
     """
 

@@ -138,7 +138,8 @@ def test_a_signal_ends_the_wait(mute: int, tmp_path: Path) -> None:
 
 
 class TestClusterWithToken:
-    """The session's own Ray, whose token the environment names, as other processes see it: this one keeps the token it has."""
+    """The session's own Ray, whose token the environment names, as other processes see it: this one
+    keeps the token it has."""
 
     @pytest.fixture
     def address(self, ray_local: None) -> str:

@@ -1,4 +1,5 @@
-"""Evaluations as Ray tasks: the same numbers as in this process, and errors that are told in one line."""
+"""Evaluations as Ray tasks: the same numbers as in this process, and errors that are told in one
+line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Real Ray actors compute what one joint autograd graph gives; each holds its own GPU; other versions are refused."""
+"""Real Ray actors compute what one joint autograd graph gives; each holds its own GPU; other
+versions are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Connecting to Ray: a local one that does not start in time is tried once more, and then told of in one line."""
+"""Connecting to Ray: a local one that does not start in time is tried once more, and then told of
+in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Simulated members: messages like those of real ones, in turn, and a step of the real server with them."""
+"""Simulated members: messages like those of real ones, in turn, and a step of the real server with
+them."""
 
 from __future__ import annotations
 

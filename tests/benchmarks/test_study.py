@@ -181,7 +181,8 @@ def test_data_that_a_row_does_not_fit_is_refused_before_anything_starts(tmp_path
 def test_a_set_is_learned_with_one_class_in_a_call_where_nothing_is_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several processes at a time share the memory of a machine; pixels and what is written down stay the same."""
+    """Several processes at a time share the memory of a machine; pixels and what is written down
+    stay the same."""
     matched: list[tuple[int, ...]] = []
     match = Matcher.match
 

@@ -1,4 +1,5 @@
-"""Results to show: an evaluation, a search and a pre-training, and what a terminal shows of them."""
+"""Results to show: an evaluation, a search and a pre-training, and what a terminal shows of
+them."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def printed(tables: list[Table], width: int | None) -> str:
 
 
 def columns(text: str) -> dict[str, list[str]]:
-    """Cells below each header of boxed tables, those of the first column once; headers and cells in one line each."""
+    """Cells below each header of boxed tables, those of the first column once; headers and cells in
+    one line each."""
     found: dict[str, list[str]] = {}
     for block in re.split(r"┏.*\n", text)[1:]:
         lines = [re.split("[│┃]", line)[1:-1] for line in block.splitlines() if line.startswith(("│", "┃"))]
@@ -42,7 +44,8 @@ def columns(text: str) -> dict[str, list[str]]:
 
 
 def evaluation(sets: tuple[str, ...], *, whole_data: bool = True) -> Evaluation:
-    """A set of formation 2, so that there are baselines of both kinds; three seeds, every number another one."""
+    """A set of formation 2, so that there are baselines of both kinds; three seeds, every number
+    another one."""
 
     def summary(base: float) -> dict[str, tuple[float, ...]]:
         return {name: tuple(base + 0.1 * place + 0.013 * seed**2 for seed in range(3)) for place, name in enumerate(STUDENTS)}

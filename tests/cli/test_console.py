@@ -1,4 +1,5 @@
-"""What a command leaves on the terminal: paths as a user would type them, lines as they are, errors in one line."""
+"""What a command leaves on the terminal: paths as a user would type them, lines as they are, errors
+in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Commands whose students fail in part: all is written, the exit code is 1, and the command that is told completes it."""
+"""Commands whose students fail in part: all is written, the exit code is 1, and the command that is
+told completes it."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def make(shape, classes):
 
 @pytest.fixture
 def hmdc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[CommandLine]:
-    """The command line in a folder with a network of the user's, which breaks while there is a file ``broken``."""
+    """The command line in a folder with a network of the user's, which breaks while there is a file
+    ``broken``."""
     without_ray(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

@@ -1,4 +1,5 @@
-"""The commands as a user types them, in this process: presets, prepare, condense, evaluate, architectures."""
+"""The commands as a user types them, in this process: presets, prepare, condense, evaluate,
+architectures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A search on a terminal: a line for everything that happens, and the best trials first in the table."""
+"""A search on a terminal: a line for everything that happens, and the best trials first in the
+table."""
 
 from __future__ import annotations
 

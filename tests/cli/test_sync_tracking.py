@@ -1,4 +1,5 @@
-"""The command ``hmdc sync-tracking`` says what became of every run; that it is done, the tests of tracking show."""
+"""The command ``hmdc sync-tracking`` says what became of every run; that it is done, the tests of
+tracking show."""
 
 from __future__ import annotations
 

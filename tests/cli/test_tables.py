@@ -1,4 +1,5 @@
-"""Tables on consoles of every width: no cell is lost, none is cut, no line is wider than the terminal."""
+"""Tables on consoles of every width: no cell is lost, none is cut, no line is wider than the
+terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a run shows: a bar on a terminal, plain lines elsewhere, warnings once, the table at the end."""
+"""What a run shows: a bar on a terminal, plain lines elsewhere, warnings once, the table at the
+end."""
 
 from __future__ import annotations
 

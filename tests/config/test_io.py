@@ -1,4 +1,5 @@
-"""Reading and writing configurations: what is written reads back, and every fault is one clear line."""
+"""Reading and writing configurations: what is written reads back, and every fault is one clear
+line."""
 
 from __future__ import annotations
 

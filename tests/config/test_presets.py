@@ -86,7 +86,8 @@ def test_the_model_pool_warms_up_in_iterations_0_to_500(name: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_learns(name: str, three_digits_config: DataConfig, tmp_path: Path) -> None:
-    """A few steps on 16x16 images with narrow networks; timm's ViT is stood in for by its family at the images' own size."""
+    """A few steps on 16x16 images with narrow networks; timm's ViT is stood in for by its family at
+    the images' own size."""
     config = reduced(name, three_digits_config.model_copy(update={"image_size": (16, 16)}))
     info = open_dataset(config.data).info
     pool = LocalPool(config, info, tmp_path)
@@ -104,7 +105,8 @@ def test_a_preset_learns(name: str, three_digits_config: DataConfig, tmp_path: P
 
 
 def reduced(name: str, data: DataConfig) -> RunConfig:
-    """The preset with all that makes it what it is, at a size for a test: both members of a draw get their turn."""
+    """The preset with all that makes it what it is, at a size for a test: both members of a draw
+    get their turn."""
     settings = preset(name, ipc=1).model_dump() | {"data": data.model_dump()}
     for member in settings["pool"]["members"]:
         if member["architecture"].startswith("timm:"):

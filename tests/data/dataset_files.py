@@ -38,7 +38,8 @@ def structs(images: Iterable[npt.NDArray[Any]]) -> pa.Array:
 
 
 def write(path: Path, images: pa.Array, labels: Any, names: Sequence[str] | None = None, **columns: str) -> Path:
-    """Write columns (called 'image' and 'label' unless said otherwise) and class names to a Parquet file."""
+    """Write columns (called 'image' and 'label' unless said otherwise) and class names to a Parquet
+    file."""
     image, label = columns.get("image", "image"), columns.get("label", "label")
     labels = labels if isinstance(labels, pa.Array) else pa.array(labels)
     table = pa.table({image: images, label: labels})
@@ -58,7 +59,8 @@ def write_folder(folder: Path, images: Any, labels: Any, **options: Any) -> Path
 
 
 def opened(tmp_path: Path, source: Path | str, **fields: Any) -> ImageDataset:
-    """The data set, without a validation split unless ``fields`` or the source's files say otherwise."""
+    """The data set, without a validation split unless ``fields`` or the source's files say
+    otherwise."""
     fields = {"validation_fraction": 0, **fields}
     return open_dataset(DataConfig(source=str(source), cache=str(tmp_path / "cache"), **fields))
 
@@ -87,7 +89,8 @@ def table(tmp_path: Path, features: dict[str, Any] | None = None, name: str = "d
 
 
 def write_classes(folder: Path, count: int = 3, seed: int = 0, names: tuple[str, ...] = ("cat", "ant")) -> Path:
-    """A folder per class with ``count`` images of 4x5 pixels, the first at its top and the others deeper."""
+    """A folder per class with ``count`` images of 4x5 pixels, the first at its top and the others
+    deeper."""
     for label, name in enumerate(names):
         (folder / name / "deeper").mkdir(parents=True)
         for row, image in enumerate(random_images(count, 4, 5, 3, seed=seed + label)):

@@ -1,4 +1,5 @@
-"""Reading ahead: order, errors in their turn, how much waits, and readers that are left before their end."""
+"""Reading ahead: order, errors in their turn, how much waits, and readers that are left before
+their end."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def test_errors_come_in_their_turn(faulty: str) -> None:
 
 
 def test_a_reader_that_is_left_waits_for_no_thread() -> None:
-    """The collector may close it in a thread that holds what ending threads need, which would be waited for without end."""
+    """The collector may close it in a thread that holds what ending threads need, which would be
+    waited for without end."""
     may_end, started, called = threading.Event(), threading.Event(), []
 
     def slow(item: int) -> int:

@@ -1,4 +1,5 @@
-"""``hmdc prepare`` of arrays: found by their names in any case, in any usual container; what was taken for what is noted."""
+"""``hmdc prepare`` of arrays: found by their names in any case, in any usual container; what was
+taken for what is noted."""
 
 from __future__ import annotations
 
@@ -218,7 +219,8 @@ def test_torchvision_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     images = random_images(60, 3, 32, 32)
     parts = [{"data": images[start : start + 10].reshape(10, -1), "labels": list(range(10))} for start in range(0, 60, 10)]
-    # torchvision opens these pickles only if their sums are those of the published files: here, of ours.
+    # torchvision opens these pickles only if their sums are those of the published files: here, of
+    # ours.
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [write(f"data_batch_{n + 1}", parts[n]) for n in range(5)])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [write("test_batch", parts[5])])
     meta = write("batches.meta", {"label_names": names})

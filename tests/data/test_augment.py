@@ -259,7 +259,8 @@ def test_draws_leave_the_global_generators_alone() -> None:
 
 
 def in_numpy(order: Order, families: Collection[Family], images_BCHW: NDArray[np.float64], key: Key) -> NDArray[np.float64]:
-    """Augmentation as DSA and IDC state it, one draw for all images, from the uniform numbers of the key."""
+    """Augmentation as DSA and IDC state it, one draw for all images, from the uniform numbers of
+    the key."""
     u = torch.rand(1, 12, generator=key.generator()).double().numpy()[0]
     height, width = images_BCHW.shape[2:]
     warps = [name for name in ("crop", "scale", "rotate") if name in families]

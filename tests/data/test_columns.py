@@ -1,4 +1,5 @@
-"""Labels come from a column that is called so; splits from a column are used or refused; classes can be chosen."""
+"""Labels come from a column that is called so; splits from a column are used or refused; classes
+can be chosen."""
 
 from __future__ import annotations
 

@@ -189,7 +189,8 @@ words = st.text(st.characters(categories=["L", "N"], max_codepoint=0x24F), max_s
 def test_no_file_is_left_out_or_gets_another_split(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[bool, str, str, str, bool]]
 ) -> None:
-    """Whatever the names, a source is read with every file in the split that its keyword says, or refused by name."""
+    """Whatever the names, a source is read with every file in the split that its keyword says, or
+    refused by name."""
     folder, expected = tmp_path_factory.mktemp("names"), {}
     for number, (in_folder, word, separator, keyword, upper) in enumerate(files):
         keyword = keyword.upper() if upper else keyword

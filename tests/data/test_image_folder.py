@@ -1,4 +1,5 @@
-"""Image folders are read as they are meant, or refused: images in = images out + images reported."""
+"""Image folders are read as they are meant, or refused: images in = images out + images
+reported."""
 
 from __future__ import annotations
 
@@ -452,7 +453,8 @@ CONTENTS = st.sampled_from(["image", "text", "broken", "link", "link out", "hidd
 def test_images_in_are_images_out_and_images_reported(
     tmp_path_factory: pytest.TempPathFactory, files: list[tuple[int, str, str, str]]
 ) -> None:
-    """Every visible file becomes an image or is counted among what was left out, whatever its name, ending or content."""
+    """Every visible file becomes an image or is counted among what was left out, whatever its name,
+    ending or content."""
     folder = tmp_path_factory.mktemp("any")
     good, outside = encode(random_images(1, 4, 5, 3)[0]), folder / "outside.png"
     outside.write_bytes(good)

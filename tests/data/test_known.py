@@ -1,4 +1,5 @@
-"""Statistics of known data sets: those that data are recorded to be, and those that they look like."""
+"""Statistics of known data sets: those that data are recorded to be, and those that they look
+like."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ from hmdc_ray.system.signals import StopRequest
 
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What ``hmdc prepare torchvision:MNIST`` writes, of a few images: the download alone is left out."""
+    """What ``hmdc prepare torchvision:MNIST`` writes, of a few images: the download alone is left
+    out."""
 
     def read(name: str, root: Path) -> EncodedImages:
         from PIL import Image

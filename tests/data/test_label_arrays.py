@@ -1,4 +1,5 @@
-"""Labels of any kind that says one class for each image are class numbers; soft ones are refused with their row."""
+"""Labels of any kind that says one class for each image are class numbers; soft ones are refused
+with their row."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from hmdc_ray.data.packing import check_formation, decode, pack
 from hmdc_ray.errors import InputError
 
 ROUNDING = 4 * torch.finfo(torch.float32).eps
-"""Exact but for the interpolation, whose two weights times a constant may differ from it in the last bits."""
+"""Exact but for the interpolation, whose two weights times a constant may differ from it in the
+last bits."""
 
 
 def constant_images(count: int, height: int, width: int) -> Tensor:
@@ -46,7 +47,8 @@ def test_tiles_are_enlarged_with_their_corners_kept() -> None:
     first, *_, last = decode(images_NCHW, 2)
     assert torch.allclose(first[0, [0, 0, -1, -1], [0, -1, 0, -1]], images_NCHW[0, 0, [0, 0, 3, 3], [0, 3, 0, 3]])
     assert torch.allclose(last[0, -1, -1], images_NCHW[0, 0, 7, 7])
-    # Linear in between: a tile of 4 pixels becomes 8, so that pixel 1 lies at 3/7 between pixels 0 and 1.
+    # Linear in between: a tile of 4 pixels becomes 8, so that pixel 1 lies at 3/7 between pixels 0
+    # and 1.
     expected = images_NCHW[0, 0, 0, 0] * 4 / 7 + images_NCHW[0, 0, 0, 1] * 3 / 7
     assert torch.allclose(first[0, 0, 1], expected)
 

@@ -1,4 +1,5 @@
-"""Parquet files of all usual layouts are read; bad ones end in one line that names the file, the row and the remedy."""
+"""Parquet files of all usual layouts are read; bad ones end in one line that names the file, the
+row and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What files of ``torch.save`` may hold: numbers of NumPy beside tensors, by the names of NumPy 1 and 2; nothing that runs."""
+"""What files of ``torch.save`` may hold: numbers of NumPy beside tensors, by the names of NumPy 1
+and 2; nothing that runs."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ TYPES = [np.float32, np.int64, np.bool_, np.dtype("float16"), np.dtype(">i4"), n
 
 
 def renamed(path: Path, old: bytes, new: bytes) -> Path:
-    """The file of ``torch.save`` with a name in its pickle replaced by one of the same meaning in another NumPy."""
+    """The file of ``torch.save`` with a name in its pickle replaced by one of the same meaning in
+    another NumPy."""
     content = io.BytesIO()
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(content, "w") as target:
         for member in source.infolist():

@@ -57,7 +57,8 @@ def test_a_named_column_of_splits(tmp_path: Path) -> None:
 
 
 def test_splits_that_are_cut_are_told_whatever_names_the_others(tmp_path: Path) -> None:
-    """A column without test rows, a file without rows, and a choice of classes that a test file lacks."""
+    """A column without test rows, a file without rows, and a choice of classes that a test file
+    lacks."""
     info = opened(tmp_path, table(tmp_path, label=[0, 1] * 6, split=["train"] * 12)).info
     assert info.origin.cut == ("test",)
     assert ("", "files: 1; test cut from the training images, always the same ones") in describe(info)

@@ -1,4 +1,5 @@
-"""The notebook runs from top to bottom in a kernel, and its comparisons come out for the condensed images."""
+"""The notebook runs from top to bottom in a kernel, and its comparisons come out for the condensed
+images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the pages say is there: commands and their options, configuration fields, files, names of the package, links."""
+"""What the pages say is there: commands and their options, configuration fields, files, names of
+the package, links."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def inline_code(text: str) -> list[str]:
 
 
 def commands(text: str, *, mentioned: bool = False) -> Iterator[list[str]]:
-    """Commands of the shell, as words: those in blocks, or those that are only mentioned, often without their arguments."""
+    """Commands of the shell, as words: those in blocks, or those that are only mentioned, often
+    without their arguments."""
     lines = [line for block in blocks(text) if not block.language for line in block.text.replace("\\\n", " ").splitlines()]
     for line in inline_code(text) if mentioned else lines:
         lexer = shlex.shlex(line, posix=True, punctuation_chars="&|<>;")
@@ -85,7 +87,8 @@ def commands(text: str, *, mentioned: bool = False) -> Iterator[list[str]]:
 
 
 def of_program(text: str, *names: str, mentioned: bool = False) -> list[list[str]]:
-    """The words after the name of a program, of every command that calls it, by itself or at the end of another."""
+    """The words after the name of a program, of every command that calls it, by itself or at the
+    end of another."""
     found = []
     for words in commands(text, mentioned=mentioned):
         starts = (place for place in range(len(words)) if tuple(words[place : place + len(names)]) == names)
@@ -162,7 +165,8 @@ def fields_of(section: type[BaseModel]) -> dict[str, Any]:
 
 
 def is_field(path: list[str]) -> bool:
-    """Whether a dotted path names a field of a run's configuration; entries of lists are named by their names."""
+    """Whether a dotted path names a field of a run's configuration; entries of lists are named by
+    their names."""
     where: Any = RunConfig
     for part in path:
         if where in ((MemberConfig,), (StudentConfig,)):  # a list, of which this is an entry
@@ -229,7 +233,8 @@ def module_file(name: str) -> Path | None:
 
 
 def defined(file: Path) -> set[str]:
-    """Names at the top of a module, read and not imported; those that its ``__all__`` promises among them."""
+    """Names at the top of a module, read and not imported; those that its ``__all__`` promises
+    among them."""
     found: set[str] = set()
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -53,7 +53,8 @@ RESULTS: dict[Kind, float] = {
 
 
 def accuracy(trial: Trial) -> float:
-    """10 points more for every further set, 3 with the switched recipe, 1 for every seed; 20 less for the second student."""
+    """10 points more for every further set, 3 with the switched recipe, 1 for every seed; 20 less
+    for the second student."""
     value = RESULTS[trial.kind] + 0.1 * trial.set_index + 0.03 * trial.switched
     return value + 0.01 * trial.seed_index * (1 + trial.set_index) - 0.2 * trial.member_index
 

@@ -1,4 +1,5 @@
-"""Accuracies on real images are taken again where all that they depend on is the same, and only there."""
+"""Accuracies on real images are taken again where all that they depend on is the same, and only
+there."""
 
 from __future__ import annotations
 

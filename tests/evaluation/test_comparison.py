@@ -47,7 +47,8 @@ def draws(noise: Noise, true: np.ndarray, key: int, count: int = DRAWS) -> list[
 
 
 def spread(rate: float) -> float:
-    """Four standard deviations of a share measured in DRAWS draws: crossed by chance once in 16,000 times."""
+    """Four standard deviations of a share measured in DRAWS draws: crossed by chance once in 16,000
+    times."""
     return 4 * math.sqrt(rate * (1 - rate) / DRAWS)
 
 

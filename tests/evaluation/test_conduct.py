@@ -107,7 +107,8 @@ def test_temperatures_are_chosen_without_a_look_at_the_test_split(judge: Judge, 
 
     made = judge(means, **taught)
 
-    # Two temperatures with two seeds on validation images; only then two students, at the temperature chosen, on test images.
+    # Two temperatures with two seeds on validation images; only then two students, at the
+    # temperature chosen, on test images.
     assert order == ["validation"] * 4 + ["test"] * 2
     assert judge.told[-1] == "6/6"
     assert made.rows[0].temperatures is not None and made.rows[0].temperatures["condensed"] in (1, 4)

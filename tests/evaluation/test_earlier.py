@@ -1,4 +1,5 @@
-"""An evaluation written earlier: what failed is done again by itself, and another evaluation is refused."""
+"""An evaluation written earlier: what failed is done again by itself, and another evaluation is
+refused."""
 
 from __future__ import annotations
 

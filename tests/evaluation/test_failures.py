@@ -1,4 +1,5 @@
-"""Students that fail: the others are kept, the row says why, and what failed can be done again by itself."""
+"""Students that fail: the others are kept, the row says why, and what failed can be done again by
+itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The images of a trial, and how all of them are normalised: with the condensed set's own statistics."""
+"""The images of a trial, and how all of them are normalised: with the condensed set's own
+statistics."""
 
 from __future__ import annotations
 

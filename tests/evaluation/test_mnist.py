@@ -1,4 +1,5 @@
-"""MNIST under protocol dc: told by its statistics, varied and trained longer, unless the configuration says otherwise."""
+"""MNIST under protocol dc: told by its statistics, varied and trained longer, unless the
+configuration says otherwise."""
 
 from __future__ import annotations
 

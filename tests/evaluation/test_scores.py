@@ -7,7 +7,8 @@ from hmdc_ray.evaluation.scores import augmentation_robust_score, label_robust_s
 
 
 def test_label_robust_score_of_known_accuracies() -> None:
-    # IOR = 0.2, HLR = 0.4: alpha = 0.5 * 0.2 - 0.5 * 0.4 = -0.1; (e^-0.1 - e^-1) / (e^1 - e^-1) by hand
+    # IOR = 0.2, HLR = 0.4: alpha = 0.5 * 0.2 - 0.5 * 0.4 = -0.1; (e^-0.1 - e^-1) / (e^1 - e^-1) by
+    # hand
     assert label_robust_score(real=0.9, condensed=0.5, random=0.3) == pytest.approx(0.2284536, abs=1e-7)
 
 

@@ -62,7 +62,8 @@ def test_it_is_said_in_one_line() -> None:
 
 
 def test_by_default_workers_and_server_share_half_of_what_their_node_has_free() -> None:
-    """Two workers on node a, which has 19 GB free beside 2 x 0.5 GB of theirs; three replicas on node b with 7 GB and less."""
+    """Two workers on node a, which has 19 GB free beside 2 x 0.5 GB of theirs; three replicas on
+    node b with 7 GB and less."""
     pool = [
         worker("convnet", CONVNET, free=19 * GB),
         worker("vit", VIT, free=20 * GB),
@@ -78,7 +79,8 @@ def test_by_default_workers_and_server_share_half_of_what_their_node_has_free() 
 
 
 def test_runs_at_a_time_share_what_is_free_on_their_nodes() -> None:
-    """A pool's node with 43.5 GB for three trials; each asks for a part of a GPU of its own, and a given limit is one's own."""
+    """A pool's node with 43.5 GB for three trials; each asks for a part of a GPU of its own, and a
+    given limit is one's own."""
     pool = [worker("vit", VIT, free=43 * GB)]
     sizes = [call_size(run(), pool, 10, runs) for runs in (1, 2, 3)]
     assert [size.limit for size in sizes] == pytest.approx([0.5 * 43.5 * GB / 2 / runs for runs in (1, 2, 3)])
@@ -90,7 +92,8 @@ def test_runs_at_a_time_share_what_is_free_on_their_nodes() -> None:
 
 
 def test_on_a_gpu_it_is_the_part_that_the_member_asks_for() -> None:
-    """A GPU with 79 GB free beside 1 GB of the worker's own: a quarter of it, and all of it; the node's memory has no say."""
+    """A GPU with 79 GB free beside 1 GB of the worker's own: a quarter of it, and all of it; the
+    node's memory has no say."""
     quarter = worker("vit", VIT, gpu=0.25, own=GB, free=79 * GB)
     size = call_size(run(), [quarter], 10)
     assert size.limit == pytest.approx(0.8 * 0.25 * 80 * GB) and size.classes == 7

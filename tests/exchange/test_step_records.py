@@ -9,7 +9,8 @@ from hmdc_ray.exchange.step_records import BadGradient, Part, summarise
 
 
 def balance(labels: tuple[int, ...], norm: float, *, entered: bool = True) -> BalanceRecord:
-    """Two targets, of which the second may be left out; its numbers are those of its classes' labels."""
+    """Two targets, of which the second may be left out; its numbers are those of its classes'
+    labels."""
     numbers = np.array([[1.0, label] for label in labels])
     norms = np.array([[1.0, norm]] * len(labels))
     return BalanceRecord(labels, numbers, numbers, numbers, norms, np.array([[True, entered]] * len(labels)))

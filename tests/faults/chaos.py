@@ -1,7 +1,9 @@
-"""A run whose processes and nodes are killed at random points of its rounds, beside the same run left in peace.
+"""A run whose processes and nodes are killed at random points of its rounds, beside the same run
+left in peace.
 
-``python -m faults.chaos`` is the long form; tests run a short one. Kills are drawn from a seed, and fall in turn into a round
-(a moment after the coordinator began to wait for results: matching, training, the image step), a cut, and a save.
+``python -m faults.chaos`` is the long form; tests run a short one. Kills are drawn from a seed, and
+fall in turn into a round (a moment after the coordinator began to wait for results: matching,
+training, the image step), a cut, and a save.
 """
 
 from __future__ import annotations
@@ -37,9 +39,11 @@ from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.run.coordinator import Coordinator
 
 PHASES = {"round": 0.15, "cut": 0.0, "save": 0.0}
-"""What the pool is doing when a kill comes, with the most seconds after the coordinator began to wait for it to be done.
+"""What the pool is doing when a kill comes, with the most seconds after the coordinator began to
+wait for it to be done.
 
-Cuts and saves take little time: the kill comes when their calls are made, and before they are waited for.
+Cuts and saves take little time: the kill comes when their calls are made, and before they are
+waited for.
 """
 
 
@@ -59,7 +63,8 @@ class Kill:
 
 
 def drawn_kills(kinds: Sequence[str], draws: random.Random, gap: int) -> list[Kill]:
-    """A kill of every kind given, in that order, in the phases in turn, about every ``gap`` waits."""
+    """A kill of every kind given, in that order, in the phases in turn, about every ``gap``
+    waits."""
     phases = itertools.cycle(PHASES)
     return [Kill(kind, next(phases), draws.randint(max(1, gap - 2), gap + 2)) for kind in kinds]
 
@@ -134,7 +139,8 @@ class ChaosPool:
         return healed
 
     def settle(self) -> None:
-        """Wait for the kills under way, and replace killed nodes (here, for Ray starts nodes in the main thread alone)."""
+        """Wait for the kills under way, and replace killed nodes (here, for Ray starts nodes in the
+        main thread alone)."""
         for kill in self._under_way:
             kill.result()
         self._under_way.clear()
@@ -239,7 +245,8 @@ class Nodes:
         from ray._common.utils import get_default_ray_temp_dir
         from ray.cluster_utils import Cluster
 
-        # Wherever the cluster's own folder is, its address is written into this one, which nobody else makes.
+        # Wherever the cluster's own folder is, its address is written into this one, which nobody
+        # else makes.
         Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"object_store_memory": 150 * 1024 * 1024}
         head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": str(folder), **options}

@@ -62,7 +62,8 @@ TYPES = st.recursive(
 
 @st.composite
 def columns(draw: st.DrawFn) -> pa.Array:
-    """A column of any type: of values of that type where Arrow makes some, with or without nulls, else of nulls alone."""
+    """A column of any type: of values of that type where Arrow makes some, with or without nulls,
+    else of nulls alone."""
     if draw(st.booleans()):
         kept = draw(st.sampled_from([STRUCTS, RAW, pa.array(LABELS), pa.array([png(8)] * ROWS)]))
         spoilt_rows = draw(st.lists(st.booleans(), min_size=ROWS, max_size=ROWS))

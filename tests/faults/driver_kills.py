@@ -1,7 +1,9 @@
-"""A run whose driver is killed at random points and resumed each time, beside the same run left in peace.
+"""A run whose driver is killed at random points and resumed each time, beside the same run left in
+peace.
 
-``python -m faults.driver_kills`` is the long form; a test runs a short one. A kill comes at a random moment of the start, or
-a moment after a random number of new steps, so that it may fall into a step, a checkpoint, or the evaluation.
+``python -m faults.driver_kills`` is the long form; a test runs a short one. A kill comes at a
+random moment of the start, or a moment after a random number of new steps, so that it may fall into
+a step, a checkpoint, or the evaluation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the fuzz tests share: how many cases, spoilt bytes, odd values, and the property that all readers have."""
+"""What the fuzz tests share: how many cases, spoilt bytes, odd values, and the property that all
+readers have."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from hmdc_ray.errors import InputError
 
 TARGETS = 8
 CASES = int(os.environ.get("HMDC_FUZZ_CASES", "200"))
-"""Of all targets together; ``HMDC_FUZZ_CASES=5000`` for the long mode, whose cases differ each time."""
+"""Of all targets together; ``HMDC_FUZZ_CASES=5000`` for the long mode, whose cases differ each
+time."""
 
 MEMORY = 512 << 20
 """Bytes that reading one file may take: the files have a few kilobytes."""
@@ -51,7 +53,8 @@ def plain_values() -> st.SearchStrategy[Any]:
 
 @st.composite
 def spoilt(draw: st.DrawFn, base: bytes) -> bytes:
-    """The bytes with some of them flipped, replaced, cut off, left out, doubled, or overwritten by extreme numbers."""
+    """The bytes with some of them flipped, replaced, cut off, left out, doubled, or overwritten by
+    extreme numbers."""
     data = bytearray(base)
     for _ in range(draw(st.integers(1, 4))):
         if not data:
@@ -77,7 +80,8 @@ def spoilt(draw: st.DrawFn, base: bytes) -> bytes:
 
 
 def reads_or_refuses(read: Callable[[], object]) -> None:
-    """The property: what a stranger wrote is read, or refused in one line, without more memory than the bound."""
+    """The property: what a stranger wrote is read, or refused in one line, without more memory than
+    the bound."""
     before = _reset_peak()
     try:
         read()

@@ -1,4 +1,5 @@
-"""A run that loses a member for which there are no resources any more, under each policy of ``cluster.when_lost``."""
+"""A run that loses a member for which there are no resources any more, under each policy of
+``cluster.when_lost``."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Course:
         images: after the last step; empty when the run ended before.
         problem: why it ended before.
         events: kind and fields of each, in order.
-        drawn: members that took part in each step, by the version that it started from; the last time it was done.
+        drawn: members that took part in each step, by the version that it started from; the last
+            time it was done.
     """
 
     images: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -49,7 +51,8 @@ def run_losing_a_member(
         folder: the run's.
         after: steps before the loss.
         lose: takes the member's process and its resources away.
-        patience: ``cluster.start_timeout`` from the loss on, in seconds; until then the configuration's.
+        patience: ``cluster.start_timeout`` from the loss on, in seconds; until then the
+            configuration's.
     """
     info = open_dataset(config.data).info
     course = Course()

@@ -1,4 +1,5 @@
-"""Configurations, spoilt at random: each is read or refused in one line, in bounded time and memory.
+"""Configurations, spoilt at random: each is read or refused in one line, in bounded time and
+memory.
 
 ``HMDC_FUZZ_CASES=5000 pytest tests/faults -k fuzz`` is the long mode.
 """

@@ -1,4 +1,5 @@
-"""Condensed sets, imported files and checkpoints of strangers, spoilt at random: each is read or refused in one line.
+"""Condensed sets, imported files and checkpoints of strangers, spoilt at random: each is read or
+refused in one line.
 
 ``HMDC_FUZZ_CASES=5000 pytest tests/faults -k fuzz`` is the long mode.
 """

@@ -1,4 +1,5 @@
-"""A member that is lost, and whose resources another has taken: the run stops, waits, or goes on without it."""
+"""A member that is lost, and whose resources another has taken: the run stops, waits, or goes on
+without it."""
 
 from __future__ import annotations
 

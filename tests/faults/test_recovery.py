@@ -1,4 +1,5 @@
-"""Lost processes and nodes: the images at the end are those of a run that nothing disturbed, bit for bit."""
+"""Lost processes and nodes: the images at the end are those of a run that nothing disturbed, bit
+for bit."""
 
 from __future__ import annotations
 
@@ -29,9 +30,11 @@ def small(folder: Path, replicas: int, **cluster: Any) -> RunConfig:
 
 
 def test_killed_workers_and_servers_change_no_pixel(ray_local: None, tmp_path: Path) -> None:
-    """With two replicas of a member and two shards of the server; the undisturbed run has one, as has the test below.
+    """With two replicas of a member and two shards of the server; the undisturbed run has one, as
+    has the test below.
 
-    Networks train on the images and agree where features are standardised; below, on real ones and by plain differences.
+    Networks train on the images and agree where features are standardised; below, on real ones and
+    by plain differences.
     """
     config = small(tmp_path, replicas=2, server_shards=2)
     report = disturbed(config, tmp_path / "chaos", ["worker", "server", "worker", "server"], seed=2)
@@ -42,7 +45,8 @@ def test_killed_workers_and_servers_change_no_pixel(ray_local: None, tmp_path: P
 
 
 def test_killed_nodes_change_no_pixel() -> None:
-    """In a process and a cluster of its own: all nodes of a cluster on one machine share the driver's Ray."""
+    """In a process and a cluster of its own: all nodes of a cluster on one machine share the
+    driver's Ray."""
     environment = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     environment.pop("RAY_ADDRESS", None)
     done = subprocess.run(

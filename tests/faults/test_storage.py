@@ -1,4 +1,5 @@
-"""Disks that are full, fail or cannot be written, and files that were cut or altered: the checkpoint before is always there."""
+"""Disks that are full, fail or cannot be written, and files that were cut or altered: the
+checkpoint before is always there."""
 
 from __future__ import annotations
 
@@ -191,7 +192,8 @@ def test_a_checkpoint_cut_at_every_kilobyte_is_passed_over(tmp_path: Path) -> No
 
 
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
-    """Three bits in each byte of the manifest and of the tensors' header, one in each 16 bytes of the tensors themselves."""
+    """Three bits in each byte of the manifest and of the tensors' header, one in each 16 bytes of
+    the tensors themselves."""
     checkpoints = CheckpointFolder(tmp_path)
     checkpoints.save(2, states(2), IDENTITY)
     for ending in (".json", ".safetensors"):
@@ -235,7 +237,8 @@ def test_a_run_goes_on_from_the_checkpoint_before_to_the_same_pixels(
 
 
 def crafted(folder: Path, change: dict[str, Any]) -> None:
-    """Save a checkpoint of step 6 again, with other arrays of the server and the right checksums."""
+    """Save a checkpoint of step 6 again, with other arrays of the server and the right
+    checksums."""
     checkpoints = CheckpointFolder(folder / "checkpoint")
     server = checkpoints.load(6)["server"]
     checkpoints.save(6, {"server": State(server.arrays | change, server.values)}, checkpoints.manifest(6).identity)

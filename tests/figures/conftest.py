@@ -26,7 +26,8 @@ def evaluation() -> EvaluationFactory:
         kmeans: bool = True,
         ipcs: Sequence[int] = (),
     ) -> Evaluation:
-        """Accuracies 0.3 (random), 0.35 (k-means), 0.5, 0.52, ... (sets), less 0.02 for each further architecture."""
+        """Accuracies 0.3 (random), 0.35 (k-means), 0.5, 0.52, ... (sets), less 0.02 for each
+        further architecture."""
 
         def values(base: float) -> dict[str, Summary]:
             return {name: summary(base - 0.02 * place, seeds) for place, name in enumerate(architectures)}

@@ -104,7 +104,8 @@ def test_gains_are_points_over_random_paired_by_seed(evaluation: EvaluationFacto
     figure = gains(evaluation())
 
     assert bars(figure) == {"k-means": pytest.approx([5.0] * 3), "condensed": pytest.approx([20.0] * 3)}
-    # every seed is 1 point above the one before with all kinds of images: the differences do not spread, values do
+    # every seed is 1 point above the one before with all kinds of images: the differences do not
+    # spread, values do
     whiskers = [segment for lines in figure.axes[0].collections for segment in lines.get_segments()]  # type: ignore[attr-defined]
     assert whiskers and all(abs(top - bottom) < 1e-9 for (_, bottom), (_, top) in whiskers)
 

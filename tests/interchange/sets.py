@@ -25,7 +25,8 @@ METADATA = ("class_names", "mean", "std", "formation", "value_range", "config", 
 
 
 def make_set(channels: int = 3, **changes: Any) -> CondensedSet:
-    """Six packed images of three classes, the classes not in order, pixels in and out of the range that can be shown."""
+    """Six packed images of three classes, the classes not in order, pixels in and out of the range
+    that can be shown."""
     generator = torch.Generator().manual_seed(0)
     fields: dict[str, Any] = {
         "images": torch.randn(6, channels, 6, 4, generator=generator) * 3,

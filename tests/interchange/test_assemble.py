@@ -1,4 +1,5 @@
-"""Parts of a set are checked against each other and against what is stated; what was assumed is told."""
+"""Parts of a set are checked against each other and against what is stated; what was assumed is
+told."""
 
 from __future__ import annotations
 

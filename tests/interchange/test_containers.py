@@ -1,4 +1,5 @@
-"""Usual containers of images and labels are read as they are meant, and say so; where two readings are possible: refused."""
+"""Usual containers of images and labels are read as they are meant, and say so; where two readings
+are possible: refused."""
 
 from __future__ import annotations
 

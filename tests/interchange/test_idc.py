@@ -1,4 +1,5 @@
-"""Sets of IDC's code: cut and enlarged with corners not aligned; filled up with grey where f does not divide the image."""
+"""Sets of IDC's code: cut and enlarged with corners not aligned; filled up with grey where f does
+not divide the image."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def pixels(side: int, channels: int) -> Tensor:
 
 
 def as_its_code_decodes(stored: Tensor, factor: int) -> list[Tensor]:
-    """Training images, in pixel scale, tile by tile: the f * f images of the first tile's place first."""
+    """Training images, in pixel scale, tile by tile: the f * f images of the first tile's place
+    first."""
     side = stored.shape[-1]
     tile = -(-side // factor)
     page = torch.full((*stored.shape[:2], tile * factor, tile * factor), 0.5)

@@ -1,4 +1,5 @@
-"""The files in jobs/cluster: what Ray and KubeRay document is what they hold, and their commands are ours."""
+"""The files in jobs/cluster: what Ray and KubeRay document is what they hold, and their commands
+are ours."""
 
 from __future__ import annotations
 

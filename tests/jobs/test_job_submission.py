@@ -1,4 +1,5 @@
-"""``ray job submit`` to a head of our own: the entry points run where Ray starts them, not where a user sits."""
+"""``ray job submit`` to a head of our own: the entry points run where Ray starts them, not where a
+user sits."""
 
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> Non
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    """A head on loopback with a folder, a token and ports of its own; it ends with the process that we started."""
+    """A head on loopback with a folder, a token and ports of its own; it ends with the process that
+    we started."""
     folder = Path(tempfile.mkdtemp(prefix="hmdc-"))  # Ray's sockets lie there, whose paths must be short
     token = folder / "token"
     token.touch(mode=0o600)

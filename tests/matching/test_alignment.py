@@ -1,4 +1,5 @@
-"""Aligners are trained on real images of their own while the networks are fixed, and a probe says what the consensus knows."""
+"""Aligners are trained on real images of their own while the networks are fixed, and a probe says
+what the consensus knows."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def test_aligners_see_other_images_and_other_augmentations_than_networks(three_d
 
 
 def test_an_aligner_that_shrinks_agrees_by_mse_and_not_when_standardised(three_digits: ImageDataset) -> None:
-    """The trivial minimum: weights of 0 and equal biases. Standardised features are what they were, whatever their scale."""
+    """The trivial minimum: weights of 0 and equal biases. Standardised features are what they were,
+    whatever their scale."""
     losses = {}
     for agreement in ("mse", "standardised"):
         alignment = started(three_digits, matching={"agreement": agreement})
@@ -122,7 +124,8 @@ def test_standardised_features_have_mean_0_and_mean_square_1_in_the_pass_and_fix
 
 
 def test_features_that_do_not_vary_are_not_standardised_to_rounding(three_digits: ImageDataset) -> None:
-    """A layer of dead units: the same features for every image, of which rounding alone would be left."""
+    """A layer of dead units: the same features for every image, of which rounding alone would be
+    left."""
     taps = tuple(Tap(module=name, kind="vector", channels=3, height=0, width=0) for name in "ab")
     aligner = Aligner(taps, CommonSize(2, 0, 0, 3), "adaptive", standardise=True)
     constant, varied = torch.full((8, 3), 0.3), torch.randn(8, 3, generator=torch.Generator().manual_seed(0))

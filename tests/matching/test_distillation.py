@@ -17,7 +17,8 @@ BATCH, LAYERS, TOKENS, CHANNELS = 3, 2, 5, 4
 
 
 def mask(*spatial_layers: bool) -> Tensor:
-    """The semantic token of every layer, and the spatial ones of the layers for which True is given."""
+    """The semantic token of every layer, and the spatial ones of the layers for which True is
+    given."""
     mask_LT = torch.ones(LAYERS, TOKENS, dtype=torch.bool)
     mask_LT[:, 1:] = torch.tensor(spatial_layers)[:, None]
     return mask_LT
@@ -41,7 +42,8 @@ def features(count: int, seed: int = 0) -> list[Tensor]:
 
 
 def pairwise(parts: list[Tensor], masks: list[Tensor]) -> Tensor:
-    """The mean over kept tokens of the mean over pairs of members that have the token, written as loops."""
+    """The mean over kept tokens of the mean over pairs of members that have the token, written as
+    loops."""
     losses = []
     for layer in range(LAYERS):
         for token in range(TOKENS):

@@ -1,4 +1,5 @@
-"""Measured bytes against independent counts, and against whole batches; and that measuring leaves nothing behind."""
+"""Measured bytes against independent counts, and against whole batches; and that measuring leaves
+nothing behind."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def test_bytes_in_use_are_counted_by_hand() -> None:
 
 
 def test_a_graph_takes_what_autograd_saves() -> None:
-    """Against torch's own hooks on saved tensors, of which there are no others than the layers' inputs and outputs."""
+    """Against torch's own hooks on saved tensors, of which there are no others than the layers'
+    inputs and outputs."""
     network = nn.Sequential(nn.Linear(7, 11), nn.Tanh(), nn.Linear(11, 13), nn.Sigmoid(), nn.Linear(13, 3))
     images = torch.ones(17, 7)
     saved: dict[int, Tensor] = {}

@@ -1,4 +1,5 @@
-"""Steps are tried before anything starts; what cannot be done is said, and nothing remains of the trial."""
+"""Steps are tried before anything starts; what cannot be done is said, and nothing remains of the
+trial."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from hmdc_ray.models import Architecture, ImageShape, Network, TapSpec
 
 
 def network(*layers: nn.Module, taps: tuple[TapSpec, ...] = ()) -> Network:
-    """Grey images of 4x4 pixels are flattened before the layers; the last layer gives logits of three classes."""
+    """Grey images of 4x4 pixels are flattened before the layers; the last layer gives logits of
+    three classes."""
     return Network(Architecture(nn.Sequential(nn.Flatten(), *layers), taps), ImageShape(1, 4, 4), 3)
 
 

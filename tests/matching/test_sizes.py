@@ -1,4 +1,5 @@
-"""Sizes of gradients are those of float64, class by class, in and beyond the range of their own type."""
+"""Sizes of gradients are those of float64, class by class, in and beyond the range of their own
+type."""
 
 from __future__ import annotations
 

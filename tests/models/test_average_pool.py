@@ -62,7 +62,8 @@ def test_a_layer_is_torchs(layer: nn.AvgPool2d) -> None:
 
 
 def test_the_product_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the layer too, in the format of the maps within autocast, and not where torch's own layers are asked for."""
+    """By the layer too, in the format of the maps within autocast, and not where torch's own layers
+    are asked for."""
     calls: list[int] = []
 
     def counted(side: int, width: int, dtype: torch.dtype) -> Tensor:

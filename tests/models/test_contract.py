@@ -16,7 +16,8 @@ from hmdc_ray.models import ImageShape, Network, build, registered
 from hmdc_ray.seeding import Key
 from models.networks import CIFAR, CLASSES, DIGITS, KEY, MNIST, draw, gradient
 
-# Reduced sizes, so that the whole contract runs in seconds; the defaults are built by the tests of each architecture.
+# Reduced sizes, so that the whole contract runs in seconds; the defaults are built by the tests of
+# each architecture.
 REDUCED: dict[str, dict[str, Any]] = {
     "alexnet": {"width": 8},
     "convnet": {"width": 8},
@@ -28,7 +29,8 @@ REDUCED: dict[str, dict[str, Any]] = {
 }
 
 
-# Of timm a convolutional network and a transformer, and one of torchvision, which has no smaller form.
+# Of timm a convolutional network and a transformer, and one of torchvision, which has no smaller
+# form.
 OF_LIBRARIES: dict[str, dict[str, Any]] = {
     "timm:test_resnet": {"zero_init_last": False},  # zero: half of its weights start with gradient 0
     "timm:test_vit": {"input_size": 32, "patch_size": 8},

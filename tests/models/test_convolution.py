@@ -38,7 +38,8 @@ def images(seed: int = 5) -> Tensor:
 
 
 def derivatives(layer: nn.Conv2d, with_gx: bool, with_gw: bool) -> list[Tensor]:
-    """Output, first derivatives, and those of a distance between them and constants with respect to everything."""
+    """Output, first derivatives, and those of a distance between them and constants with respect to
+    everything."""
     x = images()
     inputs = [x, *layer.parameters()]
     y = layer(x)
@@ -124,7 +125,8 @@ class Calls(TorchDispatchMode):
 
 
 def convolutions(layer: nn.Conv2d, of: Callable[[Tensor], list[Tensor]]) -> int:
-    """Convolutions in the derivative, with respect to some tensors, of a distance between gradients."""
+    """Convolutions in the derivative, with respect to some tensors, of a distance between
+    gradients."""
     x = images()
     between = x * 1  # an input that is no leaf, as that of all layers but the first
     gradients = torch.autograd.grad(layer(between).square().sum(), [between, layer.weight], create_graph=True)

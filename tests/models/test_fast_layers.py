@@ -1,4 +1,5 @@
-"""Networks with the layers made for gradient matching against the same networks with torch's own."""
+"""Networks with the layers made for gradient matching against the same networks with torch's
+own."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def made(architecture: str) -> Network:
 
 
 def target(network: Network) -> tuple[Tensor, Tensor]:
-    """The distance between gradients on real and synthetic images of a class, and its derivative."""
+    """The distance between gradients on real and synthetic images of a class, and its
+    derivative."""
     generator = torch.Generator().manual_seed(9)
     real, synthetic = (torch.randn(count, 3, 16, 16, generator=generator) for count in (6, 3))
     images = synthetic.requires_grad_()

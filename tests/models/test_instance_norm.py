@@ -43,7 +43,8 @@ def torchs(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def derivatives(layer: Layer, tensors: list[Tensor]) -> list[Tensor]:
-    """Output, first derivatives, and the derivatives of those in a direction with respect to everything."""
+    """Output, first derivatives, and the derivatives of those in a direction with respect to
+    everything."""
     x, weight, bias, gy, *directions = (tensor.clone() for tensor in tensors)
     inputs = [tensor.requires_grad_() for tensor in (x, weight, bias)]
     gy.requires_grad_()

@@ -26,7 +26,8 @@ def small(**changes: Any) -> nn.Sequential:
 
 
 class Tokens(nn.Module):
-    """Class token and 16 patch tokens of 6 channels from 3x8x8 images; the head reads the class token."""
+    """Class token and 16 patch tokens of 6 channels from 3x8x8 images; the head reads the class
+    token."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Networks whose weights expect another normalisation than the images have, against normalising by hand in float64."""
+"""Networks whose weights expect another normalisation than the images have, against normalising by
+hand in float64."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def normalised(images_BCHW: Tensor, normalisation: Normalisation) -> Tensor:
 
 
 def wide(shape: ImageShape, classes: int) -> Architecture:
-    """Three channels of 9x9 pixels; padded, so that the order of resizing, padding and normalising counts."""
+    """Three channels of 9x9 pixels; padded, so that the order of resizing, padding and normalising
+    counts."""
     module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(324, classes))
     return Architecture(module, input_size=(9, 9), input_channels=3, normalisation=IMAGENET)
 

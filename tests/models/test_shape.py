@@ -1,4 +1,5 @@
-"""Grey images of 28x28 pixels are padded as in the code of gradient matching; images too small are refused."""
+"""Grey images of 28x28 pixels are padded as in the code of gradient matching; images too small are
+refused."""
 
 from __future__ import annotations
 

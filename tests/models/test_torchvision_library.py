@@ -1,4 +1,5 @@
-"""torchvision's networks: their taps, and their weights from a cache that the tests fill with small random ones."""
+"""torchvision's networks: their taps, and their weights from a cache that the tests fill with small
+random ones."""
 
 from __future__ import annotations
 

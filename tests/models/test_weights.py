@@ -1,4 +1,5 @@
-"""Weights in safetensors files: what is written comes back, what does not fit is refused by name."""
+"""Weights in safetensors files: what is written comes back, what does not fit is refused by
+name."""
 
 from __future__ import annotations
 

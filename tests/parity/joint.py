@@ -1,7 +1,9 @@
-"""The reference for split gradients: every member in one autograd graph, written without the code that it checks.
+"""The reference for split gradients: every member in one autograd graph, written without the code
+that it checks.
 
-It shares with the package only what defines the problem: networks and their taps, keys, decoding, augmentation. Features are
-aligned, compared (pair by pair, token by token) and differentiated here. B images of a batch, L layers, D channels.
+It shares with the package only what defines the problem: networks and their taps, keys, decoding,
+augmentation. Features are aligned, compared (pair by pair, token by token) and differentiated here.
+B images of a batch, L layers, D channels.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ Layer = tuple[Tensor, Tensor | None]
 class JointMember:
     """A network, and the affine maps (weight, bias) and layer mixture of its aligner.
 
-    Where features are standardised, means (layers, tokens, channels) and the scale of each layer, or "batch": its own.
+    Where features are standardised, means (layers, tokens, channels) and the scale of each layer,
+    or "batch": its own.
     """
 
     network: Network
@@ -48,7 +51,8 @@ class JointMember:
 
 @dataclass(frozen=True)
 class Targets:
-    """Gradients with respect to the images: one per member, and of the distillation target, all as the images."""
+    """Gradients with respect to the images: one per member, and of the distillation target, all as
+    the images."""
 
     members: list[Tensor]
     distillation: Tensor | None
@@ -80,7 +84,8 @@ def joint_targets(
 
 
 def disagreement(members: Sequence[JointMember], batch: Tensor) -> Tensor:
-    """L_MD of a batch: over tokens that two or more members have, the mean of the mean squared difference of their pairs."""
+    """L_MD of a batch: over tokens that two or more members have, the mean of the mean squared
+    difference of their pairs."""
     taps = [tap for member in members for tap in member.network.taps]
     spatial = [tap for tap in taps if tap.kind != "vector"]
     layers = min(len(member.network.taps) for member in members)
@@ -181,7 +186,8 @@ def _differentiate(loss: Tensor, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class StepGradients:
-    """Gradients of a step with respect to the images of all classes, (K, I, C, H, W), and the images before and after it."""
+    """Gradients of a step with respect to the images of all classes, (K, I, C, H, W), and the
+    images before and after it."""
 
     members: list[NDArray[Any]]
     distillation: NDArray[Any] | None
@@ -190,7 +196,8 @@ class StepGradients:
 
 
 class RecordingPool:
-    """A pool that keeps the gradients that are sent to its server, for real actors and for plain objects."""
+    """A pool that keeps the gradients that are sent to its server, for real actors and for plain
+    objects."""
 
     def __init__(self, pool: Pool) -> None:
         self.collected: list[Any] = []
@@ -215,9 +222,11 @@ class _RecordingServer:
 
 
 def joint_and_split(config: RunConfig, pool: Pool, dataset: ImageDataset) -> tuple[StepGradients, StepGradients]:
-    """Run all steps of a run; return the gradients of the last one from one joint graph, and as the pool made them.
+    """Run all steps of a run; return the gradients of the last one from one joint graph, and as the
+    pool made them.
 
-    There must be a step before it, whose training takes aligners and layer mixtures away from where they start.
+    There must be a step before it, whose training takes aligners and layer mixtures away from where
+    they start.
     """
     recording = RecordingPool(pool)
     classes, train_images = len(dataset.info.class_names), dataset.info.sizes["train"]
@@ -260,7 +269,8 @@ def _together(calls: list[list[Any]], members: int, before: NDArray[Any], after:
 def joint_step(
     config: RunConfig, dataset: ImageDataset, plan: StepPlan, states: Sequence[State], snapshot: Snapshot
 ) -> StepGradients:
-    """The gradients of a step from one joint graph, with the weights in ``states``; random sampler, no BatchNorm."""
+    """The gradients of a step from one joint graph, with the weights in ``states``; random sampler,
+    no BatchNorm."""
     matching, info = config.matching, dataset.info
     members = [joint_member(config, dataset, index, state) for index, state in enumerate(states)]
     distil = matching.mutual_distillation and len(members) > 1

@@ -1,4 +1,5 @@
-"""A user's networks that are different in training and in evaluation; used by their import paths."""
+"""A user's networks that are different in training and in evaluation; used by their import
+paths."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ def members(*names: str, **fields: Any) -> tuple[MemberConfig, ...]:
 def parity_run(
     data: DataConfig, pool: tuple[MemberConfig, ...], schedule: dict[str, Any] | None = None, **matching: Any
 ) -> RunConfig:
-    """Two steps in float64, training in between, and an image step that is the plain sum of all gradients."""
+    """Two steps in float64, training in between, and an image step that is the plain sum of all
+    gradients."""
     training = {"training": "real", "real_images": 16, "batch": 8, **(schedule or {})}
     distilling = {"mutual_distillation": True, "aligner_images": 24, "augmentation": "idc"}
     settings = {
@@ -52,12 +53,14 @@ def parity_run(
 
 
 def consensus_of(agreement: Agreement, features: Sequence[Tensor]) -> Tensor:
-    """Fbar of the features of all members in order, differentiable; the server's running consensus gives the same."""
+    """Fbar of the features of all members in order, differentiable; the server's running consensus
+    gives the same."""
     return agreement.mean(torch.stack([agreement.own(member, part) for member, part in enumerate(features)]).sum(dim=0))
 
 
 def one_member(dataset: ImageDataset, name: str, *, index: int = 0, seed: int = 0, **sections: Any) -> Member:
-    """A member by name; ``matching``, ``schedule`` and ``images`` as mappings, ``config`` for fields of the member."""
+    """A member by name; ``matching``, ``schedule`` and ``images`` as mappings, ``config`` for
+    fields of the member."""
     return Member(
         index=index,
         seed=seed,
@@ -103,6 +106,7 @@ def gradients_message(
     version: int = 0,
     losses: tuple[float, ...] = (),
 ) -> Gradients:
-    """A member's gradients as it would send them, with their sizes; the losses are those of both targets."""
+    """A member's gradients as it would send them, with their sizes; the losses are those of both
+    targets."""
     sizes = gradient_sizes(torch.from_numpy(classification_KICHW))
     return Gradients(version, labels, classification_KICHW, sizes, distillation_KICHW, losses, losses)

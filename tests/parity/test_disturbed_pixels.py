@@ -1,6 +1,8 @@
-"""Same pixels, bit for bit, where a member is renewed or leaves in mid-iteration, and all processes are lost around it.
+"""Same pixels, bit for bit, where a member is renewed or leaves in mid-iteration, and all processes
+are lost around it.
 
-Members distil one another: those who are left train their aligners anew, and all come back from a cut as they were.
+Members distil one another: those who are left train their aligners anew, and all come back from a
+cut as they were.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from hmdc_ray.server.checkpoint import CheckpointFolder
 from parity.runs import members
 
 BAD = {"renewed": (1,), "leaves": (1, 2)}
-"""Steps of bad gradients: after the first of them the member is renewed, after the second it leaves."""
+"""Steps of bad gradients: after the first of them the member is renewed, after the second it
+leaves."""
 
 
 class MortalPool(LocalPool):
@@ -88,7 +91,8 @@ def run(
 
 
 def configured(data: DataConfig, agreement: str, training: str, cut_every: int = 1, **matching: Any) -> RunConfig:
-    """One iteration of three members; ``shallow`` has a single tap: without it two layers are compared."""
+    """One iteration of three members; ``shallow`` has a single tap: without it two layers are
+    compared."""
     distilling = {"mutual_distillation": True, "aligner_images": 16, "agreement": agreement}
     settings = {
         "seed": 3,

@@ -1,4 +1,5 @@
-"""Networks and aligners that are trained by members in exchange are those of one joint training (HMDC section 3.3)."""
+"""Networks and aligners that are trained by members in exchange are those of one joint training
+(HMDC section 3.3)."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ def test_aligners_are_those_of_one_joint_training(
         adam.zero_grad()
         disagreement(own, images).backward()
         adam.step()
-    # Biases fall out of standardised features: their gradient is 0 but for rounding, which Adam divides by its epsilon of 1e-8.
+    # Biases fall out of standardised features: their gradient is 0 but for rounding, which Adam
+    # divides by its epsilon of 1e-8.
     assert relative_error(run.states(), joint, "aligner") < (EXACT if agreement == "mse" else 1e-7)
     with torch.no_grad():
         after = float(disagreement(own, batches[0]))

@@ -1,4 +1,5 @@
-"""With GBM and MD off, a pool from which one member is drawn is plain DC: its gradients, and its steps of SGD."""
+"""With GBM and MD off, a pool from which one member is drawn is plain DC: its gradients, and its
+steps of SGD."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ STEPS = 3
 
 
 def reduced(data: DataConfig) -> RunConfig:
-    """Preset ``model-pool`` with narrow networks in float64, two iterations of three steps, the main member's turn first."""
+    """Preset ``model-pool`` with narrow networks in float64, two iterations of three steps, the
+    main member's turn first."""
     settings = preset("model-pool").model_dump() | {"data": data.model_dump(), "seed": 4}
     for member in settings["pool"]["members"]:
         member["options"] = {"width": 4, "depth": 2}
@@ -56,7 +58,8 @@ def test_gradients_and_images_are_those_of_plain_dc(
             prepare(record.plan.version + 1)
 
     def prepare(version: int) -> None:
-        """The gradient that DC computes before the pool takes the step; training has put the weights in place."""
+        """The gradient that DC computes before the pool takes the step; training has put the
+        weights in place."""
         optimiser.zero_grad()
         dc_distance(config, three_digits, local, coordinator, version, images).backward()
 
@@ -68,7 +71,8 @@ def test_gradients_and_images_are_those_of_plain_dc(
 def dc_distance(
     config: RunConfig, dataset: ImageDataset, pool: LocalPool, coordinator: Coordinator, version: int, images: torch.Tensor
 ) -> torch.Tensor:
-    """DC's loss (arXiv 2006.05929, equations 7 and 8) over all classes, for the member whose turn it is, in one graph."""
+    """DC's loss (arXiv 2006.05929, equations 7 and 8) over all classes, for the member whose turn
+    it is, in one graph."""
     plan = coordinator.plan(version)
     (index,) = plan.members
     member = pool.workers[index].processes[0].member

@@ -1,4 +1,5 @@
-"""Same pixels, bit for bit: for any number of classes in a call, and however often a run was stopped and resumed."""
+"""Same pixels, bit for bit: for any number of classes in a call, and however often a run was
+stopped and resumed."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ ITERATIONS, STEPS = 2, 3
 
 
 def configuration(data: DataConfig, **sections: Any) -> RunConfig:
-    """Everything on that has a state: k-means choice off and on the period, momentum, history, aligners, BatchNorm, dropout."""
+    """Everything on that has a state: k-means choice off and on the period, momentum, history,
+    aligners, BatchNorm, dropout."""
     settings: dict[str, Any] = {
         "seed": 11,
         "data": data,
@@ -48,7 +50,8 @@ def configuration(data: DataConfig, **sections: Any) -> RunConfig:
 def run(
     config: RunConfig, dataset: ImageDataset, folder: Path, start: int = 0, checkpoints: Path | None = None
 ) -> list[NDArray[Any]]:
-    """Images after every step from ``start``; with ``checkpoints`` each is saved in a folder named by its version."""
+    """Images after every step from ``start``; with ``checkpoints`` each is saved in a folder named
+    by its version."""
     pool = LocalPool(config, dataset.info, folder)
     coordinator = Coordinator(config, pool, classes=3, train_images=dataset.info.sizes["train"])
     images: list[NDArray[Any]] = []
@@ -151,7 +154,8 @@ DRAWN: dict[str, Any] = {"members": members("batchnorm", "shallow", "dropout"), 
 
 
 def drawn(data: DataConfig, **matching: Any) -> RunConfig:
-    """One member drawn for an iteration, balanced against the main one by histories that last for the run."""
+    """One member drawn for an iteration, balanced against the main one by histories that last for
+    the run."""
     matching = {"mutual_distillation": False, "sampler": "random"} | matching
     balance, schedule = {"mode": "ema", "scope": "run"}, {"iterations": 4, "steps": 2}
     return configuration(data, pool=DRAWN, matching=matching, balance=balance, schedule=schedule)

@@ -1,4 +1,5 @@
-"""The gradient split over members is the gradient of one joint graph (HMDC section 3.3; N = 2 and 3, masked members)."""
+"""The gradient split over members is the gradient of one joint graph (HMDC section 3.3; N = 2 and
+3, masked members)."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def noise(*shape: int, seed: int) -> Tensor:
 
 
 class Setting:
-    """Networks with aligners whose layer mixtures are not at their start, two real images, one image of four tiles."""
+    """Networks with aligners whose layer mixtures are not at their start, two real images, one
+    image of four tiles."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.networks: list[Network] = []

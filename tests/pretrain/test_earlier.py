@@ -1,4 +1,5 @@
-"""Trainings begun by an earlier version: resumed where nothing has changed, else refused with what was corrected."""
+"""Trainings begun by an earlier version: resumed where nothing has changed, else refused with what
+was corrected."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from .conftest import identity, planned, resumed
 
 
 def begun_before(config: RunConfig, folder: Path, values: dict[str, str] | None = None, *drop: str) -> Record:
-    """Write the record of a training that a version began whose recipes had fewer fields, and some of other values."""
+    """Write the record of a training that a version began whose recipes had fewer fields, and some
+    of other values."""
     values = values or {}
     lacking = ("one_warp", "cutout_beside_cutmix", "GPU format", "data.statistics", *drop)
     fields = {name: values.get(name.rpartition(".")[2], value) for name, value in identity(config).items()}

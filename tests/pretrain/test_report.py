@@ -1,4 +1,5 @@
-"""What a pre-training leaves: numbers in files, and the options with which members start from the weights."""
+"""What a pre-training leaves: numbers in files, and the options with which members start from the
+weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``hmdc pretrain`` with two workers of Ray Train: one worker's losses, and a worker's death that leaves no trace."""
+"""``hmdc pretrain`` with two workers of Ray Train: one worker's losses, and a worker's death that
+leaves no trace."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from hmdc_ray.profiling.operations import Count, Operations, total
 
 
 def test_operations_of_a_convolution_and_its_two_derivatives() -> None:
-    """Two images of 3 channels and 8x8 pixels, four kernels of 3x3 without padding: 2 * 2 * 4 * 3 * 9 * 36 for each part."""
+    """Two images of 3 channels and 8x8 pixels, four kernels of 3x3 without padding: 2 * 2 * 4 * 3 *
+    9 * 36 for each part."""
     x, weight = torch.randn(2, 3, 8, 8, requires_grad=True), torch.randn(4, 3, 3, 3, requires_grad=True)
     part = 2 * 2 * 4 * 3 * 9 * 36
     forward, first, second = (Operations(1e9, 1e9) for _ in range(3))

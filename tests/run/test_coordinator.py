@@ -20,7 +20,8 @@ Call = tuple[str, ...]
 
 
 class FakeWorker:
-    """Every verb returns a reference, a string that says where it comes from, and notes the references that it was given."""
+    """Every verb returns a reference, a string that says where it comes from, and notes the
+    references that it was given."""
 
     def __init__(self, name: str, log: list[Call]) -> None:
         self.name = name
@@ -621,7 +622,8 @@ def test_a_member_with_bad_gradients_starts_afresh_and_then_leaves() -> None:
 
 
 def with_bad_gradients_until(version: int, coordinator: Coordinator, pool: FakePool) -> list[list[Call]]:
-    """The calls after each image step of a run in which the gradients of member ``b`` are bad before an image version."""
+    """The calls after each image step of a run in which the gradients of member ``b`` are bad
+    before an image version."""
     pool.bad = {1: float("nan")}
 
     def after_step(record: StepRecord) -> None:
@@ -666,7 +668,8 @@ def test_those_who_stay_keep_their_networks_and_train_their_aligners_anew() -> N
 
 
 def test_a_fault_after_a_member_has_left_goes_back_to_trained_aligners_of_those_who_stay() -> None:
-    """At first to where it left, after which they are trained; later to a cut, which has them as they were."""
+    """At first to where it left, after which they are trained; later to a cut, which has them as
+    they were."""
     cluster = {"cut_every": 2}
     coordinator, pool = run_of(
         ("a", "b", "c"), schedule={"steps": 6, "training": "none"}, pool={"bad_steps": 1}, cluster=cluster

@@ -1,4 +1,5 @@
-"""Whole runs on Ray: what they leave behind, and that nothing but the seed and the configuration decides the pixels."""
+"""Whole runs on Ray: what they leave behind, and that nothing but the seed and the configuration
+decides the pixels."""
 
 from __future__ import annotations
 
@@ -137,7 +138,8 @@ def test_mlflow_holds_the_run(reference: RunSummary, runs: Path, cache: Path) ->
 
 
 def check_tracked(runs: Path, folder: Path) -> None:
-    """MLflow holds every step of the run once, with the values of metrics.jsonl, its pictures, its data and its files."""
+    """MLflow holds every step of the run once, with the values of metrics.jsonl, its pictures, its
+    data and its files."""
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     run = client.get_run(json.loads((folder / "tracking" / "run.json").read_text())["run_id"])
     assert run.info.status == "FINISHED"
@@ -198,7 +200,8 @@ def test_the_seed_alone_decides_wherever_the_pool_lives(
 
 
 def test_a_run_killed_twice_goes_on_to_the_same_pixels(reference: RunSummary, runs: Path, cache: Path) -> None:
-    """The driver is killed in the middle of an iteration, with a step done that is in no checkpoint."""
+    """The driver is killed in the middle of an iteration, with a step done that is in no
+    checkpoint."""
     folder = runs / "killed"
     config = tiny(cache, evaluation=STUDENTS, tracking={"enabled": True})
     file = write_config(runs / "killed.yaml", config)

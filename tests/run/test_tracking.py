@@ -1,4 +1,5 @@
-"""A run describes itself to its tracker once; a store that is not there is told before it begins."""
+"""A run describes itself to its tracker once; a store that is not there is told before it
+begins."""
 
 from __future__ import annotations
 

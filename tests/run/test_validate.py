@@ -33,7 +33,8 @@ def without_taps(shape: ImageShape, classes: int) -> nn.Module:
 
 
 class Peculiar(nn.Module):
-    """Counts its passes in a buffer, and hands what a test is about to ``change`` while it is trained."""
+    """Counts its passes in a buffer, and hands what a test is about to ``change`` while it is
+    trained."""
 
     def __init__(self, change: Callable[[Tensor], Any], classes: int) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Schedulers stop what is worse at a rung and let the last rung be; searchers propose the same for the same seed."""
+"""Schedulers stop what is worse at a rung and let the last rung be; searchers propose the same for
+the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A search's folder: claimed once, resumed only for the same search, and free as long as nothing has begun."""
+"""A search's folder: claimed once, resumed only for the same search, and free as long as nothing
+has begun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A trial is judged by the same numbers as a run, in its own process, and cannot read the test split."""
+"""A trial is judged by the same numbers as a run, in its own process, and cannot read the test
+split."""
 
 from __future__ import annotations
 

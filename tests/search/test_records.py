@@ -1,4 +1,5 @@
-"""The best, the front, the file of trials and the importance of parameters, on trials made by hand."""
+"""The best, the front, the file of trials and the importance of parameters, on trials made by
+hand."""
 
 from __future__ import annotations
 

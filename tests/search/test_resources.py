@@ -1,4 +1,5 @@
-"""What does not fit the cluster is refused with what is missing; shares let as many trials in as are asked for."""
+"""What does not fit the cluster is refused with what is missing; shares let as many trials in as
+are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A whole search on Ray: killed, resumed, one trial's process killed too; what it leaves in its folder and in MLflow."""
+"""A whole search on Ray: killed, resumed, one trial's process killed too; what it leaves in its
+folder and in MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Settings that contradict each other are refused; the rungs of a run lie at a ninth, a third and the whole."""
+"""Settings that contradict each other are refused; the rungs of a run lie at a ninth, a third and
+the whole."""
 
 from __future__ import annotations
 

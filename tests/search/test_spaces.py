@@ -1,4 +1,5 @@
-"""Spaces by name and by import path; what is wrong with a user's own is said in one line, before anything starts."""
+"""Spaces by name and by import path; what is wrong with a user's own is said in one line, before
+anything starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One trial without Ray: what is useless is told once, what is known is reported again, a checkpoint fills an empty folder."""
+"""One trial without Ray: what is useless is told once, what is known is reported again, a
+checkpoint fills an empty folder."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ NAME = "0001-abc"
 
 @dataclass
 class Session:
-    """Ray Tune's side of a trial, and a run that goes through its rungs at once with images of noise."""
+    """Ray Tune's side of a trial, and a run that goes through its rungs at once with images of
+    noise."""
 
     folder: Path
     scale: float = 1.0

@@ -1,4 +1,5 @@
-"""The Gradient Balance Module (HMDC section 3.4): numbers, left-out targets, and what must not change."""
+"""The Gradient Balance Module (HMDC section 3.4): numbers, left-out targets, and what must not
+change."""
 
 from __future__ import annotations
 
@@ -257,7 +258,8 @@ def test_a_scale_beyond_the_type_of_the_gradients_leaves_no_direction_that_could
     assert balanced.entered_KT.all() and not balanced.direction_KICHW.isfinite().any()
 
 
-# Histories that last for the run: a pool whose members are drawn is balanced against its main member
+# Histories that last for the run: a pool whose members are drawn is balanced against its main
+# member
 
 LAMBDAS = [1.0, 0.5, 2.0]
 SCALES = [1.0, 300.0, 0.02]
@@ -293,7 +295,8 @@ DRAWS = [(0,), (1,), (0, 2), (2,), (1,), (1, 2)]
 
 @pytest.mark.parametrize("mode", ["ema", "last", "max"])
 def test_a_drawn_pool_is_weighting_its_losses_by_hand(mode: Mode) -> None:
-    """Images after several iterations are those of a joint loss, each member's part times A_main / A_member."""
+    """Images after several iterations are those of a joint loss, each member's part times A_main /
+    A_member."""
     balancer = GradientBalance(mode, 10, CLASSES, lasting=MEMBERS + 1, main=MAIN)
     found = expected = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     history: dict[tuple[int, int], float] = {}

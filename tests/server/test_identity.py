@@ -1,4 +1,5 @@
-"""What a run may be resumed from: runs that were begun when something was computed otherwise may not."""
+"""What a run may be resumed from: runs that were begun when something was computed otherwise may
+not."""
 
 from __future__ import annotations
 
@@ -162,7 +163,8 @@ def test_members_are_measured_with_those_of_the_draw_that_has_the_largest_featur
     assert agreed(None) == agreed(3) == dict.fromkeys(("convnet", "vit", "mlp"), everyone)
     two = agreed(2)
     assert two["convnet"] == two["vit"] == ["convnet", "vit"]  # 3 x 17 x 96 numbers of an image
-    # The MLP has 2 x 1 x 64 of them with the network that is the larger one too, for what is drawn with it brings a map.
+    # The MLP has 2 x 1 x 64 of them with the network that is the larger one too, for what is drawn
+    # with it brings a map.
     assert two["mlp"] in (["convnet", "mlp"], ["mlp", "vit"])
     never = agreed(2, probabilities=(0.5, 0.0, 0.5))
     assert never == {"convnet": ["convnet", "mlp"], "vit": [], "mlp": ["convnet", "mlp"]}

@@ -39,7 +39,8 @@ def info(three_digits: ImageDataset) -> DatasetInfo:
 
 @pytest.fixture
 def make(info: DatasetInfo) -> Make:
-    """A set of two random images of 8x8 pixels for each of the three classes, class by class, with some fields replaced."""
+    """A set of two random images of 8x8 pixels for each of the three classes, class by class, with
+    some fields replaced."""
 
     def made(**fields: Any) -> CondensedSet:
         images = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))

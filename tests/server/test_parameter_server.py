@@ -179,7 +179,8 @@ def test_members_taken_in_groups_of_any_size_give_the_same_bits(tmp_path: Path) 
 
 
 def test_what_members_sent_before_another_was_lost_is_in_no_later_sum(tmp_path: Path) -> None:
-    """A broken exchange goes on until the driver sees it, and the training after it has batches of another size."""
+    """A broken exchange goes on until the driver sees it, and the training after it has batches of
+    another size."""
     larger, batch = noise(2 * FEATURES[0], *FEATURES[1:], seed=1), noise(*FEATURES, seed=2)
 
     def results(broken: bool) -> list[bytes]:

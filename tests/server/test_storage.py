@@ -1,4 +1,5 @@
-"""A storage that cannot be written is told before a run starts: a missing bucket, an endpoint that is not served or mute."""
+"""A storage that cannot be written is told before a run starts: a missing bucket, an endpoint that
+is not served or mute."""
 
 from __future__ import annotations
 

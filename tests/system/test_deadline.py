@@ -1,4 +1,5 @@
-"""A call into foreign code ends after its time, or when the run is to stop, whether it comes back or not."""
+"""A call into foreign code ends after its time, or when the run is to stop, whether it comes back
+or not."""
 
 from __future__ import annotations
 

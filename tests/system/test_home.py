@@ -1,4 +1,5 @@
-"""A user without a home folder: what is kept there lies in one for temporary files, which is the user's alone."""
+"""A user without a home folder: what is kept there lies in one for temporary files, which is the
+user's alone."""
 
 from __future__ import annotations
 

@@ -52,7 +52,8 @@ print(on_disk - before, own_bytes() - on_disk)
 
 
 def printed(program: str, *arguments: str) -> list[int]:
-    """Of a process of its own: settings cannot be taken back, and what another test has freed would be used again."""
+    """Of a process of its own: settings cannot be taken back, and what another test has freed would
+    be used again."""
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200, cwd=Path(__file__).parents[1])
     return [int(number) for number in done.stdout.split()]

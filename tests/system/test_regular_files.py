@@ -1,4 +1,5 @@
-"""Named pipes, sockets and devices in the place of files are refused: who opens one may wait for ever."""
+"""Named pipes, sockets and devices in the place of files are refused: who opens one may wait for
+ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""SIGINT and SIGTERM end a run in good order: a step is finished, a checkpoint is there, and what is printed resumes."""
+"""SIGINT and SIGTERM end a run in good order: a step is finished, a checkpoint is there, and what
+is printed resumes."""
 
 from __future__ import annotations
 
@@ -204,7 +205,8 @@ def test_a_command_that_is_stopped_says_how_to_resume(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """SIGINT as Ctrl-C gives it, to all processes of a run with a Ray of its own; SIGTERM to a driver in a cluster."""
+    """SIGINT as Ctrl-C gives it, to all processes of a run with a Ray of its own; SIGTERM to a
+    driver in a cluster."""
     name = number.name.lower()
     file = write_config(runs / f"{name}.yaml", tiniest(home, name=name, tracking={"enabled": True}))
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}

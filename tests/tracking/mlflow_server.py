@@ -1,4 +1,5 @@
-"""Stores for tests: a database, a real MLflow server on loopback; and reading back what they hold."""
+"""Stores for tests: a database, a real MLflow server on loopback; and reading back what they
+hold."""
 
 from __future__ import annotations
 
@@ -49,10 +50,12 @@ def recorded(folder: Path, config: TrackingConfig | None = None, parent: str | N
 
 
 class StubTracker:
-    """Writes down what it is told, and in which threads; waits for ``gate`` in each call, then fails as ``faults`` says.
+    """Writes down what it is told, and in which threads; waits for ``gate`` in each call, then
+    fails as ``faults`` says.
 
     Args:
-        faults: what the calls raise, in order, the opening's included; None and later ones succeed. A ValueError refuses.
+        faults: what the calls raise, in order, the opening's included; None and later ones succeed.
+            A ValueError refuses.
     """
 
     run_id, location = "1", "there"
@@ -80,7 +83,8 @@ class StubTracker:
 
     @property
     def names(self) -> list[str]:
-        """What was called, but for saying that the run runs, which is left out when it ends soon."""
+        """What was called, but for saying that the run runs, which is left out when it ends
+        soon."""
         return [name for name, *arguments in self.calls if arguments[:1] != ["RUNNING"]]
 
     def sender(self, folder: Path) -> Sender:
@@ -119,7 +123,8 @@ class Store:
     client: MlflowClient
 
     def copy_database(self, path: Path) -> None:
-        """A database that need not be made; its experiment keeps its files where the first one does."""
+        """A database that need not be made; its experiment keeps its files where the first one
+        does."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with sqlite3.connect(self.folder / "mlflow.db") as source, sqlite3.connect(path) as target:
             source.backup(target)
@@ -127,7 +132,8 @@ class Store:
 
 @functools.cache
 def shared_store(folder: Path) -> Store:
-    """The database that all tests of a session share, below its folder; making one takes seconds."""
+    """The database that all tests of a session share, below its folder; making one takes
+    seconds."""
     runs, noted = folder / "shared-runs", folder / "shared-run-id"
     runs.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
@@ -138,7 +144,8 @@ def shared_store(folder: Path) -> Store:
 
 
 class MlflowServer:
-    """``mlflow server`` over one database, which can be killed and started again at the same address."""
+    """``mlflow server`` over one database, which can be killed and started again at the same
+    address."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -178,7 +185,8 @@ class MlflowServer:
 
 
 def history(client: MlflowClient, run_id: str, name: str) -> list[tuple[int, float]]:
-    """Every stored value of a metric with its step, by step: a value stored twice is there twice."""
+    """Every stored value of a metric with its step, by step: a value stored twice is there
+    twice."""
     return sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, name))
 
 

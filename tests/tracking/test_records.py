@@ -1,4 +1,5 @@
-"""The files that a run is sent from are read as far as they are whole, and named where they are damaged."""
+"""The files that a run is sent from are read as far as they are whole, and named where they are
+damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A store that is slow, refuses, fails, or loses its answers: the run does not wait, and nothing is lost or doubled."""
+"""A store that is slow, refuses, fails, or loses its answers: the run does not wait, and nothing is
+lost or doubled."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def wait_until(happens: Callable[[], bool]) -> None:
 def test_the_run_never_waits_for_the_store(
     run: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that never answers: all is in the folder when the calls return, and only the thread has asked it."""
+    """A store that never answers: all is in the folder when the calls return, and only the thread
+    has asked it."""
     monkeypatch.setitem(FINISH_SECONDS, "KILLED", 0.01)
     tracker = StubTracker()
     recorder = Recorder(tracker.sender(run))
@@ -118,7 +120,8 @@ def test_a_picture_that_cannot_be_written_is_told(
 
 
 def test_a_crash_between_sending_and_noting_it_doubles_nothing(store: Store, run: Path) -> None:
-    """The resumed run does its last steps again, at another time and with other values, as GPUs may give."""
+    """The resumed run does its last steps again, at another time and with other values, as GPUs may
+    give."""
     store.copy_database(run.parent / "mlflow.db")
     recorder = Recorder(Sender.of_run(TrackingConfig(), "run", run, {}))
     steps(run, 1, 2, 3)

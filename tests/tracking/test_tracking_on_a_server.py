@@ -1,4 +1,5 @@
-"""A real MLflow server: a parent and two children write at once, and the server is killed while they do."""
+"""A real MLflow server: a parent and two children write at once, and the server is killed while
+they do."""
 
 from __future__ import annotations
 

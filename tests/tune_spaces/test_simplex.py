@@ -1,4 +1,5 @@
-"""Stick breaking: uniform coordinates give the Dirichlet distribution; every coordinate gives a point of the simplex."""
+"""Stick breaking: uniform coordinates give the Dirichlet distribution; every coordinate gives a
+point of the simplex."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def test_every_coordinate_gives_a_point_of_the_simplex(coordinates: list[float])
 
 @pytest.mark.parametrize("concentration", [(1.0, 1.0, 1.0, 1.0), (0.5, 2.0, 1.0, 4.0)])
 def test_uniform_coordinates_give_the_dirichlet_distribution(concentration: tuple[float, ...]) -> None:
-    """Each entry of a Dirichlet point has a Beta distribution; independent draws tell a wrong one at 1 in 1,000."""
+    """Each entry of a Dirichlet point has a Beta distribution; independent draws tell a wrong one
+    at 1 in 1,000."""
     uniform = np.random.default_rng(0).random((3000, 3))
     points = np.array([dirichlet(row.tolist(), concentration) for row in uniform])
     for entry, alpha in enumerate(concentration):

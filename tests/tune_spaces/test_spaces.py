@@ -1,4 +1,5 @@
-"""Every draw of every space is a valid configuration, whatever the base; what a space moves is what it says."""
+"""Every draw of every space is a valid configuration, whatever the base; what a space moves is what
+it says."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ SPACES = [(base, space) for base in BASES for space in known_spaces()]
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31))
 def test_every_draw_is_valid(base: str, name: str, seed: int) -> None:
-    """Validity is the parser's: what a draw gives is written down and read back; and the base is as before."""
+    """Validity is the parser's: what a draw gives is written down and read back; and the base is as
+    before."""
     before = dump_config(BASES[base])
     space = open_space(name, BASES[base])
     sample = {path: domain.sample(random_state=seed + place) for place, (path, domain) in enumerate(space.domains.items())}

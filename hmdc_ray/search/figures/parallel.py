@@ -20,7 +20,8 @@ MARGIN = 0.06
 
 
 def parallel_coordinates(trials: Sequence[TrialRecord], axes: Sequence[Axis], best: TrialRecord) -> Figure:
-    """Draw each trial as a line over one vertical axis per parameter and a last one for its accuracy.
+    """Draw each trial as a line over one vertical axis per parameter and a last one for its
+    accuracy.
 
     The darker a line, the lower its accuracy; the best trial's is wide.
 

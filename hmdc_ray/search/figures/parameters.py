@@ -11,7 +11,8 @@ from hmdc_ray.figures.canvas import FAINT, TEXT, shortened
 from hmdc_ray.search.records import Axis, TrialRecord
 
 COORDINATE = ".probability"
-"""Ending of the path of a parameter that is a coordinate of the simplex, not the probability itself."""
+"""Ending of the path of a parameter that is a coordinate of the simplex, not the probability
+itself."""
 
 
 def label(path: str) -> str:
@@ -24,7 +25,8 @@ def label(path: str) -> str:
 
 
 def number(axis: Axis, value: object) -> float:
-    """The position of a value on its axis: its logarithm, the number of its choice, or the value itself."""
+    """The position of a value on its axis: its logarithm, the number of its choice, or the value
+    itself."""
     if axis.scale == "choice":
         return float(axis.choices.index(value))
     assert isinstance(value, int | float), (axis, value)
@@ -32,7 +34,8 @@ def number(axis: Axis, value: object) -> float:
 
 
 def jitter(count: int) -> list[float]:
-    """Offsets in [-0.2, 0.2] that keep points of one choice apart: the golden ratio's multiples, the same every time."""
+    """Offsets in [-0.2, 0.2] that keep points of one choice apart: the golden ratio's multiples,
+    the same every time."""
     return [0.4 * ((index * 0.6180339887) % 1.0) - 0.2 for index in range(count)]
 
 

@@ -1,4 +1,5 @@
-"""The figures of a search, as files in its folder. Optuna's own show neither the best trial nor which were stopped."""
+"""The figures of a search, as files in its folder. Optuna's own show neither the best trial nor
+which were stopped."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ def search_figures(
 ) -> tuple[Path, ...]:
     """Write the figures of a finished search.
 
-    Accuracy against each parameter and against seconds, and parallel coordinates, always; importance where it is known; the
-    simplex for three members whose probabilities were searched.
+    Accuracy against each parameter and against seconds, and parallel coordinates, always;
+    importance where it is known; the simplex for three members whose probabilities were searched.
 
     Args:
         folder: folder for the files.

@@ -20,7 +20,8 @@ UNIFORM = (1 / 3, 1 / 3, 1 / 3)
 
 
 def simplex(trials: Sequence[TrialRecord], best: TrialRecord) -> Figure:
-    """Draw each trial at its probabilities, shaded by its accuracy; a corner is a pool of one member alone.
+    """Draw each trial at its probabilities, shaded by its accuracy; a corner is a pool of one
+    member alone.
 
     Args:
         trials: trials of a search whose base has three members.
@@ -61,7 +62,8 @@ def _place(probabilities: Sequence[float]) -> tuple[float, float]:
 
 
 def _triangle(panel: Axes, names: Sequence[str]) -> None:
-    """The frame, lines at every quarter of each probability, and the members' names at their corners."""
+    """The frame, lines at every quarter of each probability, and the members' names at their
+    corners."""
     panel.plot(*zip(*CORNERS, CORNERS[0], strict=True), color=TEXT, linewidth=1.0, zorder=2)
     for quarter in (0.25, 0.5, 0.75):
         rest = 1 - quarter

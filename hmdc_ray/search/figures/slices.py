@@ -18,7 +18,8 @@ NAMES = {"finished": "reached the last rung", "stopped": "stopped before"}
 
 
 def slices(trials: Sequence[TrialRecord], axes: Sequence[Axis], best: TrialRecord) -> Figure:
-    """Draw one small panel per parameter: each trial's accuracy at its last rung against the parameter's value.
+    """Draw one small panel per parameter: each trial's accuracy at its last rung against the
+    parameter's value.
 
     Args:
         trials: trials of the search.
@@ -43,7 +44,8 @@ def slices(trials: Sequence[TrialRecord], axes: Sequence[Axis], best: TrialRecor
 
 
 def accuracy_against_seconds(trials: Sequence[TrialRecord], front: Sequence[TrialRecord], best: TrialRecord) -> Figure:
-    """Draw accuracy against seconds of condensing, with the trials that no other beats in both joined by a line."""
+    """Draw accuracy against seconds of condensing, with the trials that no other beats in both
+    joined by a line."""
     figure = new_figure(5.6, 4.0)
     panel = figure.add_subplot()
     drawn = judged(trials)
