@@ -29,7 +29,7 @@ demo: setup
 	@$(BIN)/hmdc condense digits --output runs/digits --overwrite
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --durations=20
 
 # While working: what needs no Ray, and no whole run.
 QUICK := tests/config tests/docs tests/exchange tests/matching tests/models tests/server tests/test_errors.py \
