@@ -27,7 +27,8 @@ class Tracker(Protocol):
     later. The same call twice must change nothing.
 
     Attributes:
-        run_id: the store's id of the run, letters and digits.
+        run_id: the store's id of the run, letters and digits; another one than before makes the
+            sender send everything again.
         location: instructions for the user to look at the run: an address, or two lines with a
             command and an address.
         latest: last step of each metric that the store has; values at these steps and before are
@@ -51,7 +52,8 @@ class Tracker(Protocol):
         """Set tags of the run; a later value replaces an earlier one."""
 
     def image(self, name: str, step: int, files: Sequence[Path]) -> None:
-        """Log a picture of a series: a PNG in full, and a small WebP."""
+        """Log a picture of a series: a PNG in full, then a small WebP; one of them may be
+        missing."""
 
     def artifact(self, path: Path, name: str) -> None:
         """Store a file, or a folder with what it holds, under its path within the run's folder."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,19 @@ from hmdc_ray.tracking.records import FOLDER, RUN, Metrics, Record, TrackedRun, 
 from hmdc_ray.tracking.store import ADDRESS_VARIABLE, Address, named_errors, reason
 
 BATCH_VALUES = 1000  # MLflow's limit
+
+
+class _GoneError(InputError):
+    """What a record names cannot be sent any more, whatever the tracker."""
+
+
+def open_tracker(address: Address, run: TrackedRun) -> Tracker:
+    """The tracker of a run, started in the store at the address or continued there.
+
+    Raises:
+        InputError: the store cannot be used, or does not accept the run.
+    """
+    return MlflowRun(address, run)
 
 
 class Sender:
@@ -72,7 +86,7 @@ class Sender:
             key=uuid4().hex, time=records.now(), name=name, experiment=config.experiment, tags={**run_tags(parent), **tags}
         )
         run = known.model_copy(update={"uri": address.remembered})
-        return cls(folder, run, lambda run: MlflowRun(address, run))
+        return cls(folder, run, partial(open_tracker, address))
 
     def open(self) -> Tracker:
         """Start the run in the store, or continue it, if that was not done.
@@ -107,7 +121,7 @@ class Sender:
             try:
                 self._send(tracker, batch)
             except Exception as error:
-                if not isinstance(error, InputError) and not tracker.refuses(error):
+                if not isinstance(error, _GoneError) and not tracker.refuses(error):
                     raise
                 refused(error)
             else:
@@ -185,10 +199,10 @@ class Sender:
         of this machine sent."""
         path = self.folder / name
         if not path.exists():
-            raise InputError(f"{path} is gone: it cannot be sent any more")
+            raise _GoneError(f"{path} is gone: it cannot be sent any more")
         for entry in (path, *path.rglob("*")):
             if not entry.resolve().is_relative_to(self.folder.resolve()):
-                raise InputError(f"{entry} lies outside {self.folder}: only files of the run's folder are sent")
+                raise _GoneError(f"{entry} lies outside {self.folder}: only files of the run's folder are sent")
         return path
 
 
@@ -258,7 +272,7 @@ def _synced(folder: Path) -> Synced:
         run, refused = read_run(folder), list[str]()
         assert run is not None
         address = Address.chosen(None if os.environ.get(ADDRESS_VARIABLE) else run.uri, folder, str(folder / RUN))
-        sender = Sender(folder, run.model_copy(update={"uri": address.remembered}), lambda run: MlflowRun(address, run))
+        sender = Sender(folder, run.model_copy(update={"uri": address.remembered}), partial(open_tracker, address))
         with named_errors(address):
             sent = sender.send(lambda error: refused.append(reason(error)))
         return Synced(folder, sent=sent, refused=refused)

@@ -196,28 +196,38 @@ class StepGradients:
 
 
 class RecordingPool:
-    """A pool that keeps the gradients that are sent to its server, for real actors and for plain
-    objects."""
+    """A pool that keeps what is sent to its server, for real actors and for plain objects.
+
+    Attributes:
+        agreed: features of all members and their consensus, of each consensus in order.
+        collected: gradients of all members, of each chunk of classes in order.
+    """
 
     def __init__(self, pool: Pool) -> None:
+        self.agreed: list[Any] = []
         self.collected: list[Any] = []
         self.workers = pool.workers
         self.get = pool.get
         self.keep = pool.keep
         self.heal = pool.heal
-        self.server: Any = _RecordingServer(pool.server, self.collected)
+        self.server: Any = _RecordingServer(pool.server, self)
 
 
 class _RecordingServer:
-    def __init__(self, server: Any, collected: list[Any]) -> None:
+    def __init__(self, server: Any, kept: RecordingPool) -> None:
         self._server = server
-        self.collected = collected
+        self._kept = kept
 
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._server, verb)
 
+    def consensus(self, plan: StepPlan, labels: tuple[int, ...], *features: Any) -> Any:
+        formed = self._server.consensus(plan, labels, *features)
+        self._kept.agreed.append((*features, formed))
+        return formed
+
     def balance_gradients(self, plan: StepPlan, labels: tuple[int, ...], *gradients: Any) -> Any:
-        self.collected.append(gradients)
+        self._kept.collected.append(gradients)
         return self._server.balance_gradients(plan, labels, *gradients)
 
 
