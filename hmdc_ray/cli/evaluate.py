@@ -46,8 +46,7 @@ def evaluate(
     ] = None,
     address: Address = None,
 ) -> None:
-    """Train networks on condensed images and compare with real images of the same number, and with
-    other condensed ones.
+    """Train networks on condensed images and compare with as many real ones, or with other sets.
 
     Real images are those of the first set's data. Of several sets, every other one is compared with
     the first.

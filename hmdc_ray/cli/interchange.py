@@ -44,8 +44,7 @@ def import_(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:
-    """Write condensed images of another code as a condensed.parquet that 'hmdc evaluate' reads;
-    nothing in FILE is executed."""
+    """Write condensed images of another code as condensed.parquet; nothing in FILE is executed."""
     from hmdc_ray.interchange.declared import ImportOptions, parse_statistics
     from hmdc_ray.interchange.formats import import_file
 

@@ -34,8 +34,7 @@ def plan(
     data: Data = None,
     set_: Assignments = None,
 ) -> None:
-    """Measure a few steps of the pool, and predict memory, bytes and seconds of a step of a larger
-    one."""
+    """Measure steps of the pool; predict memory, bytes and seconds of a step of a larger one."""
     config = read_configuration(configuration, set_, {"data.source": data})
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
     from hmdc_ray.profiling.capacity import Cluster, count_nodes, predict

@@ -26,8 +26,7 @@ def prepare(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
 ) -> None:
-    """Write any images as Parquet files that 'hmdc condense --data' reads; every image is decoded
-    once."""
+    """Write any images as Parquet files for 'hmdc condense --data'; every image is decoded once."""
     from hmdc_ray.cli.terminal import TerminalProgress
     from hmdc_ray.data.description import span, with_number
     from hmdc_ray.data.image_folder import ReadingRules

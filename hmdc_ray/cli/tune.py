@@ -38,8 +38,7 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Resume the search in that folder, which must be your own.")] = False,
     address: Address = None,
 ) -> None:
-    """Search for the configuration of the highest accuracy on validation data; each trial is a run
-    with its own actors."""
+    """Search for the configuration of the highest accuracy on validation data, a run per trial."""
     config = read_configuration(configuration, set_, {"data.source": data})
     from hmdc_ray.cli.evaluation_table import print_evaluation
     from hmdc_ray.cli.failed import end_if_students_failed

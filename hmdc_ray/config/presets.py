@@ -234,4 +234,4 @@ def preset(name: str, ipc: int | None = None) -> RunConfig:
 
 def describe(name: str) -> str:
     """One line on a preset."""
-    return (PRESETS[name].__doc__ or "").strip().splitlines()[0]
+    return " ".join((PRESETS[name].__doc__ or "").partition("\n\n")[0].split())
