@@ -95,13 +95,6 @@ def broken() -> Iterator[list[BaseException]]:
     BROKEN.clear()
 
 
-@pytest.fixture
-def noise(three_digits: ImageDataset) -> CondensedSet:
-    info = three_digits.info
-    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    return CondensedSet(images, torch.arange(3), info.class_names, info.mean, info.std)
-
-
 def written(evaluation: Evaluation, path: Path) -> Earlier:
     evaluation.write(path)
     return Earlier.read(path)
