@@ -133,7 +133,7 @@ class Network(nn.Module):
         Args:
             space: normalisation of the images, with their channels; None: unknown.
             own: normalisation that the weights expect, with the module's channels or one for all;
-                None: that of the images.
+                None: the weights expect the images' normalisation.
 
         Raises:
             InputError: ``own`` has another number of channels.

@@ -114,8 +114,8 @@ class Address:
 
 
 def _sqlite(path: Path) -> str:
-    """The address of a database file. Where ``?`` and ``%`` must be quoted, the address names the
-    driver: of one that does not, MLflow takes the path as it is written for a folder to make."""
+    """The address of a database file. Where ``?`` and ``%`` must be quoted, it names the driver
+    too: without one, MLflow would make a folder of the quoted path."""
     quoted = str(path).replace("%", "%25").replace("?", "%3F")
     return f"{_SQLITE if quoted == str(path) else _SQLITE_QUOTED}{quoted}"
 
