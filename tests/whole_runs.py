@@ -52,7 +52,7 @@ TINY: dict[str, Any] = {
         "checkpoint_every": 2,
         "picture_every": 3,
     },
-    "evaluation": {"students": [], "seeds": 1, "epochs": 2, "baselines": "random"},
+    "evaluation": {"students": [], "seeds": 1, "epochs": 2, "baselines": "random", "num_gpus": 0},
     "tracking": {"enabled": False},
 }
 """Two members, mutual distillation and GBM, two iterations of three steps; judged by no student and

@@ -32,7 +32,7 @@ def print_bench(bench: Bench, console: Console) -> None:
     console.print(
         f"{bench.info.source}: {len(bench.info.class_names)} classes, {bench.info.shape}; {len(bench.workers)} members, "
         f"{config.images.ipc} images per class, f {config.images.formation}, real batch {config.matching.real_batch}; "
-        f"{config.cluster.threads} thread(s) per process, {os.cpu_count()} processors; "
+        f"{config.threads} thread(s) per process, {os.cpu_count()} processors; "
         f"median of {steps} step(s) after one to warm up",
         highlight=False,
         soft_wrap=True,

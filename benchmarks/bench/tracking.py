@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.bench.slow_server import slow_server
 from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.nodes import find_resources
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig, TrackingConfig
@@ -67,7 +68,7 @@ def measure_tracking(config: RunConfig, pairs: int, report: Callable[[str], None
         TemporaryDirectory() as folder,
         slow_server(delay) as uri,
         ray_session(),
-        launch(config, info, Path(folder) / "run", lambda: None) as pool,
+        launch(find_resources(config), info, Path(folder) / "run", lambda: None) as pool,
     ):
         seconds: list[float] = []
         tracking = Recorder()

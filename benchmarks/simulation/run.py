@@ -100,7 +100,7 @@ def simulate(
             "balance": config.balance,
             "loss_weights": [member.loss_weight for member in alike],
             "main": 0,
-            "threads": config.cluster.threads,
+            "threads": config.threads,
             "checkpoints": CheckpointFolder(Path(folder)),
             "identity": {},
         }

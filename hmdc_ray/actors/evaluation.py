@@ -8,9 +8,12 @@ from typing import Any
 
 import ray
 
-from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, largest_node, remote
+from hmdc_ray.actors.nodes import largest_node
+from hmdc_ray.actors.session import POLL_SECONDS, Ref, fetch, import_from, remote
 from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.config.base import AUTO
 from hmdc_ray.evaluation.conduct import conduct
+from hmdc_ray.evaluation.device import student_threads
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
@@ -22,16 +25,16 @@ class RayTasks:
 
     Args:
         config: configuration that sets a task's resources: as many CPUs as a student has threads,
-            and its GPUs.
+            and its GPUs, both numbers.
         check: called while waiting; may raise to stop.
     """
 
     def __init__(self, config: RunConfig, check: Callable[[], None]) -> None:
         self._check = check
         self._folder = str(Path.cwd())
-        self._task = remote(_call).options(
-            num_cpus=min(config.cluster.threads, largest_node("CPU")), num_gpus=config.evaluation.num_gpus, max_retries=3
-        )
+        assert config.evaluation.num_gpus != AUTO, "see hmdc_ray.actors.students"
+        cpus = min(student_threads(config), largest_node("CPU"))
+        self._task = remote(_call).options(num_cpus=cpus, num_gpus=config.evaluation.num_gpus, max_retries=3)
 
     def put(self, value: Any) -> Ref:
         """Store a value once, for all tasks that take it."""

@@ -10,18 +10,19 @@ from ray.util.placement_group import PlacementGroup
 
 from hmdc_ray.actors.placement import Grouped, Placed
 from hmdc_ray.actors.pool import RayPool
-from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.exchange.resources import Resources
 
 
 @contextmanager
 def launch(
-    config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[], None], group: PlacementGroup | None = None
+    resources: Resources, info: DatasetInfo, folder: Path, check: Callable[[], None], group: PlacementGroup | None = None
 ) -> Iterator[RayPool]:
     """Start the actors of a run and stop them at the end.
 
     Args:
-        config: the run.
+        resources: the run and the GPUs of its workers, from
+            :func:`hmdc_ray.actors.nodes.find_resources`.
         info: description of its data.
         folder: the run's folder, where the server saves checkpoints.
         check: called while waiting; may raise to stop.
@@ -31,7 +32,8 @@ def launch(
     Raises:
         InputError: the cluster lacks what the actors need, or a member cannot be built.
     """
-    pool = RayPool(config, info, folder, check, Placed(config) if group is None else Grouped(config, group))
+    placement = Placed(resources) if group is None else Grouped(resources.config, group)
+    pool = RayPool(resources, info, folder, check, placement)
     try:
         pool.start()
         yield pool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ from typing import Any
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.exchange.call_size import WorkerMemory
+from hmdc_ray.exchange.messages import MemberTaps
 from hmdc_ray.exchange.protocols import ServerHandle, WorkerHandle
 from hmdc_ray.exchange.recovery import Healed
+from hmdc_ray.exchange.resources import with_threads
 from hmdc_ray.server.identity import agreeing, server_arguments
 from hmdc_ray.server.initial_set import initial_images
 from hmdc_ray.server.parameter_server import ParameterServer
@@ -24,11 +27,43 @@ def local_call(host: object, verb: str, *arguments: object, returns: int = 1) ->
     return attrgetter(verb)(host)(*arguments)
 
 
+def measure_members(config: RunConfig, gpus: Sequence[float]) -> list[tuple[WorkerMemory, int]]:
+    """What each member's work needs, and the bytes of its weights, measured in this process, one
+    member after the other.
+
+    Args:
+        config: the run, with its number of threads.
+        gpus: number of GPUs of each member's worker.
+    """
+    members = range(len(config.pool.members))
+    agreed = agreeing(config, (PoolWorker(index, config, gpus[index]).build() for index in members))
+    return [_measured(PoolWorker(index, config, gpus[index]), agreed) for index in members]
+
+
+def _measured(worker: PoolWorker, agreed: Mapping[str, Sequence[MemberTaps]]) -> tuple[WorkerMemory, int]:
+    memory = worker.measure(agreed[worker.member.config.name])
+    return memory, sum(parameter.nbytes for parameter in worker.member.network.parameters())
+
+
+def measured_bytes(config: RunConfig) -> list[int]:
+    """Peak bytes of each member while a class is matched, its weights included, measured on the
+    CPU."""
+    with torch_threads(1):
+        measured = measure_members(with_threads(config, 1), [0.0] * len(config.pool.members))
+    return [memory.footprint.peak(1) + weights for memory, weights in measured]
+
+
 class LocalPool:
-    """Workers and server as plain objects; a reference is the value itself."""
+    """Workers and server as plain objects; a reference is the value itself.
+
+    Args:
+        config: the run; ``auto`` is one thread.
+        info: description of its data.
+        folder: the run's folder, where the server saves checkpoints.
+    """
 
     def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path) -> None:
-        self._config = config
+        self._config = config = with_threads(config, 1)
         self._hosts = [PoolWorker(index, config) for index in range(len(config.pool.members))]
         initial_KICHW = initial_images(config, info)
         if initial_KICHW is None:

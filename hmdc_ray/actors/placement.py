@@ -6,24 +6,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import ray
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from hmdc_ray.config import MemberConfig, RunConfig
+from hmdc_ray.actors.nodes import cluster_nodes
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.base import AUTO
+from hmdc_ray.exchange.resources import Resources, workers_of
 
 LEAST_SHARE = 0.01
 """Logical CPUs of an actor that must start even where no CPU is free."""
 
 
-def node_cpus() -> list[float]:
-    """Logical CPUs of every living node."""
-    return [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-
-
 def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> float:
-    """Logical CPUs of a member that asks for none: the largest equal part of the nodes' CPUs with
-    which every member fits.
+    """Logical CPUs of a member whose ``num_cpus`` is ``auto``: the largest equal part of the nodes'
+    CPUs with which every member fits.
 
     At most 1, in Ray's steps of 0.0001. It only decides where actors are placed; threads are set
     separately.
@@ -34,20 +31,21 @@ def cpu_share(nodes: Sequence[float], config: RunConfig, trials: int = 0) -> flo
         trials: number of such runs that must fit at a time, each with a driver that takes a share
             too; 0: one run alone, whose driver takes nothing.
     """
-    members = _actors(config)
-    unset = sum(member.num_cpus is None for member in members)
+    members = workers_of(config)
+    given = [member.num_cpus for member in members if member.num_cpus != AUTO]
+    unset = len(members) - len(given)
     runs, wanted = max(1, trials), unset + 1 if trials else unset
     wanted *= runs
     if not wanted:
         return 1.0
     free = sorted(nodes, reverse=True)
-    free[0] -= runs * (_server_cpus(config) + sum(member.num_cpus or 0.0 for member in members))
+    free[0] -= runs * (_server_cpus(config) + sum(given))
     parts = sorted({cpus / count for cpus in free for count in range(1, wanted + 1) if cpus > 0}, reverse=True)
     fitting = (part for part in parts if sum(int(cpus / part + 1e-9) for cpus in free if cpus > 0) >= wanted)
     return int(min(1.0, next(fitting, LEAST_SHARE)) * 10_000) / 10_000
 
 
-def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
+def bundles(resources: Resources, share: float) -> list[dict[str, float]]:
     """Resources of a run's parts in a placement group of its own.
 
     The first bundle is for the driver, which judges the images in its own process, and for the
@@ -55,14 +53,14 @@ def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
     order.
 
     Args:
-        config: the run.
-        share: logical CPUs of the driver and of each member that asks for none, see
+        resources: the run and its GPUs.
+        share: logical CPUs of the driver and of each member whose own are ``auto``, see
             :func:`cpu_share`.
     """
-    driver = {"CPU": round(share + _server_cpus(config), 4), "GPU": config.evaluation.num_gpus}
+    driver = {"CPU": round(share + _server_cpus(resources.config), 4), "GPU": resources.driver_gpus}
     members = [
-        {"CPU": share if member.num_cpus is None else member.num_cpus, "GPU": member.num_gpus, **member.resources}
-        for member in _actors(config)
+        {"CPU": share if member.num_cpus == AUTO else member.num_cpus, "GPU": gpus, **member.resources}
+        for member, gpus in zip(workers_of(resources.config), resources.gpus, strict=True)
     ]
     return [{name: amount for name, amount in bundle.items() if amount > 0} for bundle in (driver, *members)]
 
@@ -70,7 +68,7 @@ def bundles(config: RunConfig, share: float) -> list[dict[str, float]]:
 def bundle_options(config: RunConfig) -> dict[str, Any]:
     """Further arguments of the placement group of :func:`bundles`: node labels, if any member asks
     for some."""
-    labels = [{}, *(member.labels for member in _actors(config))]
+    labels = [{}, *(member.labels for member in workers_of(config))]
     return {"bundle_label_selector": labels} if any(labels) else {}
 
 
@@ -91,24 +89,24 @@ class Placed:
     """Ray places the actors, over many nodes or few.
 
     Args:
-        config: the run.
+        resources: the run and its GPUs.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self._config = config
-        self._share = cpu_share(node_cpus(), config)
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._share = cpu_share([node.cpus for node in cluster_nodes()], resources.config)
 
     def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
-        """See :class:`Placement`. A replaced member that asks for no CPUs takes
+        """See :class:`Placement`. A replaced member whose CPUs are ``auto`` takes
         :data:`LEAST_SHARE`."""
-        member = _actors(self._config)[slot]
+        member = workers_of(self._resources.config)[slot]
         share = LEAST_SHARE if again else self._share
         options: dict[str, Any] = {
-            "num_cpus": share if member.num_cpus is None else member.num_cpus,
-            "num_gpus": member.num_gpus,
+            "num_cpus": share if member.num_cpus == AUTO else member.num_cpus,
+            "num_gpus": self._resources.gpus[slot],
             "resources": member.resources or None,
         }
-        if self._config.cluster.placement == "spread":
+        if self._resources.config.cluster.placement == "spread":
             options["scheduling_strategy"] = "SPREAD"
         if member.labels:
             options["label_selector"] = member.labels
@@ -116,7 +114,7 @@ class Placed:
 
     def server(self) -> dict[str, Any]:
         """See :class:`Placement`."""
-        return {"num_cpus": self._config.cluster.server_cpus}
+        return {"num_cpus": self._resources.config.cluster.server_cpus}
 
 
 class Grouped:
@@ -128,16 +126,16 @@ class Grouped:
     """
 
     def __init__(self, config: RunConfig, group: PlacementGroup) -> None:
-        assert len(group.bundle_specs) == len(_actors(config)) + 1, group.bundle_specs
+        assert len(group.bundle_specs) == len(workers_of(config)) + 1, group.bundle_specs
         self._config = config
         self._group = group
 
     def worker(self, slot: int, *, again: bool) -> dict[str, Any]:
         """See :class:`Placement`."""
-        member, specification = _actors(self._config)[slot], self._group.bundle_specs[slot + 1]
+        member, specification = workers_of(self._config)[slot], self._group.bundle_specs[slot + 1]
         return {
             "num_cpus": specification.get("CPU", 0),
-            "num_gpus": member.num_gpus,
+            "num_gpus": specification.get("GPU", 0),
             "resources": {name: amount for name, amount in member.resources.items() if amount > 0} or None,
             "scheduling_strategy": self._into(slot + 1),
         }
@@ -157,8 +155,3 @@ class Grouped:
 def _server_cpus(config: RunConfig) -> float:
     """Logical CPUs of all processes of the parameter server."""
     return config.server_shards * config.cluster.server_cpus
-
-
-def _actors(config: RunConfig) -> list[MemberConfig]:
-    """The member of every worker, replicas one after the other."""
-    return [member for member in config.pool.members for _ in range(member.replicas)]

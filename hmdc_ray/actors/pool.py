@@ -24,12 +24,14 @@ from hmdc_ray.actors.placement import Placement
 from hmdc_ray.actors.session import Ref, fetch, import_from, remote, wait
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.base import AUTO
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, LostProcessError, RunError
 from hmdc_ray.exchange.call_size import WorkerMemory
 from hmdc_ray.exchange.messages import Array, MemberDescription
 from hmdc_ray.exchange.protocols import ServerHandle, WorkerHandle
 from hmdc_ray.exchange.recovery import Healed
+from hmdc_ray.exchange.resources import Resources
 from hmdc_ray.exchange.schedule import class_parts
 from hmdc_ray.server.identity import agreeing, server_arguments
 from hmdc_ray.server.initial_set import initial_images
@@ -68,12 +70,13 @@ class _Worker(_Actor, PoolWorker):
     Args:
         index: position of the member in the pool.
         config: the run.
+        gpus: number of GPUs of the process.
         folder: the driver's working directory, where the user's own network may be.
     """
 
-    def __init__(self, index: int, config: RunConfig, folder: str) -> None:
+    def __init__(self, index: int, config: RunConfig, gpus: float, folder: str) -> None:
         super().__init__()
-        self._arguments = index, config
+        self._arguments = index, config, gpus
         import_from(folder)
 
     def build(self) -> MemberDescription:
@@ -105,7 +108,7 @@ class RayPool:
     """Actors of a run, as the coordinator sees them.
 
     Args:
-        config: the run.
+        resources: the run and the GPUs of its workers.
         info: description of its data.
         folder: the run's folder, where the server saves checkpoints.
         check: called while waiting; may raise to stop.
@@ -118,9 +121,10 @@ class RayPool:
     """
 
     def __init__(
-        self, config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[], None], placement: Placement
+        self, resources: Resources, info: DatasetInfo, folder: Path, check: Callable[[], None], placement: Placement
     ) -> None:
-        self._config = config
+        self._config = config = resources.config
+        self._gpus = resources.gpus
         self._info = info
         self._folder = folder
         self._check = check
@@ -148,7 +152,7 @@ class RayPool:
         if missing:
             raise InputError(self._not_started(missing))
         self.descriptions = fetch(calls)
-        self._require_same_data(self._members, self.descriptions)
+        self._require_as_placed(range(len(self._members)), self.descriptions)
         self._initial = self._initial_images()
         self._open_servers(range(len(self._parts)))
 
@@ -252,7 +256,7 @@ class RayPool:
 
     def _new_worker(self, slot: int, *, again: bool = False) -> Any:
         options = self._placement.worker(slot, again=again) | _NO_REPEATS
-        return remote(_Worker).options(**options).remote(self._members[slot], self._config, str(Path.cwd()))
+        return remote(_Worker).options(**options).remote(self._members[slot], self._config, self._gpus[slot], str(Path.cwd()))
 
     def _new_server(self) -> Any:
         return remote(ServerActor).options(**self._placement.server(), **_NO_REPEATS).remote()
@@ -290,7 +294,7 @@ class RayPool:
             self._lost |= dict.fromkeys(absent, reason)
         ready = {slot: call for slot, call in zip(slots, calls, strict=True) if self._members[slot] not in self._lost}
         descriptions = fetch(list(ready.values()))
-        self._require_same_data([self._members[slot] for slot in ready], descriptions)
+        self._require_as_placed(list(ready), descriptions)
 
     def _missing(self, calls: Sequence[Ref], timeout: float | None = None) -> list[int]:
         """Positions of workers that were not ready in time."""
@@ -312,10 +316,11 @@ class RayPool:
         names = sorted({"CPU", "GPU"} | {name for member in members for name in member.resources})
         has = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in names)
         first = members[0]
+        cpus = "a share" if first.num_cpus == AUTO else first.num_cpus
         return (
             f"pool member {first.name!r} ({len(slots)} of {len(self._members)} workers) did not start within "
-            f"cluster.start_timeout {cluster.start_timeout:g} s: it asks for num_gpus {first.num_gpus:g}, "
-            f"num_cpus {first.num_cpus or 'a share'}, resources {first.resources}, labels {first.labels}; "
+            f"cluster.start_timeout {cluster.start_timeout:g} s: it asks for num_gpus {self._gpus[slots[0]]:g}, "
+            f"num_cpus {cpus}, resources {first.resources}, labels {first.labels}; "
             f"free in the cluster: {has}"
         )
 
@@ -334,18 +339,28 @@ class RayPool:
                 f"free: {ray.available_resources().get('CPU', 0):g} CPU"
             ) from error
 
-    def _require_same_data(self, indices: Sequence[int], descriptions: Sequence[MemberDescription]) -> None:
-        for index, description in zip(indices, descriptions, strict=True):
-            member = self._config.pool.members[index]
+    def _require_as_placed(self, slots: Sequence[int], descriptions: Sequence[MemberDescription]) -> None:
+        """Refuse workers that see other data, or do not see the GPU that was asked for."""
+        without = []
+        for slot, description in zip(slots, descriptions, strict=True):
+            member = self._config.pool.members[self._members[slot]]
             if description.data != self._info.fingerprint:
                 raise InputError(
                     f"data.source {self._config.data.source!r} is other data on the node of pool member {member.name!r} "
                     f"(fingerprint {description.data}) than here ({self._info.fingerprint}): all nodes must see the same files"
                 )
-            if member.num_gpus > 0 and description.device == "cpu":
-                _logger.warning(
-                    "pool member %r asks for a GPU, but CUDA is not available to it: it runs on the CPU", member.name
-                )
+            if self._gpus[slot] > 0 and description.device == "cpu":
+                if member.num_gpus != AUTO:
+                    raise InputError(
+                        f"pool member {member.name!r} asks for num_gpus {member.num_gpus:g}, but CUDA is not available to its "
+                        f"process on node {description.node}: install a torch with CUDA there, or set num_gpus to 0"
+                    )
+                without.append(member.name)
+        if without:
+            _logger.warning(
+                "the cluster counts GPUs, but CUDA is not available to the processes of %s: they run on the CPU",
+                ", ".join(dict.fromkeys(without)),
+            )
 
     def _name(self, slot: int) -> str:
         return self._config.pool.members[self._members[slot]].name

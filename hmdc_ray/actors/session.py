@@ -19,7 +19,6 @@ from ray.exceptions import RayError, RayTaskError
 
 from hmdc_ray.actors.cluster import ClusterAddress
 from hmdc_ray.actors.token import protect_token, token_mode_kept
-from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.errors import InputError, LostProcessError, RunError
 from hmdc_ray.system.signals import Interrupted
 
@@ -132,25 +131,6 @@ def _start_local() -> None:
                     f"Ray did not start on this machine ({textwrap.shorten(reason, 200)}): try again when it is less busy,"
                     " or start Ray with 'ray start --head' and give --address auto"
                 ) from error
-
-
-def largest_node(resource: str) -> float:
-    """The largest amount of a resource, such as ``CPU`` or ``GPU``, that one node of the cluster
-    has."""
-    return max((node["Resources"].get(resource, 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-
-
-def require_gpus(config: EvaluationConfig) -> None:
-    """Refuse an evaluation whose students would wait for GPUs forever.
-
-    Raises:
-        InputError: no node has as many GPUs as a student asks for.
-    """
-    if config.num_gpus and config.num_gpus > largest_node("GPU"):
-        raise InputError(
-            f"evaluation.num_gpus is {config.num_gpus:g}, but no node has more than {largest_node('GPU'):g}: "
-            "use 0 to train students on CPUs"
-        )
 
 
 def import_from(folder: str) -> None:

@@ -29,7 +29,9 @@ class PoolWorker:
 
     Args:
         index: position of the member in the pool.
-        config: the run.
+        config: the run, with its number of threads.
+        gpus: number of GPUs of this process, which may be a part of one; None: the process hosts
+            the whole pool, which shares the first GPU that there is.
 
     Attributes:
         member: the member.
@@ -38,10 +40,13 @@ class PoolWorker:
         alignment: training of its aligner.
     """
 
-    def __init__(self, index: int, config: RunConfig) -> None:
-        torch.set_num_threads(config.cluster.threads)
+    def __init__(self, index: int, config: RunConfig, gpus: float | None = None) -> None:
+        torch.set_num_threads(config.threads)
         member = config.pool.members[index]
-        device = torch.device("cuda" if member.num_gpus > 0 and torch.cuda.is_available() else "cpu")
+        if gpus is None:
+            gpus = 1 / len(config.pool.members) if member.num_gpus else 0.0
+        self._gpus = gpus
+        device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if device.type == "cuda":
             set_gpu_format(config.matching.precision)
         self.member = Member(
@@ -84,7 +89,7 @@ class PoolWorker:
         member, gpu = self.member, self.member.device.type == "cuda"
         own = torch.cuda.memory_reserved() if gpu else own_bytes()
         free = torch.cuda.mem_get_info()[0] if gpu else free_bytes()
-        part = min(1.0, member.config.num_gpus) if gpu else 0.0
+        part = min(1.0, self._gpus) if gpu else 0.0
         return WorkerMemory(member.config.name, "", part, own, free, measure(member, drawn))
 
     def begin(self, iteration: int) -> MemberTaps:

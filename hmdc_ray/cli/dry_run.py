@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hmdc_ray.actors.local import measured_bytes
+from hmdc_ray.actors.nodes import this_machine
 from hmdc_ray.cli.expected_memory import expected_memory
 from hmdc_ray.cli.tables import print_rows
 from hmdc_ray.config import ImagesConfig, MemberConfig, RunConfig
@@ -15,6 +17,7 @@ from hmdc_ray.data.description import describe
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.exchange.call_size import gigabytes
+from hmdc_ray.exchange.resources import Resources, resolve
 from hmdc_ray.exchange.schedule import balance_notes, total_steps
 from hmdc_ray.models import Network
 from hmdc_ray.run.validate import validate
@@ -32,6 +35,7 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
     # Their networks, which may be large, are not needed when memory is measured.
     members = [_member(*pair) for pair in zip(config.pool.members, validate(config, info), strict=True)]
     require_apart(config.images, folder)
+    resources = resolve(config, [this_machine()], lambda: measured_bytes(config))
     schedule, images, matching, evaluation = config.schedule, config.images, config.matching, config.evaluation
     distils = "no mutual distillation"
     if matching.mutual_distillation:
@@ -55,14 +59,15 @@ def show_plan(config: RunConfig, folder: Path, console: Console) -> None:
         *(("", note) for note in mnist_notes(evaluation, info.normalisation)),
         ("baselines", evaluation.baselines),
         ("folder", str(folder)),
-        *_memory(config, info),
+        ("resources", f"{resources.line}, on this machine"),
+        *_memory(resources, info),
     ]
     print_rows(console, rows)
 
 
-def _memory(config: RunConfig, info: DatasetInfo) -> list[tuple[str, str]]:
+def _memory(resources: Resources, info: DatasetInfo) -> list[tuple[str, str]]:
     """The classes in a call, and the peak of every process while images are learned."""
-    expected = expected_memory(config, info)
+    config, expected = resources.config, expected_memory(resources, info)
     chosen = [] if expected.size is None else [expected.size.describe(), expected.size.shortage()]
     no_gpu = f"there is no GPU here for {', '.join(expected.unknown)}"
     if expected.unknown and config.matching.classes_per_call is None:

@@ -3,15 +3,14 @@ and predicted here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from hmdc_ray.actors.worker import PoolWorker
-from hmdc_ray.config import RunConfig
+from hmdc_ray.actors.local import measure_members
+from hmdc_ray.config.base import AUTO
 from hmdc_ray.data.schema import DatasetInfo
-from hmdc_ray.exchange.call_size import GB, CallSize, WorkerMemory, call_size
-from hmdc_ray.exchange.messages import MemberTaps
-from hmdc_ray.server.identity import agreeing
+from hmdc_ray.exchange.call_size import GB, CallSize, call_size
+from hmdc_ray.exchange.resources import Resources, workers_of
 from hmdc_ray.system.memory import own_bytes
 
 PROCESS = 0.36 * GB
@@ -60,19 +59,23 @@ class ExpectedMemory:
         return sum(self.parts.values())
 
 
-def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
+def expected_memory(resources: Resources, info: DatasetInfo) -> ExpectedMemory:
     """Measure one class of every member in this process, one after the other, and predict a run of
     which all processes are on this machine.
 
     Args:
-        config: the run, validated.
+        resources: the run, validated, and the GPUs of its workers.
         info: description of its data.
     """
-    before, members = own_bytes(), config.pool.members
-    agreed = agreeing(config, (PoolWorker(index, config).build() for index in range(len(members))))
-    measured = [_measured(config, index, agreed[member.name]) for index, member in enumerate(members)]
+    config, before, members = resources.config, own_bytes(), resources.config.pool.members
+    gpus = dict(zip((worker.name for worker in workers_of(config)), resources.gpus, strict=True))
+    measured = [
+        memory if memory.gpu else replace(memory, own=int(PROCESS + weights))  # as a worker that has just been built
+        for memory, weights in measure_members(config, [gpus[member.name] for member in members])
+    ]
     pool = [memory for memory, member in zip(measured, members, strict=True) for _ in range(member.replicas)]
-    unknown = tuple(memory.name for memory, member in zip(measured, members, strict=True) if member.num_gpus and not memory.gpu)
+    asks = [member for member in members if member.num_gpus not in (AUTO, 0)]
+    unknown = tuple(memory.name for memory, member in zip(measured, members, strict=True) if member in asks and not memory.gpu)
     # This process will be the driver; the others are not there yet.
     others = DRIVER - before + RAY + PROCESS * config.server_shards + sum(memory.own for memory in pool if not memory.gpu)
     pool = [memory if memory.gpu else replace(memory, free=max(0, int(memory.free - others))) for memory in pool]
@@ -81,7 +84,8 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
     size = call_size(config, known, total) if known and given is None else None
     classes = size.classes if size is not None else min(given or total, total)
     peaks = [(memory, memory.own + memory.footprint.peak(classes)) for memory in known]
-    parts = {member.name: PROCESS * member.replicas for member in members if member.num_gpus}
+    on_gpus = [member for memory, member in zip(measured, members, strict=True) if memory.gpu or member in asks]
+    parts = {member.name: PROCESS * member.replicas for member in on_gpus}
     for memory, peak in peaks:
         if not memory.gpu:
             parts[memory.name] = parts.get(memory.name, 0) + peak
@@ -93,13 +97,5 @@ def expected_memory(config: RunConfig, info: DatasetInfo) -> ExpectedMemory:
         "Ray": RAY + messages,
         "shared files": LIBRARIES + info.sizes["train"] * info.shape.values,
     }
-    on_gpus = {memory.name: peak for memory, peak in peaks if memory.gpu}
-    return ExpectedMemory(None if unknown else size, on_gpus, unknown, parts)
-
-
-def _measured(config: RunConfig, index: int, agreed: Sequence[MemberTaps]) -> WorkerMemory:
-    """Memory of a member, as a worker that has just been built would measure it."""
-    worker = PoolWorker(index, config)
-    memory = worker.measure(agreed)
-    parameters = sum(parameter.nbytes for parameter in worker.member.network.parameters())
-    return memory if memory.gpu else replace(memory, own=int(PROCESS + parameters))
+    gpu_peaks = {memory.name: peak for memory, peak in peaks if memory.gpu}
+    return ExpectedMemory(None if unknown else size, gpu_peaks, unknown, parts)

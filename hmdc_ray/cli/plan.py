@@ -37,13 +37,14 @@ def plan(
     """Measure steps of the pool; predict memory, bytes and seconds of a step of a larger one."""
     config = read_configuration(configuration, set_, {"data.source": data})
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
+    from hmdc_ray.config.base import AUTO
     from hmdc_ray.profiling.capacity import Cluster, count_nodes, predict
     from hmdc_ray.profiling.check import check as run
     from hmdc_ray.profiling.check import repeated
     from hmdc_ray.profiling.profile import profile
 
     cluster = Cluster(gpus_per_node, cores_per_node, network * GBIT)
-    count_nodes([member.num_gpus for member in config.pool.members], cluster)
+    count_nodes([0.0 if member.num_gpus == AUTO else member.num_gpus for member in config.pool.members], cluster)
     measured = profile(config, steps, report)
     small = predict(measured, len(measured.members), 1, cluster)
     members = members or len(measured.members)

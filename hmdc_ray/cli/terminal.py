@@ -103,6 +103,10 @@ class TerminalProgress:
         """Show what was chosen or assumed on a line."""
         self._console.print(f"note        {text}", highlight=False, markup=False, soft_wrap=True)
 
+    def resources(self, text: str) -> None:
+        """Show which machines are used on a line."""
+        self._console.print(f"resources   {text}", highlight=False, markup=False, soft_wrap=True)
+
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:
         """Advance by an image step; show losses and GBM weights, and warn once of a target that was
         left out."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+AUTO: Literal["auto"] = "auto"
+"""Value of a resource that is chosen when a run starts, for the cluster that it finds; see
+:mod:`hmdc_ray.actors.resources`."""
+
+# Configurations from before resources were chosen have null for "chosen when the run starts".
+Auto = Annotated[Literal["auto"], BeforeValidator(lambda value: AUTO if value is None else value)]
 
 
 def require_plain(value: Any, name: str = "options") -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.base import AUTO
 from hmdc_ray.errors import InputError, closest
 
 FieldPath = Sequence[str | int]
@@ -25,11 +26,13 @@ def _root() -> Schema:
 
 
 def _resolved(schema: Schema) -> Schema:
-    """The schema with references followed, and ``X | None`` turned into X with the mark
-    ``nullable``."""
+    """The schema with references followed, ``X | None`` turned into X with the mark ``nullable``,
+    and ``X | Auto`` into X with the mark ``auto``."""
     if "anyOf" in schema:
-        (option,) = (option for option in schema["anyOf"] if option.get("type") != "null")
-        schema = {**schema, **option, "nullable": True}
+        special = {"nullable": {"type": "null"}, AUTO: {"const": AUTO, "type": "string"}}
+        (option,) = (option for option in schema["anyOf"] if option not in special.values())
+        marks = {mark: True for mark, form in special.items() if form in schema["anyOf"]}
+        schema = {**schema, **option, **marks}
     if "const" in schema:  # a choice of one
         schema = {**schema, "enum": [schema["const"]]}
     if "$ref" in schema:
@@ -112,7 +115,7 @@ def _allowed(schema: Schema) -> str:
             "object": "a mapping from names to values",
         }
         words = kinds.get(schema.get("type", ""), "") + _range(schema) + (", not empty" if schema.get("minLength") else "")
-    return f"{words}, or null" if schema.get("nullable") else words
+    return words + (", or null" if schema.get("nullable") else "") + (", or auto" if schema.get(AUTO) else "")
 
 
 def _hint(value: Any, schema: Schema) -> str:
@@ -169,6 +172,7 @@ def explain(errors: Sequence[ErrorDetails], where: str) -> InputError:
         The error to raise: names the field, quotes the value, says what is right, and counts the
             other errors.
     """
+    errors = _without_branches(errors)
     paths = [error["loc"] for error in errors]
     # A list with a bad element is also reported as too short: one fault, counted once.
     faults = [
@@ -179,3 +183,16 @@ def explain(errors: Sequence[ErrorDetails], where: str) -> InputError:
     ]
     others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return InputError(f"{where}: {_sentence(faults[0])}{others}")
+
+
+def _without_branches(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors, one instead of two for a field that may be ``auto`` and is neither that nor its
+    other form: pydantic names both at the end of the path."""
+    found: dict[FieldPath, ErrorDetails] = {}
+    for position, error in enumerate(errors):
+        path = error["loc"]
+        if path and field_schema(path[:-1]).get(AUTO):
+            found.setdefault(path[:-1], {**error, "loc": path[:-1]})
+        else:
+            found[(*path, position)] = error
+    return list(found.values())

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hmdc_ray.config.base import NetworkSection, Section, require_unique
+from hmdc_ray.config.base import AUTO, Auto, NetworkSection, Section, require_unique
 from hmdc_ray.config.condensation import Family
 
 
@@ -87,7 +87,16 @@ class EvaluationConfig(Section):
     augmentation_robust: bool = Field(
         False, description="Train also with augmentation switched over, for the augmentation-robust score."
     )
-    num_gpus: float = Field(0, ge=0, description="GPUs of each student's training, may be a fraction; 0: CPU.")
+    num_gpus: Annotated[float, Field(ge=0)] | Auto = Field(
+        AUTO,
+        description="GPUs of each student's training, may be a fraction; 0: CPU; auto: a part of one, so that as many trainings"
+        " run at a time as its memory holds; CPU where the cluster has none.",
+    )
+    threads: Annotated[int, Field(ge=1, le=256)] | Auto = Field(
+        AUTO,
+        description="Torch threads of each student's training, 1 to 256; auto: one where there are as many trainings as cores,"
+        " else the cores over the trainings.",
+    )
     split: Literal["test", "validation"] = Field("test", description="Split that accuracy is measured on: test or validation.")
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from hmdc_ray.config.base import NetworkSection, Section, require_plain, require_unique
+from hmdc_ray.config.base import AUTO, Auto, NetworkSection, Section, require_plain, require_unique
 
 PROBABILITY_TOLERANCE = 1e-6
 """How far from 1 the sum of probabilities may be."""
@@ -37,10 +37,14 @@ class MemberConfig(NetworkSection):
     cutmix: bool = Field(
         False, description="CutMix (probability 0.5) while training this member on real images; not for a ViT."
     )
-    num_cpus: float | None = Field(
-        None, gt=0, description="Logical CPUs of the member's actor; more than 0; null: the node's CPUs shared over the actors."
+    num_cpus: Annotated[float, Field(gt=0)] | Auto = Field(
+        AUTO, description="Logical CPUs of the member's actor, more than 0; auto: the node's CPUs shared over the actors."
     )
-    num_gpus: float = Field(0, ge=0, description="GPUs of the member's actor, may be a fraction; 0: CPU.")
+    num_gpus: Annotated[float, Field(ge=0)] | Auto = Field(
+        AUTO,
+        description="GPUs of the member's actor, may be a fraction; 0: CPU; auto: one, or an equal part of one where there are"
+        " fewer GPUs than members; CPU where there is none.",
+    )
     replicas: int = Field(
         1, ge=1, description="Actors that host this member and share its classes, at least 1, at most the number of classes."
     )
@@ -50,6 +54,12 @@ class MemberConfig(NetworkSection):
     resources: dict[str, Annotated[float, Field(ge=0)]] = Field(
         {}, description="Custom Ray resources of the member's actor: names and amounts."
     )
+
+    @property
+    def gpus(self) -> float:
+        """Number of GPUs of the member's actor, once it is resolved."""
+        assert self.num_gpus != AUTO, f"num_gpus of {self.name} is not resolved, see hmdc_ray.actors.resources"
+        return self.num_gpus
 
 
 class PoolConfig(Section):

@@ -14,6 +14,7 @@ from typing import Any
 
 from hmdc_ray.config import (
     BalanceConfig,
+    ClusterConfig,
     DataConfig,
     EvaluationConfig,
     ImagesConfig,
@@ -48,14 +49,16 @@ MODEL_POOL_WARMUP = 501
 
 def digits(ipc: int = 1) -> RunConfig:
     """Three networks, balanced and distilled, on the built-in 16x16 digits: one image per class."""
+    # One thread and no GPU, whatever there is: its numbers are to be the same on every machine, and
+    # networks this small gain nothing.
     return RunConfig(
         name="digits",
         data=DataConfig(source="digits"),
         pool=PoolConfig(
             members=(
-                MemberConfig(architecture="convnet", options={"width": 32}),
-                MemberConfig(architecture="vit", options={"patch_size": 8, "depth": 2}),
-                MemberConfig(architecture="lenet"),
+                MemberConfig(architecture="convnet", options={"width": 32}, num_gpus=0),
+                MemberConfig(architecture="vit", options={"patch_size": 8, "depth": 2}, num_gpus=0),
+                MemberConfig(architecture="lenet", num_gpus=0),
             )
         ),
         matching=MatchingConfig(
@@ -77,7 +80,10 @@ def digits(ipc: int = 1) -> RunConfig:
                 StudentConfig(architecture="alexnet", options={"width": 32}),
             ),
             seeds=3,
+            num_gpus=0,
+            threads=1,
         ),
+        cluster=ClusterConfig(threads=1),
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from hmdc_ray.config.base import Section
+from hmdc_ray.config.base import AUTO, Auto, Section
 from hmdc_ray.config.condensation import BalanceConfig, ImagesConfig, MatchingConfig, ScheduleConfig
 from hmdc_ray.config.data import DataConfig
 from hmdc_ray.config.evaluation import EvaluationConfig
@@ -38,8 +38,10 @@ class TrackingConfig(Section):
 class ClusterConfig(Section):
     """Resources and deadlines of the Ray actors."""
 
-    threads: int = Field(
-        1, ge=1, le=256, description="Torch threads of every actor and student, 1 to 256; part of the run's identity."
+    threads: Annotated[int, Field(ge=1, le=256)] | Auto = Field(
+        AUTO,
+        description="Torch threads of every actor, 1 to 256; part of the run's identity, and kept when it is resumed; auto: the"
+        " cores of a node over the workers that compute there at the same time.",
     )
     server_cpus: float = Field(0.1, ge=0, description="Logical CPUs of each process of the parameter server, 0 or more.")
     server_shards: int | None = Field(
@@ -104,6 +106,12 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     tracking: TrackingConfig = TrackingConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    @property
+    def threads(self) -> int:
+        """Number of torch threads of every actor, once it is resolved."""
+        assert self.cluster.threads != AUTO, "cluster.threads is not resolved, see hmdc_ray.actors.resources"
+        return self.cluster.threads
 
     @property
     def server_shards(self) -> int:

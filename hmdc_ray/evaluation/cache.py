@@ -16,7 +16,7 @@ from hmdc_ray.config import EvaluationConfig, NetworkSection, RunConfig
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.errors import InputError
-from hmdc_ray.evaluation.device import student_format
+from hmdc_ray.evaluation.device import on_gpus, student_format, student_threads
 from hmdc_ray.evaluation.images import per_stored
 from hmdc_ray.evaluation.trial import Trial, trial_recipe
 from hmdc_ray.models import registered
@@ -101,8 +101,8 @@ class BaselineCache:
             "networks": networks,
             "distillation": None if trial.temperature is None else _distillation(evaluation, trial),
             "seed": [self._config.seed, trial.seed_index],
-            "threads": self._config.cluster.threads,
-            "device": "cuda" if evaluation.num_gpus > 0 else "cpu",
+            "threads": student_threads(self._config),
+            "device": "cuda" if on_gpus(self._config) else "cpu",
             "gpu_format": student_format(self._config),
             "versions": {name: version(name) for name in ("hmdc-ray", "torch")},
         }

@@ -22,7 +22,7 @@ from hmdc_ray.config import DataConfig, MemberConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
 from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.evaluation.cache import BaselineCache
-from hmdc_ray.evaluation.device import student_device, student_format
+from hmdc_ray.evaluation.device import student_device, student_format, student_threads
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
 from hmdc_ray.evaluation.mnist import with_mnist
@@ -210,7 +210,7 @@ def _dataset(config: str) -> ImageDataset:
 
 def _trainer(condensed: CondensedSet, config: RunConfig, split: Split) -> StudentTrainer:
     dataset, settings = _dataset(config.data.model_dump_json()), config.evaluation.model_copy(update={"split": split})
-    return StudentTrainer(condensed, dataset, settings, config.seed, student_device(config), config.cluster.threads)
+    return StudentTrainer(condensed, dataset, settings, config.seed, student_device(config), student_threads(config))
 
 
 def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunConfig) -> np.ndarray:
@@ -226,7 +226,9 @@ def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.nd
 def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:
     assert config.evaluation.whole_data is not None
     folder, dataset = Path(config.evaluation.whole_data).expanduser(), _dataset(config.data.model_dump_json())
-    return stored_accuracy(trial.student, folder, dataset, split, threads=config.cluster.threads, device=student_device(config))
+    return stored_accuracy(
+        trial.student, folder, dataset, split, threads=student_threads(config), device=student_device(config)
+    )
 
 
 def _measure(

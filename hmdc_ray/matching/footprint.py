@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -35,6 +35,7 @@ from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member, option_draws
 from hmdc_ray.matching.probe import CLASSIFIER_BYTES
 from hmdc_ray.matching.rehearsal import rehearse_training
+from hmdc_ray.models.network import Network
 from hmdc_ray.models.probe import zeros
 
 HEAP = 1.5
@@ -146,7 +147,7 @@ def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps
     info, formed, most = member.batches.dataset.info, member.images.formation**2, member.matching.real_batch
     label = int(np.argmax([len(member.batches.dataset.class_rows("train", k)) for k in range(len(info.class_names))]))
     plan = StepPlan(0, 0, 0, (member.index,), ((label,),), None, False, 0)
-    with _counted(member) as prepared:
+    with _counted(_modules(member)) as prepared:
         member.prepare(plan)
     few = max(1, _FEW // formed)
     synthetic = [min(most, stored * formed) for stored in (few, 2 * few)]
@@ -182,7 +183,7 @@ def _match(member: Member, plan: StepPlan, label: int, real: int, stored: int) -
     images_ICHW = np.zeros((stored, shape.channels, shape.height, shape.width), np.float32)
     snapshot = Snapshot(plan.version, np.broadcast_to(images_ICHW, (classes, *images_ICHW.shape)))
     matcher, consensus, kept, message = Matcher(member), None, 0, 0
-    with _counted(member) as counted:
+    with _counted(_modules(member)) as counted:
         if member.aligner is not None:
             consensus = Features(plan.version, matcher.features(plan, (label,), snapshot).batches)
             kept, message = counted.now, sum(batch.nbytes for batch in consensus.batches)
@@ -207,7 +208,7 @@ def _training(member: Member, observed: bool) -> float:
     def train(count: int) -> None:
         rehearse_training(member.network, count, observed)
 
-    return all_decoded + _extrapolated(member, passes * images, train)
+    return all_decoded + _extrapolated(_modules(member), passes * images, train)
 
 
 def _embedding(member: Member) -> float:
@@ -223,7 +224,7 @@ def _embedding(member: Member) -> float:
             member.network.observe(zeros(member.network, count, shape.channels, shape.height, shape.width))
 
     member.network.eval()
-    return _extrapolated(member, min(EMBEDDING_BATCH, rows), embed)
+    return _extrapolated(_modules(member), min(EMBEDDING_BATCH, rows), embed)
 
 
 def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -> float:
@@ -244,7 +245,7 @@ def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -
             alignment.step(passed, batch, alignment.features(passed, batch))
 
     try:
-        return _extrapolated(member, longest, train)
+        return _extrapolated(_modules(member), longest, train)
     finally:
         member.batches, member.schedule = batches, schedule
 
@@ -267,16 +268,29 @@ def _probe(member: Member, plan: StepPlan) -> tuple[float, float]:
         batch = min(PROBE_BATCH, images)
         # The last forward beside the results of those before it; then all results twice, while they
         # are concatenated.
-        return max((images - batch) * one + _extrapolated(member, batch, observe), 2 * images * one)
+        return max((images - batch) * one + _extrapolated(_modules(member), batch, observe), 2 * images * one)
 
     return max(split(fitted), fitted * one + split(tested)), fitted * numbers * CLASSIFIER_BYTES
 
 
-def _extrapolated(member: Member, images: int, work: Callable[[int], None]) -> float:
-    """Peak bytes of some work on this many images, extrapolated from what it takes on few."""
+def training_bytes(network: Network, images: int) -> int:
+    """Peak bytes of a training step on a batch of ``images``, with the network, its gradients and
+    their momentum."""
+    own = sum(parameter.nbytes for parameter in network.parameters())
+    passed = _extrapolated([network], images, lambda count: rehearse_training(network, count))
+    return int(HEAP * (passed + 2 * own) + own)
+
+
+def _modules(member: Member) -> list[nn.Module]:
+    return [member.network, *([] if member.aligner is None else [member.aligner])]
+
+
+def _extrapolated(modules: Sequence[nn.Module], images: int, work: Callable[[int], None]) -> float:
+    """Peak bytes of some work of these modules on this many images, extrapolated from what it takes
+    on few."""
     lines = []
     for count in (_FEW, 2 * _FEW):
-        with _counted(member) as counted:
+        with _counted(modules) as counted:
             work(count)
         lines.append(np.array(counted.after, np.float64))
     few, twice = _aligned(lines)
@@ -291,11 +305,10 @@ def _aligned(lines: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
 
 
 @contextmanager
-def _counted(member: Member) -> Iterator[LiveBytes]:
-    """Count what a block takes beside the member's networks. On a GPU a last entry is the peak of
-    its allocator, which includes the workspaces of kernels."""
-    modules = [member.network, *([] if member.aligner is None else [member.aligner])]
-    on_gpu, before = member.device.type == "cuda", 0
+def _counted(modules: Sequence[nn.Module]) -> Iterator[LiveBytes]:
+    """Count what a block takes beside the modules, which are on one device. On a GPU a last entry
+    is the peak of its allocator, which includes the workspaces of kernels."""
+    on_gpu, before = next(modules[0].parameters()).device.type == "cuda", 0
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,31 +14,74 @@ import ray.train
 from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from hmdc_ray.actors.session import POLL_SECONDS, largest_node, remote
+from hmdc_ray.actors.nodes import cluster_nodes, largest_node
+from hmdc_ray.actors.session import POLL_SECONDS, remote
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.base import AUTO
 from hmdc_ray.errors import InputError, RunError
+from hmdc_ray.exchange.resources import gpu_parts, threads_for
 from hmdc_ray.pretrain.plan import Plan
 from hmdc_ray.pretrain.train_networks import Position, weights_file
 from hmdc_ray.pretrain.worker import Board, Task, train
 from hmdc_ray.system.signals import Interrupted, StopRequest
 
-RunConfig = Any  # Ray Train's type stubs describe its first version, and not the one that runs
+TrainConfig = Any  # Ray Train's type stubs describe its first version, and not the one that runs
 Result = Any
 
 MAX_FAILURES = 3
 """How often the workers are restarted from the last checkpoint after one of them died."""
 
 
+@dataclass(frozen=True)
+class WorkerResources:
+    """What each worker has.
+
+    Attributes:
+        threads: number of torch threads.
+        num_gpus: number of GPUs, may be a part of one.
+        line: description for people, such as ``2 workers on 2 x H100, 8 threads each``.
+    """
+
+    threads: int
+    num_gpus: float
+    line: str
+
+
+def find_worker_resources(config: RunConfig, workers: int, begun: Mapping[str, Any] | None) -> WorkerResources:
+    """Choose what the configuration leaves open: a GPU for every worker, or an equal part of one,
+    and the cores of the nodes.
+
+    Args:
+        config: the configuration.
+        workers: number of workers.
+        begun: identity of the training that is resumed, whose number of threads is kept, as is
+            whether it is on GPUs; None: a new one.
+    """
+    begun, nodes = begun or {}, cluster_nodes()
+    there, num_gpus = sum(int(node.gpus) for node in nodes), config.evaluation.num_gpus
+    why = ""
+    if num_gpus == AUTO:
+        on_cpus = "GPU format" in begun and begun["GPU format"] is None
+        why = " (as it was begun)" if on_cpus else "" if there else " (there is no GPU)"
+        num_gpus = 0.0 if on_cpus else gpu_parts(there, workers, 1, lambda: [0.0] * workers)[-1]
+    hosts = [node for node in nodes if node.gpus] if num_gpus else nodes
+    threads = config.cluster.threads
+    if threads == AUTO:
+        threads = begun.get("cluster.threads") or threads_for([node.cpus for node in hosts], workers)
+    where = f"{there} x {hosts[0].gpu or 'GPU'}, {num_gpus:g} each" if num_gpus and hosts else f"the CPU{why}"
+    line = f"{workers} worker{'' if workers == 1 else 's'} on {where}, {threads} thread{'' if threads == 1 else 's'} each"
+    return WorkerResources(threads, num_gpus, line)
+
+
 def require_resources(workers: int, threads: int, num_gpus: float) -> dict[str, float]:
-    """The resources of each worker.
+    """The resources of each worker, as Ray counts them.
 
     Raises:
         InputError: the cluster has too few, for which Ray Train would wait forever.
     """
     each = {"CPU": float(min(threads, largest_node("CPU"))), **({"GPU": num_gpus} if num_gpus else {})}
     for resource, amount in each.items():
-        places = sum(
-            int(node["Resources"].get(resource, 0.0) / amount + 1e-9) for node in ray.nodes() if node["Alive"] and amount
-        )
+        places = sum(int(node.resources.get(resource, 0.0) / amount + 1e-9) for node in cluster_nodes() if amount)
         if places < workers:
             field = "cluster.threads" if resource == "CPU" else "evaluation.num_gpus"
             raise InputError(
@@ -47,14 +91,14 @@ def require_resources(workers: int, threads: int, num_gpus: float) -> dict[str, 
     return each
 
 
-def run_config(name: str, storage: str) -> RunConfig:
+def run_config(name: str, storage: str) -> TrainConfig:
     """Ray Train's configuration: where it keeps the last checkpoint, and how often it restarts the
     workers.
 
     Raises:
         InputError: the storage cannot be written.
     """
-    config: RunConfig = ray.train.RunConfig(
+    config: TrainConfig = ray.train.RunConfig(
         name=name,
         storage_path=storage,
         failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
@@ -89,7 +133,7 @@ class Fit:
         *,
         workers: int,
         each: dict[str, float],
-        run: RunConfig,
+        run: TrainConfig,
         stop: StopRequest,
         epoch_done: Callable[[str, int, int], None],
     ) -> None:

@@ -97,24 +97,33 @@ def write_record(folder: Path, record: Record) -> None:
     write_atomically(folder / RECORD_FILE, json.dumps(vars(record), indent=1) + "\n")
 
 
-def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetInfo) -> Record:
-    """The record of the training that is resumed.
+def read_record(folder: Path) -> Record:
+    """The record of the training that a folder holds.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    path = folder / RECORD_FILE
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): start anew with --overwrite or another --output") from error
+
+
+def require_resumable(found: Record, folder: Path, storage: str | None, plan: Plan, info: DatasetInfo) -> None:
+    """Refuse to resume another training than the one that was begun.
 
     Args:
+        found: record of the training.
         folder: the training's folder.
         storage: path or address of the storage asked for; None: that of the record.
         plan: the training asked for.
         info: description of the data.
 
     Raises:
-        InputError: the record is damaged; another training was begun in the folder, or one whose
-            recipe was corrected since.
+        InputError: another training was begun in the folder, or one whose recipe was corrected
+            since.
     """
-    path = folder / RECORD_FILE
-    try:
-        found = Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): start anew with --overwrite or another --output") from error
     if storage is not None and storage_location(storage, folder) != found.storage:
         raise InputError(f"--storage-path is {storage!r}, but the pre-training in {folder} was begun with {found.storage!r}")
     corrected = {} if found.revision == REVISION else corrections(plan, info)
@@ -126,4 +135,3 @@ def resumed_record(folder: Path, storage: str | None, plan: Plan, info: DatasetI
             f"the pre-training in {folder} was begun by another version of hmdc-ray and would not lead to the same weights: "
             f"{', and '.join(corrected)}; start anew with --overwrite or another --output"
         )
-    return found

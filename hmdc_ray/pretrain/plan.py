@@ -35,9 +35,9 @@ class Plan:
         recipes: recipe of each network.
         seed: seed of all draws.
         split: split on which accuracy is measured.
-        threads: torch threads of a worker, at least 1.
+        threads: torch threads of a worker, at least 1; one until :meth:`with_workers`.
         precision: ``matching.precision``, which sets the number format of GPUs; None: the workers
-            train on CPUs.
+            train on CPUs, or it is not known yet.
         checkpoint_seconds: least seconds between two checkpoints, which are made at the ends of
             epochs.
     """
@@ -50,6 +50,10 @@ class Plan:
     threads: int
     precision: Precision | None
     checkpoint_seconds: float
+
+    def with_workers(self, threads: int, num_gpus: float, precision: Precision) -> Plan:
+        """The plan for workers that have so many threads and GPUs."""
+        return replace(self, threads=threads, precision=precision if num_gpus > 0 else None)
 
     def identity(self, info: DatasetInfo) -> dict[str, Any]:
         """Values that a resumed training must share with the one that was begun, by name, as JSON
@@ -120,8 +124,8 @@ def make_plan(
         recipes=tuple(replace(recipe(settings).for_student(network), epochs=epochs) for network in networks),
         seed=config.seed,
         split=split,
-        threads=config.cluster.threads,
-        precision=config.matching.precision if settings.num_gpus > 0 else None,
+        threads=1,
+        precision=None,
         checkpoint_seconds=checkpoint_seconds,
     )
 

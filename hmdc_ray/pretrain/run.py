@@ -12,8 +12,17 @@ from hmdc_ray.config.io import CONFIG_FILE, dump_config
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError, mark_resumable
 from hmdc_ray.evaluation.mnist import mnist_notes
-from hmdc_ray.pretrain.fit import Fit, require_resources, run_config
-from hmdc_ray.pretrain.folder import Record, claim, clear, resumed_record, storage_location, write_record
+from hmdc_ray.exchange.resources import with_threads
+from hmdc_ray.pretrain.fit import Fit, find_worker_resources, require_resources, run_config
+from hmdc_ray.pretrain.folder import (
+    Record,
+    claim,
+    clear,
+    read_record,
+    require_resumable,
+    storage_location,
+    write_record,
+)
 from hmdc_ray.pretrain.plan import MeasuredSplit, Plan, make_plan
 from hmdc_ray.pretrain.report import Pretrained, TrainedNetwork
 from hmdc_ray.pretrain.train_networks import Position
@@ -90,12 +99,21 @@ def pretrain(
             progress.note(note)
         folder = claim(path, overwrite=overwrite, resume=resume)
         try:
-            if resume:
-                record = resumed_record(path, storage_path, plan, info)
-            else:
-                record = Record.fresh(config.name, storage_location(storage_path, path), plan.identity(info))
-            require_writable(record.storage, path, "--storage-path", stop.raise_if_requested)
-            position = _train(plan, record, folder, config, workers, resume, address, stop, progress)
+            begun = read_record(path) if resume else None
+            storage = begun.storage if begun else storage_location(storage_path, path)
+            require_writable(storage, path, "--storage-path", stop.raise_if_requested)
+            with ray_session(address, progress.stage, stop.raise_if_requested):
+                found = find_worker_resources(config, workers, begun.identity if begun else None)
+                plan = plan.with_workers(found.threads, found.num_gpus, config.matching.precision)
+                if begun is None:
+                    record = Record.fresh(config.name, storage, plan.identity(info))
+                else:
+                    require_resumable(begun, path, storage_path, plan, info)
+                    record = begun
+                progress.resources(found.line)
+                each = require_resources(workers, found.threads, found.num_gpus)
+                config = with_threads(config, found.threads)
+                position = _train(plan, record, folder, config, workers, each, resume, stop, progress)
             result = _summary(plan, position, workers, info)
             result.write(path, position.losses)
             return result
@@ -109,30 +127,28 @@ def _train(
     folder: RunFolder,
     config: RunConfig,
     workers: int,
+    each: dict[str, float],
     resume: bool,
-    address: str | None,
     stop: StopRequest,
     progress: Progress,
 ) -> Position:
     """Train on Ray in a claimed folder, which is cleared only after all checks have passed."""
-    with ray_session(address, progress.stage, stop.raise_if_requested):
-        each = require_resources(workers, plan.threads, config.evaluation.num_gpus)
-        stop.raise_if_requested()
-        run = run_config(record.run, record.storage)
-        if not resume:
-            clear(folder, keep=record.run)
-        write_atomically(folder.path / CONFIG_FILE, dump_config(config))
-        write_record(folder.path, record)
-        progress.stage("training networks")
-        fit = Fit(plan, workers=workers, each=each, run=run, stop=stop, epoch_done=progress.epoch)
-        try:
-            return fit.execute(folder.path)
-        except Interrupted as stopped:
-            stopped.resumable = True
-            raise
-        except Exception as error:
-            mark_resumable(error)
-            raise
+    stop.raise_if_requested()
+    run = run_config(record.run, record.storage)
+    if not resume:
+        clear(folder, keep=record.run)
+    write_atomically(folder.path / CONFIG_FILE, dump_config(config))
+    write_record(folder.path, record)
+    progress.stage("training networks")
+    fit = Fit(plan, workers=workers, each=each, run=run, stop=stop, epoch_done=progress.epoch)
+    try:
+        return fit.execute(folder.path)
+    except Interrupted as stopped:
+        stopped.resumable = True
+        raise
+    except Exception as error:
+        mark_resumable(error)
+        raise
 
 
 def _summary(plan: Plan, position: Position, workers: int, info: DatasetInfo) -> Pretrained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.nodes import find_resources
+from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.actors.session import fetch, ray_session
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.cache import cache_folder
@@ -72,14 +74,21 @@ def check(config: RunConfig, members: int, replicas: int, steps: int, report: Re
         report(f"{members * replicas} workers: step {version + 1} of {WARM_UP + steps}, {taken[version]:.2f} s")
 
     info, cache = open_dataset(large.data).info, cache_folder(large.data.cache)
-    with TemporaryDirectory() as folder, ray_session(), launch(large, info, Path(folder), lambda: None) as pool:
-        run_steps(sized(large, info, pool, report), info, pool, WARM_UP + steps, after_step)
-
-        def peak_bytes(actors: list[Any]) -> list[int]:
-            uses: list[ProcessUse] = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])
-            return [use.peak_bytes for use in uses]
-
-        peaks = [max(peak_bytes(member.processes)) for member in pool.workers]
-        server = sum(peak_bytes(pool.server.processes))
+    with TemporaryDirectory() as folder, ray_session():
+        resources = find_resources(large)
+        report(resources.line)
+        with launch(resources, info, Path(folder), lambda: None) as pool:
+            run_steps(sized(resources.config, info, pool, report), info, pool, WARM_UP + steps, after_step)
+            peaks, server = _peaks(pool, cache)
     of_member = {name: max(peaks[index :: len(names)]) for index, name in enumerate(names[:members])}
     return Checked(tuple(taken.values())[WARM_UP:], of_member, server)
+
+
+def _peaks(pool: RayPool, cache: Path) -> tuple[list[int], int]:
+    """Peak bytes of each member's largest process, and of all processes of the server together."""
+
+    def peak_bytes(actors: Sequence[Any]) -> list[int]:
+        uses: list[ProcessUse] = fetch([actor.__ray_call__.remote(process_use, cache) for actor in actors])
+        return [use.peak_bytes for use in uses]
+
+    return [max(peak_bytes(member.processes)) for member in pool.workers], sum(peak_bytes(pool.server.processes))

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.nodes import find_resources
 from hmdc_ray.actors.session import fetch, ray_session
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.data.cache import cache_folder
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.exchange.resources import Resources
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.profiling.floor import Floor
 from hmdc_ray.profiling.one_process import (
@@ -40,12 +43,14 @@ class Bench:
     Attributes:
         config: the run.
         info: description of its data.
+        gpus: number of GPUs of each worker.
         actors: measurement of the pool as actors.
         alone: measurement of the same pool in one process.
     """
 
     config: RunConfig
     info: DatasetInfo
+    gpus: tuple[float, ...]
     actors: Measurement
     alone: OneProcess
 
@@ -87,8 +92,9 @@ def measure(config: RunConfig, steps: int, report: Report) -> Bench:
     info = open_dataset(config.data).info
     validate(config, info)
     # The actors first: the peak memory of this process is then the driver's.
-    config, actors = _measure_actors(config, info, steps, report)
-    return Bench(config, info, actors, measure_one_process(config, info, steps, report))
+    resources, actors = _measure_actors(config, info, steps, report)
+    config = resources.config
+    return Bench(config, info, resources.gpus, actors, measure_one_process(config, info, steps, report))
 
 
 @dataclass(frozen=True)
@@ -126,13 +132,16 @@ def measure_against_plain(bench: Bench, report: Report) -> AgainstPlain:
     )
 
 
-def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> tuple[RunConfig, Measurement]:
-    """Also the configuration with the classes of a call, as they were chosen where it says
-    nothing."""
+def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Report) -> tuple[Resources, Measurement]:
+    """Also what the pool had, with the classes of a call as they were chosen where the
+    configuration says nothing."""
     load = os.getloadavg()[0]
     cache = cache_folder(config.data.cache)
     report("starting the actors")
-    with TemporaryDirectory() as folder, ray_session(), launch(config, info, Path(folder), lambda: None) as pool:
+    with TemporaryDirectory() as folder, ray_session(), ExitStack() as started:
+        resources = find_resources(config)
+        report(resources.line)
+        config, pool = resources.config, started.enter_context(launch(resources, info, Path(folder), lambda: None))
         (server,) = pool.server.processes
         actors = [*(actor for member in pool.workers for actor in member.processes), server]
 
@@ -153,4 +162,4 @@ def _measure_actors(config: RunConfig, info: DatasetInfo, steps: int, report: Re
 
         config = sized(config, info, pool, report)
         run_steps(config, info, pool, WARM_UP + steps, after_step)
-    return config, Measurement(tuple(taken[WARM_UP:]), load, before)
+    return replace(resources, config=config), Measurement(tuple(taken[WARM_UP:]), load, before)

@@ -95,7 +95,7 @@ def measure_one_process(config: RunConfig, info: DatasetInfo, steps: int, report
         taken: list[StepTimes] = []
         received: list[dict[tuple[str, str], int]] = []
         first: list[Targets] = []
-        rates = [matrix_rate(config.cluster.threads)]
+        rates = [matrix_rate(config.threads)]
         before = process_use(None, cache)
 
         def after_step(record: StepRecord) -> None:
@@ -107,7 +107,7 @@ def measure_one_process(config: RunConfig, info: DatasetInfo, steps: int, report
             received.append(pool.traffic.take())
             first.append(targets(pool.take_results()))
             del first[1:]
-            rates.append(matrix_rate(config.cluster.threads))
+            rates.append(matrix_rate(config.threads))
             before = process_use(None, cache)
             report(f"one process: step {len(taken)} of {WARM_UP + steps}, {taken[-1].seconds:.2f} s")
 
@@ -121,7 +121,7 @@ def measure_one_process(config: RunConfig, info: DatasetInfo, steps: int, report
 
 def measure_plain(config: RunConfig, info: DatasetInfo, report: Report) -> PlainStep:
     """Count and measure the first step with torch's own layers."""
-    rate, copied = matrix_rate(config.cluster.threads), bandwidth(config.cluster.threads)
+    rate, copied = matrix_rate(config.threads), bandwidth(config.threads)
     operations = Operations(rate, copied)
     seconds: list[float] = []
     first: list[Targets] = []
@@ -150,7 +150,7 @@ def measure_bfloat16(config: RunConfig, info: DatasetInfo, steps: int, report: R
 
         def after_step(record: StepRecord) -> None:
             seconds.append(record.metrics["seconds/step"])
-            rates.append(matrix_rate(config.cluster.threads, torch.bfloat16))
+            rates.append(matrix_rate(config.threads, torch.bfloat16))
             first.append(targets(pool.take_results()))
             del first[1:]
             report(f"one process, bfloat16: step {len(seconds)} of {steps}, {seconds[-1]:.2f} s")
@@ -171,7 +171,7 @@ def measure_kmeans(config: RunConfig, report: Report) -> dict[str, float]:
     plan = StepPlan(0, 0, 0, (), (), None, False, 0)
     found = {}
     keep_freed_memory()
-    with torch_threads(config.cluster.threads):
+    with torch_threads(config.threads):
         for index, name in enumerate(workers_of(config)):
             member = PoolWorker(index, config).member
             member.begin(0)
@@ -185,5 +185,5 @@ def measure_kmeans(config: RunConfig, report: Report) -> dict[str, float]:
 @contextmanager
 def _pool(config: RunConfig, info: DatasetInfo) -> Iterator[CountedPool]:
     keep_freed_memory()  # as the actors do
-    with TemporaryDirectory() as folder, torch_threads(config.cluster.threads):
+    with TemporaryDirectory() as folder, torch_threads(config.threads):
         yield CountedPool(LocalPool(config, info, Path(folder)), workers_of(config))

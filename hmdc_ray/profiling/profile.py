@@ -50,7 +50,7 @@ def profile(config: RunConfig, steps: int, report: Report) -> Profile:
         bytes_per_second=rate,
         calls_seconds=0.0,
         classes=len(bench.info.class_names),
-        threads=config.cluster.threads,
+        threads=bench.config.threads,
     )
     here = Cluster(gpus_per_node=GPUS, cores_per_node=os.cpu_count() or 1, network_bytes_per_second=math.inf)
     unexplained = bench.actors.seconds - predict(explained, len(members), 1, here).seconds_per_step
@@ -66,7 +66,7 @@ def _member(bench: Bench, index: int) -> MemberProfile:
     shared = sum(count for call, count in received.items() if call in SHARED_CALLS)
     return MemberProfile(
         name=member.name,
-        num_gpus=member.num_gpus,
+        num_gpus=bench.gpus[index],
         matching=median(sum(step.values()) - trained for step, trained in zip(phases, training, strict=True)),
         training=median(training),
         peak_bytes=bench.actors.processes[process].peak_bytes,

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from hmdc_ray.actors.evaluation import evaluate_on_ray
-from hmdc_ray.actors.session import ray_session, require_gpus
+from hmdc_ray.actors.session import ray_session
+from hmdc_ray.actors.students import find_student_resources
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import MemberConfig, RunConfig
 from hmdc_ray.config.io import parse_config
@@ -52,7 +53,6 @@ def evaluate(
     with stop_on_signals() as stop:
         space = _checked(sets, config, progress, stop)
         with ray_session(address, progress.stage, stop.raise_if_requested):
-            require_gpus(config.evaluation)
             notes = mnist_notes(config.evaluation, first.normalisation, space)
             evaluation = evaluate_in_session(condensed, config, _pool_members(first), notes, progress, stop, earlier)
     progress.result(evaluation)
@@ -83,8 +83,10 @@ def evaluate_in_session(
     progress.stage("evaluating")
     for note in notes:
         progress.note(note)
+    found = find_student_resources(named_sets(condensed), config)
+    progress.resources(found.line)
     return evaluate_on_ray(
-        condensed, config, pool=pool, progress=progress.trial, check=stop.raise_if_requested, earlier=earlier
+        condensed, found.config, pool=pool, progress=progress.trial, check=stop.raise_if_requested, earlier=earlier
     )
 
 

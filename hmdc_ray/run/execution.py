@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.nodes import find_resources
 from hmdc_ray.actors.pool import RayPool
-from hmdc_ray.actors.session import ray_session, require_gpus
+from hmdc_ray.actors.session import ray_session
 from hmdc_ray.condensed import CondensedSet, save_condensed
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONDENSED_FILE, CONFIG_FILE, EVALUATION_FILE, IMAGES_FILE, METRICS_FILE, dump_config
@@ -23,6 +24,7 @@ from hmdc_ray.evaluation.images import KINDS
 from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.exchange.call_size import call_size, with_call_size
+from hmdc_ray.exchange.resources import Resources
 from hmdc_ray.exchange.schedule import balance_notes, total_steps
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.figures.image_grid import grid_array, image_grid
@@ -106,7 +108,6 @@ class Run:
         with ExitStack() as stack:
             try:
                 stack.enter_context(ray_session(address, self.progress.stage, self.stop.raise_if_requested))
-                require_gpus(self.config.evaluation)
                 condensed = self._condense()
                 evaluation = self._evaluate(condensed)
             except Interrupted as stopped:
@@ -135,16 +136,28 @@ class Run:
             images_KICHW = self.checkpoints.load(self.total)[SERVER].arrays["images"]
         else:
             self.progress.stage("starting the pool")
-            with self._launch() as pool:
+            resources = self._resources()
+            with self._launch(resources) as pool:
                 sized = self._sized(pool)
-                self._begin(classes_per_call=sized.matching.classes_per_call)
+                self._begin(classes_per_call=sized.matching.classes_per_call, resources=resources.line)
                 images_KICHW = self._run_steps(sized, pool)
         condensed = self._condensed_set(images_KICHW)
         self._save(condensed)
         return condensed
 
-    def _launch(self) -> AbstractContextManager[RayPool]:
-        return launch(self.config, self.info, self.path, self._check)
+    def _launch(self, resources: Resources) -> AbstractContextManager[RayPool]:
+        return launch(resources, self.info, self.path, self._check)
+
+    def _resources(self) -> Resources:
+        """What the run has on the cluster; its number of threads is the configuration's from here
+        on."""
+        resources = find_resources(self.config)
+        self.config = resources.config
+        self.progress.resources(resources.line)
+        lines = [event.fields.get("resources") for event in read_events(self.path) if event.kind == "started"]
+        if self.resumes and lines and lines[-1] not in (None, resources.line):
+            self.progress.note(f"until now the run had {lines[-1]}")
+        return resources
 
     def _save(self, condensed: CondensedSet) -> None:
         save_condensed(self.path / CONDENSED_FILE, condensed)
@@ -175,7 +188,8 @@ class Run:
         if not self.resumes:
             self.folder.clear()
             self.checkpoints.clear()
-        write_atomically(self.path / CONFIG_FILE, dump_config(self.config))
+        resources = "".join(f"# resources when this started: {line}\n" for line in fields.get("resources", "").splitlines())
+        write_atomically(self.path / CONFIG_FILE, resources + dump_config(self.config))
         if not self.started:
             self._track()
         self.started = True

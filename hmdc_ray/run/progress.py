@@ -29,6 +29,9 @@ class ReadingProgress(Protocol):
     def note(self, text: str) -> None:
         """One line on something chosen or taken for granted that the user may want to know."""
 
+    def resources(self, text: str) -> None:
+        """One line on the machines that a part of the command uses."""
+
 
 class Progress(ReadingProgress, Protocol):
     """Receives the progress of a run; the methods are called in this order."""
@@ -60,6 +63,9 @@ class Silent:
         """Do nothing."""
 
     def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def resources(self, text: str) -> None:
         """Do nothing."""
 
     def step(self, done: int, total: int, metrics: Mapping[str, float], left_out: Mapping[str, int]) -> None:

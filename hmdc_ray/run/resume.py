@@ -14,6 +14,7 @@ from hmdc_ray.config.io import METRICS_FILE
 from hmdc_ray.config.statistics import OWN
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
+from hmdc_ray.exchange.resources import with_threads
 from hmdc_ray.exchange.schedule import total_steps
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder, Manifest
 from hmdc_ray.server.identity import CORRECTIONS, identity
@@ -47,6 +48,16 @@ def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
         )
     _cut_metrics(path / METRICS_FILE, version)
     return version
+
+
+def begun(path: Path, config: RunConfig) -> RunConfig:
+    """The configuration with the number of threads that the folder's last checkpoint was made with,
+    where it says ``auto``: the last bits of sums depend on it."""
+    latest = CheckpointFolder.of_run(path, config.schedule).latest()
+    if latest is None:
+        return config  # nothing is lost by other threads
+    threads = latest.identity.get("config", {}).get("cluster", {}).get("threads")
+    return with_threads(config, threads) if isinstance(threads, int) and threads >= 1 else config
 
 
 def require_unused(path: Path, config: RunConfig) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE, dump_config, flatten, load_config
 from hmdc_ray.errors import InputError
+from hmdc_ray.exchange.resources import with_threads
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.resume import require_same
 from hmdc_ray.search.settings import SearchSettings
@@ -45,6 +46,14 @@ class SearchFolder:
         """
         write_atomically(self.path / CONFIG_FILE, dump_config(self.config))
         write_atomically(self.path / SETTINGS_FILE, json.dumps(dict(self.record), indent=1) + "\n")
+
+
+def begun(config: RunConfig, path: Path) -> RunConfig:
+    """The configuration with the number of threads of the search that the folder holds, where it
+    says ``auto``: trials to come must sum as those that are done."""
+    if not (path / SETTINGS_FILE).exists():
+        return config  # refused later
+    return with_threads(config, load_config(path).threads)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.errors import InputError, RunError, StudentError, first_line
-from hmdc_ray.evaluation.device import student_format
+from hmdc_ray.evaluation.device import student_format, student_threads
 from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.plan import plan, run_trial
 from hmdc_ray.evaluation.report import Evaluation
@@ -37,7 +37,7 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
     alone = {"baselines": "none", "whole_data_epochs": None, "whole_data": None, "augmentation_robust": False}
     families = with_families(config.evaluation, condensed)
     settings = with_mnist(families, condensed.normalisation, dataset.info.normalisation).model_copy(update=alone)
-    trainer = StudentTrainer(condensed, dataset, settings, config.seed, device, config.cluster.threads)
+    trainer = StudentTrainer(condensed, dataset, settings, config.seed, device, student_threads(config))
 
     def measure(trial: Trial) -> float:
         try:

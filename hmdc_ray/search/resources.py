@@ -4,28 +4,47 @@ would wait forever."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from hmdc_ray.actors.placement import bundle_options, bundles, cpu_share, node_cpus
+from hmdc_ray.actors.nodes import cluster_nodes, find_resources
+from hmdc_ray.actors.placement import bundle_options, bundles, cpu_share
 from hmdc_ray.actors.session import POLL_SECONDS
 from hmdc_ray.config import RunConfig
+from hmdc_ray.config.base import AUTO
 from hmdc_ray.errors import InputError
+from hmdc_ray.exchange.resources import Resources, acting, workers_of
 
-Resources = Mapping[str, float]
+Bundle = Mapping[str, float]
 
 TOLERANCE = 1e-6
 
 
-def node_resources() -> list[dict[str, float]]:
-    """All that each living node has, free or not."""
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+@dataclass(frozen=True)
+class Concurrency:
+    """Trials that run at a time.
+
+    Attributes:
+        count: number of trials.
+        share: logical CPUs of each part of a trial that asks for none, see
+            :func:`hmdc_ray.actors.placement.bundles`.
+        resources: GPUs and threads of each trial.
+    """
+
+    count: int
+    share: float
+    resources: Resources
+
+    def describe(self) -> str:
+        """How many trials run at a time, and what each has, for people."""
+        return f"{self.count} trial{'' if self.count == 1 else 's'} at a time, each with {self.resources.line}"
 
 
-def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> tuple[int, float]:
-    """How many trials run at a time, and the CPU share of each of their parts.
+def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> Concurrency:
+    """How many trials run at a time, and what each has.
 
     Args:
         config: base configuration of the search, whose pool determines what a trial needs.
@@ -37,23 +56,29 @@ def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> 
         InputError: so many trials, or a single one, need more than the cluster has; says what is
             missing.
     """
-    nodes = node_resources()
+    nodes = cluster_nodes()
+    offered = [node.resources for node in nodes]
 
-    def share(count: int) -> float:
-        return cpu_share(node_cpus(), config, count)
+    def of(count: int) -> Concurrency:
+        return Concurrency(count, cpu_share([node.cpus for node in nodes], config, count), find_resources(config, count))
 
-    require_room(config, bundles(config, share(1)), 1, nodes)
+    def needed(found: Concurrency) -> list[dict[str, float]]:
+        return bundles(found.resources, found.share)
+
+    require_room(config, needed(of(1)), 1, offered)
     if concurrent is not None:
-        count = min(concurrent, trials)
-        require_room(config, bundles(config, share(count)), count, nodes)
-        return count, share(count)
-    threads = config.pool.drawn * config.cluster.threads
-    most = max(1, min(trials, int(sum(node_cpus()) / threads)))
-    count = next(number for number in range(most, 0, -1) if fits(bundles(config, share(number)), number, nodes))
-    return count, share(count)
+        found = of(min(concurrent, trials))
+        require_room(config, needed(found), found.count, offered)
+        return found
+    threads = acting(config) * (1 if config.cluster.threads == AUTO else config.cluster.threads)
+    most = max(1, min(trials, int(sum(node.cpus for node in nodes) / threads)))
+    gpus = sum(int(node.gpus) for node in nodes)
+    if gpus and any(member.num_gpus == AUTO for member in config.pool.members):
+        most = min(most, max(1, gpus // len(workers_of(config))))  # each member with a GPU of its own
+    return next(found for found in map(of, range(most, 0, -1)) if fits(needed(found), found.count, offered))
 
 
-def fits(needed: Sequence[Resources], copies: int, nodes: Sequence[Resources]) -> bool:
+def fits(needed: Sequence[Bundle], copies: int, nodes: Sequence[Bundle]) -> bool:
     """Whether ``copies`` of the bundles fit onto the nodes, the largest bundles placed first."""
     free = [dict(node) for node in nodes]
     for bundle in sorted([*needed] * copies, key=lambda bundle: (bundle.get("GPU", 0), bundle.get("CPU", 0)), reverse=True):
@@ -65,7 +90,7 @@ def fits(needed: Sequence[Resources], copies: int, nodes: Sequence[Resources]) -
     return True
 
 
-def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, nodes: Sequence[Resources]) -> None:
+def require_room(config: RunConfig, needed: Sequence[Bundle], copies: int, nodes: Sequence[Bundle]) -> None:
     """Refuse trials that the nodes' totals cannot hold.
 
     Args:
@@ -97,20 +122,19 @@ def require_room(config: RunConfig, needed: Sequence[Resources], copies: int, no
     raise InputError(f"{trials} bundles that do not fit onto the cluster's nodes side by side ({_shown(needed)}): {advice}")
 
 
-def wait_for_room(config: RunConfig, share: float, check: Callable[[], None]) -> None:
+def wait_for_room(planned: Concurrency, check: Callable[[], None]) -> None:
     """Wait until a trial's bundles are free, which they may not be on a cluster that others use
     too.
 
     Args:
-        config: configuration of a trial.
-        share: logical CPUs of each part that asks for none, see
-            :func:`hmdc_ray.actors.placement.bundles`.
+        planned: what a trial has.
         check: called several times a second; may raise to stop waiting.
 
     Raises:
         InputError: the bundles are not free within ``cluster.start_timeout``; says what is.
     """
-    needed, timeout, options = bundles(config, share), config.cluster.start_timeout, bundle_options(config)
+    config = planned.resources.config
+    needed, timeout, options = bundles(planned.resources, planned.share), config.cluster.start_timeout, bundle_options(config)
     group = placement_group(needed, **options)
     deadline = monotonic() + timeout
     try:
@@ -129,9 +153,9 @@ def wait_for_room(config: RunConfig, share: float, check: Callable[[], None]) ->
         remove_placement_group(group)
 
 
-def _largest(nodes: Sequence[Resources], what: str) -> float:
+def _largest(nodes: Sequence[Bundle], what: str) -> float:
     return max((node.get(what, 0.0) for node in nodes), default=0.0)
 
 
-def _shown(needed: Sequence[Resources]) -> str:
+def _shown(needed: Sequence[Bundle]) -> str:
     return " + ".join(", ".join(f"{amount:g} {name}" for name, amount in bundle.items()) for bundle in needed)

@@ -15,6 +15,7 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import CONFIG_FILE
 from hmdc_ray.data.schema import DatasetInfo
+from hmdc_ray.exchange.resources import Resources
 from hmdc_ray.run.execution import Run
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import Silent
@@ -118,8 +119,8 @@ class _RungRun(Run):
             self.tracking.finish("FAILED")
             raise
 
-    def _launch(self) -> AbstractContextManager[RayPool]:
-        return launch(self.config, self.info, self.path, self._check, self._group)
+    def _launch(self, resources: Resources) -> AbstractContextManager[RayPool]:
+        return launch(resources, self.info, self.path, self._check, self._group)
 
     def _pauses(self, version: int) -> bool:
         return version in self._versions

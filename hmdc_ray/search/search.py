@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,20 @@ from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.data.description import notes, summary
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import DeadEndError, InputError, mark_resumable
+from hmdc_ray.evaluation.device import student_threads
 from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.evaluation.report import Evaluation
+from hmdc_ray.exchange.resources import given
 from hmdc_ray.figures.image_grid import image_grid
 from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.evaluate import evaluate
 from hmdc_ray.run.validate import validate
 from hmdc_ray.search.algorithms import scheduler, searcher
-from hmdc_ray.search.folder import SETTINGS_FILE, SearchFolder, claimed
+from hmdc_ray.search.folder import SETTINGS_FILE, SearchFolder, begun, claimed
 from hmdc_ray.search.importance import comparable_fidelity, parameter_importance
 from hmdc_ray.search.outcome import axes_of, images_of, trial_record
 from hmdc_ray.search.records import TrialRecord, best_of, write_trials
-from hmdc_ray.search.resources import plan_concurrency, wait_for_room
+from hmdc_ray.search.resources import Concurrency, plan_concurrency, wait_for_room
 from hmdc_ray.search.settings import FIDELITIES, SearchSettings
 from hmdc_ray.search.spaces import SearchSpace, open_space
 from hmdc_ray.search.trial import TrialTask
@@ -116,7 +118,9 @@ def search(
         Interrupted: SIGINT or SIGTERM came; the search can be resumed.
     """
     settings.check()
-    config = with_absolute_paths(config)
+    config = _judged_alone(with_absolute_paths(config))
+    if resume:
+        config = begun(config, output)
     if storage_path is not None and "://" not in storage_path:
         storage_path = str(Path(storage_path).absolute())
     space = open_space(settings.space, config)
@@ -132,10 +136,12 @@ def search(
             ray_session(address, progress.stage, stop.raise_if_requested),
         ):
             progress.stage("checking the cluster's resources")
-            count, share = plan_concurrency(config, settings.trials, settings.concurrent)
-            wait_for_room(config, share, stop.raise_if_requested)
-            progress.stage("searching")
-            course = _Course(config, settings, space, folder, storage_path or str(folder.path), count, share, progress, stop)
+            planned = plan_concurrency(config, settings.trials, settings.concurrent)
+            wait_for_room(planned, stop.raise_if_requested)
+            progress.stage(f"searching, {planned.describe()}")
+            config = planned.resources.config
+            folder, space = replace(folder, config=config), open_space(settings.space, config)
+            course = _Course(settings, space, folder, storage_path or str(folder.path), planned, progress, stop)
             return course.run(resume)
 
 
@@ -144,24 +150,21 @@ class _Course:
 
     def __init__(
         self,
-        config: RunConfig,
         settings: SearchSettings,
         space: SearchSpace,
         folder: SearchFolder,
         storage_path: str,
-        concurrent: int,
-        share: float,
+        planned: Concurrency,
         progress: SearchProgress,
         stop: StopRequest,
     ) -> None:
-        self._config = config
+        self._config = folder.config
         self._settings = settings
         self._space = space
         self._claimed = folder
         self._folder = folder.path
         self._storage_path = storage_path
-        self._concurrent = concurrent
-        self._share = share
+        self._planned = planned
         self._progress = progress
         self._stop = stop
 
@@ -240,19 +243,19 @@ class _Course:
         uri = address.uri if address.uri == address.shown else self._config.tracking.uri
         shared = self._config.tracking.model_copy(update={"uri": uri})
         return TrialTask(
-            base=self._config.model_copy(update={"tracking": shared}),
+            base=self._planned.resources.fixed().model_copy(update={"tracking": shared}),
             space=self._settings.space,
             folder=str(self._folder / TRIALS_FOLDER),
             code_folder=str(Path.cwd()),
             parent=tracking.run_id or None,
-            concurrent=self._concurrent,
+            concurrent=self._planned.count,
         )
 
     def _tuner(self, task: TrialTask, resume: bool) -> tune.Tuner:
         def trial(sample: dict[str, Any]) -> None:
             task.run(sample)
 
-        trainable = tune.with_resources(trial, _resources(task.base, task.space, self._share))
+        trainable = tune.with_resources(trial, _resources(task.base, task.space, self._planned.share))
         with _storage_errors(self._storage_path):
             if resume and self._has_state():
                 return tune.Tuner.restore(f"{self._storage_path}/{TUNE_FOLDER}", trainable=trainable, resume_errored=True)
@@ -261,7 +264,7 @@ class _Course:
                 param_space=dict(self._space.domains),
                 tune_config=tune.TuneConfig(
                     num_samples=self._settings.trials,
-                    search_alg=searcher(self._settings, self._config.seed, self._concurrent),
+                    search_alg=searcher(self._settings, self._config.seed, self._planned.count),
                     scheduler=scheduler(self._settings),
                     trial_dirname_creator=folder_name,
                     trial_name_creator=folder_name,
@@ -308,7 +311,7 @@ def _resources(base: RunConfig, space: str, share: float) -> Callable[[Mapping[s
             config = open_space(space, base).apply(sample)
         except InputError:  # the trial itself reports it
             config = base
-        return tune.PlacementGroupFactory(bundles(config, share), **bundle_options(config))
+        return tune.PlacementGroupFactory(bundles(given(config), share), **bundle_options(config))
 
     return of
 
@@ -323,6 +326,13 @@ def _track(tracking: Recorder, trials: list[TrialRecord]) -> None:
             highest = max(highest, trial.last.accuracy)
         values = {"accuracy": trial.last.accuracy, "worst": trial.last.worst, "best": highest, "seconds": trial.last.seconds}
         tracking.metrics(trial.number, {f"search/{name}": value for name, value in values.items()})
+
+
+def _judged_alone(config: RunConfig) -> RunConfig:
+    """The configuration with a number for the students' threads: each trial judges its images in
+    one process, and a run of ``best.yaml`` is to end with the same accuracies."""
+    threads = student_threads(config)
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"threads": threads})})
 
 
 def _check_base(config: RunConfig) -> DatasetInfo:

@@ -122,7 +122,7 @@ def server_arguments(config: RunConfig, info: DatasetInfo, folder: Path) -> dict
         "balance": config.balance,
         "loss_weights": [member.loss_weight for member in config.pool.members],
         "main": config.pool.main_index,
-        "threads": config.cluster.threads,
+        "threads": config.threads,
         "checkpoints": CheckpointFolder.of_run(folder, config.schedule),
         "identity": identity(config, info),
     }

@@ -14,6 +14,7 @@ from hmdc_ray.actors.launch import launch
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.resources import given
 from hmdc_ray.run.coordinator import Coordinator
 
 EXACT = 1e-9
@@ -44,7 +45,7 @@ def finished(
     drawn, schedule = members(*names, num_gpus=1), {"training": training}
     config = parity_run(three_digits_config, drawn, schedule, classes_per_call=2, agreement=agreement)
     folder = tmp_path_factory.mktemp("run")
-    with launch(config, three_digits.info, folder, check=lambda: None) as pool:
+    with launch(given(config), three_digits.info, folder, check=lambda: None) as pool:
         joint, split = joint_and_split(config, pool, three_digits)
         coordinator = Coordinator(config, pool, classes=3, train_images=three_digits.info.sizes["train"])
         yield FinishedRun(pool, coordinator, joint, split)

@@ -11,7 +11,8 @@ from hmdc_ray.actors.placement import LEAST_SHARE, Placed, bundle_options
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import parse_config
 from hmdc_ray.errors import InputError
-from hmdc_ray.search.resources import wait_for_room
+from hmdc_ray.exchange.resources import Resources, given
+from hmdc_ray.search.resources import Concurrency, wait_for_room
 
 ID = "ray.io/node-id"
 
@@ -21,9 +22,13 @@ def configuration(*members: dict[str, Any], **cluster: Any) -> RunConfig:
     return parse_config({"pool": pool, "cluster": cluster}, "test")
 
 
+def placed_as(*members: dict[str, Any], **cluster: Any) -> Resources:
+    return given(configuration(*members, **cluster))
+
+
 def test_workers_ask_for_what_their_member_does(ray_local: None) -> None:
     gpu = {"num_gpus": 0.5, "num_cpus": 0.25, "resources": {"fast": 1.0}, "labels": {"zone": "a"}}
-    placed = Placed(configuration({"replicas": 2}, gpu, server_cpus=0.2))
+    placed = Placed(placed_as({"replicas": 2}, gpu, server_cpus=0.2))
     expected = {"num_cpus": 0.25, "num_gpus": 0.5, "resources": {"fast": 1.0}, "label_selector": {"zone": "a"}}
     assert placed.worker(2, again=False) == expected
     first, second = (placed.worker(slot, again=False) for slot in (0, 1))
@@ -32,13 +37,13 @@ def test_workers_ask_for_what_their_member_does(ray_local: None) -> None:
 
 
 def test_a_worker_in_place_of_a_lost_one_finds_room_beside_any_others(ray_local: None) -> None:
-    placed = Placed(configuration({}, {"num_cpus": 0.5}))
+    placed = Placed(placed_as({}, {"num_cpus": 0.5}))
     assert placed.worker(0, again=True)["num_cpus"] == LEAST_SHARE < placed.worker(0, again=False)["num_cpus"]
     assert placed.worker(1, again=True)["num_cpus"] == 0.5
 
 
 def test_spread_is_passed_on(ray_local: None) -> None:
-    assert Placed(configuration({}, placement="spread")).worker(0, again=False)["scheduling_strategy"] == "SPREAD"
+    assert Placed(placed_as({}, placement="spread")).worker(0, again=False)["scheduling_strategy"] == "SPREAD"
 
 
 def test_the_bundles_of_a_trial_hold_to_the_labels_of_its_members(ray_local: None) -> None:
@@ -46,7 +51,7 @@ def test_the_bundles_of_a_trial_hold_to_the_labels_of_its_members(ray_local: Non
     assert bundle_options(configuration({}, {})) == {}
     here = configuration({}, {"labels": {ID: node}, "replicas": 2}, start_timeout=60)
     assert bundle_options(here) == {"bundle_label_selector": [{}, {}, {ID: node}, {ID: node}]}
-    wait_for_room(here, 0.1, lambda: None)
+    wait_for_room(Concurrency(1, 0.1, given(here)), lambda: None)
     elsewhere = configuration({}, {"labels": {ID: "nowhere"}}, start_timeout=1)
     with pytest.raises(InputError, match=rf"{ID}.*nowhere.*did not become free within cluster.start_timeout 1 s"):
-        wait_for_room(elsewhere, 0.1, lambda: None)
+        wait_for_room(Concurrency(1, 0.1, given(elsewhere)), lambda: None)

@@ -15,6 +15,7 @@ from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.actors.session import fetch
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import LostProcessError
+from hmdc_ray.exchange.resources import given
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.run.coordinator import Coordinator
 
@@ -36,7 +37,7 @@ def test_a_replaced_worker_that_was_not_built_is_replaced_again(
             raise fault
         return fetch(references)
 
-    with launch(config, open_dataset(config.data).info, tmp_path, lambda: None) as pool:
+    with launch(given(config), open_dataset(config.data).info, tmp_path, lambda: None) as pool:
         ray.kill(pool.workers[1].processes[0])
         with pytest.raises(LostProcessError):  # a process that is being killed may answer a few times more
             while True:
@@ -55,7 +56,7 @@ def test_what_fails_in_a_later_replica_alone_ends_the_run(ray_local: None, tmp_p
     convnet = {"architecture": "convnet", "options": {"width": 4, "depth": 1}, "replicas": 2}
     config = tiniest(tmp_path, pool={"members": [convnet, {"architecture": "lenet"}]})
     info = open_dataset(config.data).info
-    with launch(config, info, tmp_path, lambda: None) as pool:
+    with launch(given(config), info, tmp_path, lambda: None) as pool:
         coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"])
         done: list[int] = []
 

@@ -35,6 +35,7 @@ from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.exchange.recovery import Healed
+from hmdc_ray.exchange.resources import given
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.run.coordinator import Coordinator
 
@@ -210,7 +211,7 @@ def disturbed(
         if kind == "recovered":
             report.seconds.append(fields["seconds"])
 
-    with launch(config, info, folder, check=lambda: None) as actors:
+    with launch(given(config), info, folder, check=lambda: None) as actors:
         pool = ChaosPool(actors, plan, draws, nodes)
         coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"], tell=tell)
 

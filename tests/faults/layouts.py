@@ -17,6 +17,7 @@ import numpy as np
 from hmdc_ray.actors.launch import launch
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.exchange.resources import given
 from hmdc_ray.run.coordinator import Coordinator
 
 REPLICAS = (1, 2, 4)
@@ -26,7 +27,7 @@ NODES = (1, 2, 3)
 def images_and_nodes(config: RunConfig, folder: Path) -> tuple[np.ndarray, int]:
     """The images after the last step, and on how many nodes there were workers."""
     info = open_dataset(config.data).info
-    with launch(config, info, folder, check=lambda: None) as pool:
+    with launch(given(config), info, folder, check=lambda: None) as pool:
         coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"])
         images: np.ndarray = coordinator.run(0, lambda record: None).images_KICHW
         return images, len({description.node for description in pool.descriptions})

@@ -15,6 +15,7 @@ from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import RunError
+from hmdc_ray.exchange.resources import given
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.run.coordinator import Coordinator
 
@@ -60,7 +61,7 @@ def run_losing_a_member(
     def tell(kind: str, step: int, **fields: Any) -> None:
         course.events.append((kind, fields))
 
-    with launch(config, info, folder, check=lambda: None) as pool:
+    with launch(given(config), info, folder, check=lambda: None) as pool:
         coordinator = Coordinator(config, pool, classes=len(info.class_names), train_images=info.sizes["train"], tell=tell)
         lost = False
 

@@ -16,6 +16,7 @@ from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.config.presets import preset
+from hmdc_ray.exchange.resources import given
 
 CLUSTER = Path(__file__).resolve().parents[2] / "jobs" / "cluster"
 SCHEMA = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
@@ -169,7 +170,7 @@ def test_the_entrypoint_is_a_command_that_the_cluster_can_run(manifests: dict[st
         group["minReplicas"] * int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
         for group in workers
     )
-    assert 0 < sum(member.num_gpus for member in config.pool.members) <= gpus
+    assert 0 < sum(given(config).gpus) <= gpus
 
 
 # ray up

@@ -94,7 +94,7 @@ def test_whole_batches_take_what_few_images_foretold(name: str, distil: bool, th
     made.prepare(plan)
     images = np.random.default_rng(0).standard_normal((3, IPC, 1, 8, 8)).astype(np.float32)
     matcher, snapshot, consensus, kept = Matcher(made), Snapshot(0, images), None, 0
-    with footprint._counted(made) as counted:
+    with footprint._counted(footprint._modules(made)) as counted:
         if drawn:
             consensus = Features(0, matcher.features(plan, (0,), snapshot).batches)
             kept = counted.now
@@ -124,11 +124,11 @@ def test_training_an_aligner_and_probing_take_what_few_images_foretold(
     plan = replace(step_plan(), aligner_batches=batches)
     made.prepare(plan)
     alignment = Alignment(made)
-    with footprint._counted(made) as passed:
+    with footprint._counted(footprint._modules(made)) as passed:
         made.align(0, drawn)
         for index in range(batches + 1):
             alignment.step(plan, index, alignment.features(plan, index))
-    with footprint._counted(made) as probed:
+    with footprint._counted(footprint._modules(made)) as probed:
         features = alignment.probe_features(plan)
     fitted = features.batches[0].size * CLASSIFIER_BYTES
     live = footprint.INFERENCE_HEAP * max(*passed.after, *probed.after)

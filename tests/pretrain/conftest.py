@@ -8,7 +8,7 @@ import pytest
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.pretrain.folder import Record, resumed_record
+from hmdc_ray.pretrain.folder import Record, read_record, require_resumable
 from hmdc_ray.pretrain.plan import Plan, make_plan
 
 
@@ -39,7 +39,14 @@ def identity(config: RunConfig, architectures: str | None = None) -> dict[str, A
 
 
 def resumed(config: RunConfig, folder: Path, storage: str | None = None, **sections: Any) -> Record:
-    """The record in the folder for a configuration with some fields replaced."""
+    """The record in the folder, for a configuration with some fields replaced, on CPUs unless it
+    says else."""
     fields = {name: {**getattr(config, name).model_dump(), **value} for name, value in sections.items()}
     changed = parse_config(config.model_dump() | fields, "test")
-    return resumed_record(folder, storage, planned(changed), open_dataset(changed.data).info)
+    found = read_record(folder)
+    plan = planned(changed).with_workers(1, 0.0, changed.matching.precision)
+    gpus = changed.evaluation.num_gpus
+    if gpus != "auto":
+        plan = planned(changed).with_workers(1, gpus, changed.matching.precision)
+    require_resumable(found, folder, storage, plan, open_dataset(changed.data).info)
+    return found

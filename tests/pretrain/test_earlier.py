@@ -14,7 +14,7 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import parse_config
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import InputError
-from hmdc_ray.pretrain.folder import Record, resumed_record, storage_location, write_record
+from hmdc_ray.pretrain.folder import Record, read_record, require_resumable, storage_location, write_record
 
 from .conftest import identity, planned, resumed
 
@@ -61,7 +61,7 @@ def test_statistics_that_a_record_does_not_name_are_those_that_were_stated_or_th
     assert resumed(config, tmp_path, data={"statistics": "0.5:0.25"}) == record  # as ever, a stated one counted
     info = replace(open_dataset(config.data).info, statistics="cifar10")  # a record with the data
     with pytest.raises(InputError, match=r"^data.statistics is 'cifar10', but .* begun with 'own': resume with the same value"):
-        resumed_record(tmp_path, None, planned(config), info)
+        require_resumable(read_record(tmp_path), tmp_path, None, planned(config), info)
 
 
 BEFORE = (
@@ -93,10 +93,11 @@ def test_a_training_whose_recipe_was_corrected_since_is_refused_with_what_was_co
     info = open_dataset(config.data).info
     info = replace(info, shape=replace(info.shape, height=side, width=side))
     with pytest.raises(InputError, match=BEFORE.format(corrected)):
-        resumed_record(tmp_path, None, planned(config), info)
+        require_resumable(read_record(tmp_path), tmp_path, None, planned(config), info)
     record = Record.fresh("tiny", storage_location(None, tmp_path), identity(config))
     write_record(tmp_path, record)
-    assert resumed_record(tmp_path, None, planned(config), info) == record
+    require_resumable(record, tmp_path, None, planned(config), info)
+    assert read_record(tmp_path) == record
 
 
 def test_another_protocol_than_before_is_told_as_such(config: RunConfig, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hmdc_ray.config.io import commented_yaml, load_config, parse_config
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
+from hmdc_ray.exchange.resources import given
 from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.validate import validate
 from hmdc_ray.server.checkpoint import CheckpointFolder
@@ -262,7 +263,7 @@ def test_actors_are_given_the_images_of_the_file(
     condensed = make()
     save_condensed(file, condensed)
     config = configuration(file, three_digits_config)
-    with launch(config, info, file.parent, lambda: None) as pool:
+    with launch(given(config), info, file.parent, lambda: None) as pool:
         (snapshot,) = pool.get([pool.server.snapshot()])
     assert torch.equal(torch.tensor(snapshot.images_KICHW).flatten(0, 1), condensed.images)
 

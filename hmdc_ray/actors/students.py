@@ -1,0 +1,119 @@
+"""GPUs and threads of an evaluation's students: what ``auto`` means on the cluster that this
+process is connected to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import ray
+import torch
+
+from hmdc_ray.actors.nodes import cluster_nodes
+from hmdc_ray.actors.session import remote
+from hmdc_ray.condensed import CondensedSet
+from hmdc_ray.config import RunConfig
+from hmdc_ray.config.base import AUTO
+from hmdc_ray.data.dataset import open_dataset
+from hmdc_ray.errors import InputError
+from hmdc_ray.evaluation.plan import plan
+from hmdc_ray.evaluation.protocol import recipe
+from hmdc_ray.exchange.call_size import GB, GPU_PART
+from hmdc_ray.exchange.resources import Node, threads_for
+from hmdc_ray.matching.footprint import training_bytes
+from hmdc_ray.models.registry import build_section
+from hmdc_ray.seeding import Key
+
+CONTEXT = 0.6 * GB
+"""Bytes that CUDA takes on a GPU for a process, before its first tensor."""
+
+PROBE_SECONDS = 60.0
+"""How long to wait for a free GPU, to be asked for its memory."""
+
+_PROBED = 0.01  # of a GPU
+
+
+@dataclass(frozen=True)
+class StudentResources:
+    """What was resolved.
+
+    Attributes:
+        config: the run, whose evaluation has numbers for GPUs and threads.
+        line: description for people, such as ``45 trainings, 2 at a time, 1 thread each``.
+    """
+
+    config: RunConfig
+    line: str
+
+
+def find_student_resources(sets: Mapping[str, CondensedSet], config: RunConfig) -> StudentResources:
+    """Choose the GPUs and threads of students that the configuration leaves open.
+
+    Args:
+        sets: condensed sets that are judged.
+        config: the run.
+
+    Raises:
+        InputError: no node has as many GPUs as a student asks for.
+    """
+    nodes, first = cluster_nodes(), next(iter(sets.values()))
+    trainings = len(plan(config.evaluation, formation=first.formation, sets=len(sets)))
+    largest = max((node.gpus for node in nodes), default=0.0)
+    gpus, why = config.evaluation.num_gpus, ""
+    if gpus == AUTO:
+        gpus, why = _part(first, config) if largest else 0.0, " (there is no GPU)"
+        if largest and not gpus:
+            why = " (the cluster counts GPUs, but CUDA is not available to a process there)"
+    elif gpus > largest:
+        raise InputError(
+            f"evaluation.num_gpus is {gpus:g}, but no node has more than {largest:g}: use 0 to train students on CPUs"
+        )
+    hosts = [node for node in nodes if node.gpus] if gpus else nodes
+    places = sum(_places(node, gpus) for node in hosts) if gpus else trainings
+    threads = config.evaluation.threads
+    if threads == AUTO:
+        threads = threads_for([node.cpus for node in hosts], max(1, min(trainings, places)))
+    side_by_side = max(1, min(places, trainings, sum(int(node.cpus // min(threads, node.cpus or 1)) for node in hosts)))
+    where = f"on {sum(node.gpus for node in hosts):g} x {hosts[0].gpu or 'GPU'}, {gpus:g} each" if gpus else f"on the CPU{why}"
+    line = f"{trainings} training{'' if trainings == 1 else 's'} {where}, {side_by_side} at a time, "
+    line += f"{threads} thread{'' if threads == 1 else 's'} each"
+    evaluation = config.evaluation.model_copy(update={"num_gpus": gpus, "threads": threads})
+    return StudentResources(config.model_copy(update={"evaluation": evaluation}), line)
+
+
+def _places(node: Node, gpus: float) -> int:
+    """Trainings that a node's GPUs hold at a time."""
+    return int(node.gpus / gpus + 1e-6) if gpus >= 1 else int(node.gpus) * int(1 / gpus + 1e-6)
+
+
+def _part(condensed: CondensedSet, config: RunConfig) -> float:
+    """The part of a GPU that a training needs by its memory: 1, or 1/n in Ray's steps of 0.0001; 0
+    where CUDA is not available."""
+    reference = remote(_gpu_bytes).options(num_gpus=_PROBED, num_cpus=0).remote()
+    ready, _ = ray.wait([reference], timeout=PROBE_SECONDS)
+    if not ready:  # others use all GPUs: nothing is known of them
+        ray.cancel(reference, force=True)
+        return 1.0
+    total: int = ray.get(reference)
+    if not total:
+        return 0.0
+    together = math.floor(GPU_PART * total / (CONTEXT + _largest_training(condensed, config)))
+    return int(10_000 / max(1, min(together, 100))) / 10_000
+
+
+def _largest_training(condensed: CondensedSet, config: RunConfig) -> int:
+    """Bytes of the training that takes most, measured on the CPU."""
+    info, settings = open_dataset(config.data).info, config.evaluation
+    bounded = settings.whole_data_epochs is not None
+    images = max(len(condensed.images) * condensed.formation**2, info.sizes["train"] if bounded else 0)
+    networks = [*settings.students, *([] if settings.distillation is None else [settings.distillation.teacher])]
+    batch = min(images, recipe(settings).batch)
+    key, shape, classes = Key(0, "network"), info.shape, len(info.class_names)
+    built = (build_section(network, shape, classes, key, condensed.normalisation) for network in networks)
+    return max((training_bytes(network, batch) for network in built), default=0)
+
+
+def _gpu_bytes() -> int:
+    """Memory of the GPU of a task in bytes; 0 where CUDA is not available to it."""
+    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else 0
