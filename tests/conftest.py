@@ -68,8 +68,8 @@ def hmdc(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[None]:
-    """A Ray of our own for the session: loopback, two CPUs, three logical GPUs, one thread an
-    actor."""
+    """A Ray of our own for the session: loopback, two CPUs, three logical GPUs, three lanes, one
+    thread an actor."""
     import ray
 
     # Ray puts its sockets there, whose paths may not be longer than about 100 characters.
@@ -86,6 +86,7 @@ def ray_local() -> Iterator[None]:
             address="local",
             num_cpus=2,
             num_gpus=3,
+            resources={"lane": 3},
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

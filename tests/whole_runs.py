@@ -19,6 +19,7 @@ from in_process import InProcess
 from hmdc_ray import condense
 from hmdc_ray.actors import session
 from hmdc_ray.actors.local import LocalPool
+from hmdc_ray.actors.students import StudentResources
 from hmdc_ray.cli.main import main
 from hmdc_ray.condensed import load_condensed
 from hmdc_ray.config import MemberConfig, RunConfig
@@ -28,6 +29,7 @@ from hmdc_ray.evaluation.conduct import conduct
 from hmdc_ray.evaluation.earlier import Earlier
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets
+from hmdc_ray.exchange.resources import Resources, given
 from hmdc_ray.run import evaluate, execution
 
 TINY: dict[str, Any] = {
@@ -54,6 +56,7 @@ TINY: dict[str, Any] = {
     },
     "evaluation": {"students": [], "seeds": 1, "epochs": 2, "baselines": "random", "num_gpus": 0},
     "tracking": {"enabled": False},
+    "cluster": {"threads": 1},
 }
 """Two members, mutual distillation and GBM, two iterations of three steps; judged by no student and
 not tracked."""
@@ -137,9 +140,9 @@ class CommandLine:
 
 
 @contextmanager
-def _local_pool(config: RunConfig, info: DatasetInfo, folder: Path, check: Callable[[], None]) -> Iterator[LocalPool]:
+def _local_pool(resources: Resources, info: DatasetInfo, folder: Path, check: Callable[[], None]) -> Iterator[LocalPool]:
     check()
-    yield LocalPool(config, info, folder)
+    yield LocalPool(resources.config, info, folder)
 
 
 def _evaluate(
@@ -165,7 +168,9 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (execution, evaluate, session):  # the command line starts Ray while torch is imported
         monkeypatch.setattr(module, "ray_session", _no_session)
     monkeypatch.setattr(execution, "launch", _local_pool)
+    monkeypatch.setattr(execution, "find_resources", given)
     monkeypatch.setattr(evaluate, "evaluate_on_ray", _evaluate)
+    monkeypatch.setattr(evaluate, "find_student_resources", lambda sets, config: StudentResources(config, "in this process"))
 
 
 def condense_here(config: RunConfig, folder: Path) -> None:

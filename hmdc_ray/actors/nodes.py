@@ -7,8 +7,16 @@ import os
 import ray
 
 from hmdc_ray.actors.local import measured_bytes
+from hmdc_ray.actors.session import remote
 from hmdc_ray.config import RunConfig
 from hmdc_ray.exchange.resources import Node, Resources, resolve
+
+UNSEEN = "the cluster counts GPUs, but CUDA is not available to a process there"
+
+PROBE_SECONDS = 60.0
+"""How long to wait for a free GPU, to be asked for its memory."""
+
+_PROBED = 0.01  # of a GPU
 
 _MODEL = "accelerator_type:"
 """Beginning of the resource by which Ray counts a node's GPUs of one model."""
@@ -42,6 +50,24 @@ def find_resources(config: RunConfig, trials: int = 0) -> Resources:
     """What a run has on the cluster that this process is connected to; see
     :func:`hmdc_ray.exchange.resources.resolve`."""
     return resolve(config, cluster_nodes(), lambda: measured_bytes(config), trials)
+
+
+def probe_gpu() -> int | None:
+    """Bytes of memory of a GPU of the cluster, asked for by a task there: 0 where CUDA is not
+    available to it, None where others use all GPUs and none was free in time."""
+    reference = remote(_gpu_bytes).options(num_gpus=_PROBED, num_cpus=0).remote()
+    ready, _ = ray.wait([reference], timeout=PROBE_SECONDS)
+    if not ready:
+        ray.cancel(reference, force=True)
+        return None
+    found: int = ray.get(reference)
+    return found
+
+
+def _gpu_bytes() -> int:
+    import torch
+
+    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else 0
 
 
 def largest_node(resource: str) -> float:

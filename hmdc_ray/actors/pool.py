@@ -358,7 +358,7 @@ class RayPool:
                 without.append(member.name)
         if without:
             _logger.warning(
-                "the cluster counts GPUs, but CUDA is not available to the processes of %s: they run on the CPU",
+                "the cluster counts GPUs, but CUDA is not available there to %s: they run on the CPU",
                 ", ".join(dict.fromkeys(without)),
             )
 

@@ -7,11 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import ray
-import torch
-
-from hmdc_ray.actors.nodes import cluster_nodes
-from hmdc_ray.actors.session import remote
+from hmdc_ray.actors.nodes import UNSEEN, cluster_nodes, probe_gpu
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.base import AUTO
@@ -27,11 +23,6 @@ from hmdc_ray.seeding import Key
 
 CONTEXT = 0.6 * GB
 """Bytes that CUDA takes on a GPU for a process, before its first tensor."""
-
-PROBE_SECONDS = 60.0
-"""How long to wait for a free GPU, to be asked for its memory."""
-
-_PROBED = 0.01  # of a GPU
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ def find_student_resources(sets: Mapping[str, CondensedSet], config: RunConfig) 
     if gpus == AUTO:
         gpus, why = _part(first, config) if largest else 0.0, " (there is no GPU)"
         if largest and not gpus:
-            why = " (the cluster counts GPUs, but CUDA is not available to a process there)"
+            why = f" ({UNSEEN})"
     elif gpus > largest:
         raise InputError(
             f"evaluation.num_gpus is {gpus:g}, but no node has more than {largest:g}: use 0 to train students on CPUs"
@@ -90,14 +81,9 @@ def _places(node: Node, gpus: float) -> int:
 def _part(condensed: CondensedSet, config: RunConfig) -> float:
     """The part of a GPU that a training needs by its memory: 1, or 1/n in Ray's steps of 0.0001; 0
     where CUDA is not available."""
-    reference = remote(_gpu_bytes).options(num_gpus=_PROBED, num_cpus=0).remote()
-    ready, _ = ray.wait([reference], timeout=PROBE_SECONDS)
-    if not ready:  # others use all GPUs: nothing is known of them
-        ray.cancel(reference, force=True)
-        return 1.0
-    total: int = ray.get(reference)
+    total = probe_gpu()
     if not total:
-        return 0.0
+        return 1.0 if total is None else 0.0
     together = math.floor(GPU_PART * total / (CONTEXT + _largest_training(condensed, config)))
     return int(10_000 / max(1, min(together, 100))) / 10_000
 
@@ -112,8 +98,3 @@ def _largest_training(condensed: CondensedSet, config: RunConfig) -> int:
     key, shape, classes = Key(0, "network"), info.shape, len(info.class_names)
     built = (build_section(network, shape, classes, key, condensed.normalisation) for network in networks)
     return max((training_bytes(network, batch) for network in built), default=0)
-
-
-def _gpu_bytes() -> int:
-    """Memory of the GPU of a task in bytes; 0 where CUDA is not available to it."""
-    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else 0

@@ -14,7 +14,7 @@ import ray.train
 from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from hmdc_ray.actors.nodes import cluster_nodes, largest_node
+from hmdc_ray.actors.nodes import UNSEEN, cluster_nodes, largest_node, probe_gpu
 from hmdc_ray.actors.session import POLL_SECONDS, remote
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.base import AUTO
@@ -62,13 +62,14 @@ def find_worker_resources(config: RunConfig, workers: int, begun: Mapping[str, A
     why = ""
     if num_gpus == AUTO:
         on_cpus = "GPU format" in begun and begun["GPU format"] is None
-        why = " (as it was begun)" if on_cpus else "" if there else " (there is no GPU)"
-        num_gpus = 0.0 if on_cpus else gpu_parts(there, workers, 1, lambda: [0.0] * workers)[-1]
+        seen = there > 0 and not on_cpus and probe_gpu() != 0
+        why = "as it was begun" if on_cpus else UNSEEN if there else "there is no GPU"
+        num_gpus = gpu_parts(there if seen else 0, workers, 1, lambda: [0.0] * workers)[-1]
     hosts = [node for node in nodes if node.gpus] if num_gpus else nodes
     threads = config.cluster.threads
     if threads == AUTO:
         threads = begun.get("cluster.threads") or threads_for([node.cpus for node in hosts], workers)
-    where = f"{there} x {hosts[0].gpu or 'GPU'}, {num_gpus:g} each" if num_gpus and hosts else f"the CPU{why}"
+    where = f"{there} x {hosts[0].gpu or 'GPU'}, {num_gpus:g} each" if num_gpus and hosts else f"the CPU{why and f' ({why})'}"
     line = f"{workers} worker{'' if workers == 1 else 's'} on {where}, {threads} thread{'' if threads == 1 else 's'} each"
     return WorkerResources(threads, num_gpus, line)
 

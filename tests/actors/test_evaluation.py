@@ -36,7 +36,7 @@ def fails_in_training(shape: ImageShape, classes: int) -> nn.Module:
 
 def configuration(data: DataConfig, cache: Path, **fields: Any) -> RunConfig:
     located = data.model_copy(update={"cache": str(cache)}).model_dump()
-    evaluation = {"students": ["mlp"], "seeds": 2, "epochs": 3, "baselines": "random", **fields}
+    evaluation = {"students": ["mlp"], "seeds": 2, "epochs": 3, "baselines": "random", "num_gpus": 0, **fields}
     return RunConfig.model_validate({"data": located, "evaluation": evaluation})
 
 

@@ -11,10 +11,10 @@ from parity.joint import StepGradients, joint_and_split, relative_error
 from parity.runs import members, parity_run
 
 from hmdc_ray.actors.launch import launch
+from hmdc_ray.actors.nodes import find_resources
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import ImageDataset
-from hmdc_ray.exchange.resources import given
 from hmdc_ray.run.coordinator import Coordinator
 
 EXACT = 1e-9
@@ -42,10 +42,10 @@ def finished(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[FinishedRun]:
     names, agreement, training = request.param
-    drawn, schedule = members(*names, num_gpus=1), {"training": training}
+    drawn, schedule = members(*names), {"training": training}
     config = parity_run(three_digits_config, drawn, schedule, classes_per_call=2, agreement=agreement)
     folder = tmp_path_factory.mktemp("run")
-    with launch(given(config), three_digits.info, folder, check=lambda: None) as pool:
+    with launch(find_resources(config), three_digits.info, folder, check=lambda: None) as pool:
         joint, split = joint_and_split(config, pool, three_digits)
         coordinator = Coordinator(config, pool, classes=3, train_images=three_digits.info.sizes["train"])
         yield FinishedRun(pool, coordinator, joint, split)

@@ -112,6 +112,33 @@ def test_faults_are_one_line_with_field_value_and_remedy(data: Any, message: str
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"cluster": {"threads": "all"}}, "test: cluster.threads is 'all': must be a whole number, 1 to 256, or auto"),
+        ({"cluster": {"threads": 0}}, "test: cluster.threads is 0: must be a whole number, 1 to 256, or auto"),
+        ({"cluster": {"threads": 1.5}}, "test: cluster.threads is 1.5: must be a whole number, 1 to 256, or auto"),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "num_gpus": -1}]}},
+            "test: pool.members.0.num_gpus is -1: must be a number, at least 0, or auto",
+        ),
+        (
+            {"pool": {"members": [{"architecture": "mlp", "num_cpus": 0}]}},
+            "test: pool.members.0.num_cpus is 0: must be a number, more than 0, or auto",
+        ),
+        (
+            {"evaluation": {"num_gpus": True, "threads": "Auto"}},
+            "test: evaluation.num_gpus is true: must be a number, at least 0, or auto (and 1 more)",
+        ),
+        ({"evaluation": {"threads": "Auto"}}, "test: evaluation.threads is 'Auto': must be a whole number, 1 to 256, or auto"),
+    ],
+)
+def test_what_may_be_auto_is_one_fault_and_not_two(data: Any, message: str) -> None:
+    with pytest.raises(InputError) as told:
+        parse_config(data, "test")
+    assert str(told.value) == message
+
+
 def test_one_fault_is_counted_once() -> None:
     assert "more)" not in error_of({"pool": {"members": [{"architecture": "vit", "loss_weight": -1}]}})
 

@@ -70,7 +70,7 @@ def test_what_is_kept_serves_other_condensed_images_and_other_names(entry: Entri
         {"augmentation": True},
         {"students": [{"architecture": "mlp", "options": {"width": 16}}]},
         {"students": [{"architecture": "mlp", "learning_rate": 0.02}]},
-        {"cluster": {"threads": 2}},
+        {"threads": 2},
         {"distillation": {"teacher": "mlp"}},
     ],
     ids=str,

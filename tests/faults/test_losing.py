@@ -20,7 +20,7 @@ from hmdc_ray.actors.session import remote
 from hmdc_ray.config import RunConfig
 from hmdc_ray.server.checkpoint import CheckpointFolder
 
-GPUS = 3
+LANES = 3
 """All that there are, so that the member's place is gone when another has taken it."""
 
 AFTER = 4
@@ -40,7 +40,7 @@ class Thief:
             def ready(self) -> bool:
                 return True
 
-        self.actor = remote(Taker).options(num_cpus=0, num_gpus=GPUS).remote()
+        self.actor = remote(Taker).options(num_cpus=0, resources={"lane": LANES}).remote()
         call = self.actor.ready.remote()
         ray.kill(pool.workers[1].processes[0])
         assert ray.get(call, timeout=60)
@@ -52,7 +52,7 @@ class Thief:
 
 def losing_config(folder: Path, policy: str) -> RunConfig:
     convnet = {"architecture": "convnet", "options": {"width": 8, "depth": 2}}
-    members = [convnet, {"architecture": "lenet", "num_gpus": GPUS}]
+    members = [convnet, {"architecture": "lenet", "resources": {"lane": LANES}}]
     cluster = {"cut_every": 2, "start_timeout": 400, "when_lost": policy}
     return tiniest(folder, pool={"members": members}, cluster=cluster)
 
@@ -75,7 +75,7 @@ def test_a_run_that_stops_keeps_its_checkpoint_and_says_what_is_missing(ray_loca
     config = losing_config(tmp_path, "stop")
     course = course_of(config, tmp_path / "run")
     assert "'lenet' (1 of 2 workers) did not start within" in course.problem
-    assert f"num_gpus {GPUS}" in course.problem and f"0 of {GPUS} GPU" in course.problem
+    assert f"'lane': {LANES}" in course.problem and f"0 of {LANES} lane" in course.problem
     assert "add resources, or do without it (cluster.when_lost=continue)" in course.problem
     assert "\n" not in course.problem
     folder = CheckpointFolder.of_run(tmp_path / "run", config.schedule)

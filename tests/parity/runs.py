@@ -48,6 +48,7 @@ def parity_run(
         "matching": {"precision": "float64", "real_batch": 5, **distilling, **matching},
         "images": {"ipc": 2, "formation": 2, "momentum": 0.0, "learning_rate": 0.05},
         "schedule": {"iterations": 1, "steps": 2, **training},
+        "cluster": {"threads": 1},
     }
     return RunConfig.model_validate(settings)
 

@@ -31,7 +31,10 @@ def config(three_digits_config: Any) -> RunConfig:
 
 
 def planned(config: RunConfig, architectures: str | None = None, seconds: float = 0.0) -> Plan:
-    return make_plan(config, open_dataset(config.data).info, architectures, "validation", seconds)
+    """The plan of a configuration for workers as it asks for, on CPUs unless it does."""
+    plan = make_plan(config, open_dataset(config.data).info, architectures, "validation", seconds)
+    gpus = config.evaluation.num_gpus
+    return plan.with_workers(1, 0.0 if gpus == "auto" else gpus, config.matching.precision)
 
 
 def identity(config: RunConfig, architectures: str | None = None) -> dict[str, Any]:
@@ -44,9 +47,5 @@ def resumed(config: RunConfig, folder: Path, storage: str | None = None, **secti
     fields = {name: {**getattr(config, name).model_dump(), **value} for name, value in sections.items()}
     changed = parse_config(config.model_dump() | fields, "test")
     found = read_record(folder)
-    plan = planned(changed).with_workers(1, 0.0, changed.matching.precision)
-    gpus = changed.evaluation.num_gpus
-    if gpus != "auto":
-        plan = planned(changed).with_workers(1, gpus, changed.matching.precision)
-    require_resumable(found, folder, storage, plan, open_dataset(changed.data).info)
+    require_resumable(found, folder, storage, planned(changed), open_dataset(changed.data).info)
     return found

@@ -19,7 +19,11 @@ from mlflow.tracking import MlflowClient
 from whole_runs import STEPS, pixels, tiny, without_ray, write_config
 
 from hmdc_ray import condense, evaluate, load_condensed
+from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import flatten, load_config
+from hmdc_ray.errors import InputError
+from hmdc_ray.exchange.resources import Node, resolve
+from hmdc_ray.run import execution
 from hmdc_ray.run.events import read_events
 from hmdc_ray.run.execution import RunSummary
 from hmdc_ray.run.progress import Silent
@@ -84,6 +88,9 @@ class Recorder(Silent):
     def note(self, text: str) -> None:
         self.told.append(text)
 
+    def resources(self, text: str) -> None:
+        self.told.append(text)
+
     def trouble(self, text: str) -> None:
         self.told.append(text)
 
@@ -119,10 +126,47 @@ def test_a_run_leaves_everything_in_its_folder(reference: RunSummary, runs: Path
     assert str(runs / "mlflow.db") in reference.tracking
 
 
+def test_what_auto_became_is_on_record(reference: RunSummary) -> None:
+    """The session's cluster counts three GPUs; two members have one each."""
+    line = "2 members on 2 x GPU, one each; 1 thread each"
+    assert (reference.folder / "config.yaml").read_text().startswith(f"# resources when this started: {line}\nname: tiny\n")
+    (started,) = (event for event in read_events(reference.folder) if event.kind == "started")
+    assert started.fields["resources"] == line
+    assert [member.num_gpus for member in load_config(reference.folder).pool.members] == ["auto", "auto"]
+
+
+def test_a_run_resumed_elsewhere_keeps_its_threads_and_says_what_is_different(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun with auto on four cores, prolonged on eight, in this process."""
+    without_ray(monkeypatch)
+    recorder = Recorder()
+
+    def on(cpus: float) -> None:
+        monkeypatch.setattr(execution, "find_resources", lambda config: resolve(config, [Node(cpus)], lambda: [1, 1]))
+
+    def config(iterations: int) -> RunConfig:
+        return tiny(cache, cluster={"threads": "auto"}, schedule={"iterations": iterations})
+
+    on(4.0)
+    condense(config(1), tmp_path / "run")
+    assert load_config(tmp_path / "run").cluster.threads == 2
+    on(8.0)
+    condense(config(2), tmp_path / "run", resume=True, progress=recorder)
+    assert load_config(tmp_path / "run").cluster.threads == 2
+    assert "until now the run had 2 members on 4 CPU cores (there is no GPU); 2 threads each" in recorder.told
+    assert "2 members on 8 CPU cores (there is no GPU); 2 threads each" in recorder.told
+    with pytest.raises(
+        InputError, match=r"cluster.threads is 4, but the checkpoint in .* was made with 2: resume with the same"
+    ):
+        condense(tiny(cache, cluster={"threads": 4}), tmp_path / "run", resume=True)
+
+
 def test_evaluating_again_gives_the_same_numbers(reference: RunSummary, cache: Path) -> None:
     recorder = Recorder()
     again = evaluate(load_condensed(reference.folder), tiny(cache, evaluation=STUDENTS), progress=recorder)
     assert again == reference.evaluation
+    assert recorder.told.pop(2) == "4 trainings on the CPU, 2 at a time, 1 thread each"
     assert recorder.told == ["reading data", "evaluating", "0/4", "1/4", "2/4", "3/4", "4/4"]
 
 
@@ -185,7 +229,7 @@ def test_a_worker_without_room_for_a_class_is_told_of_and_changes_no_pixel(
     (line,) = (line for line in recorder.told if "more than" in line)
     assert "more than the limit of 0.001 GB that cluster.memory_per_worker sets" in line
     started, *_ = read_events(tmp_path / "run")
-    assert (started.kind, started.fields) == ("started", {"classes_per_call": 1})
+    assert (started.kind, started.fields) == ("started", {"classes_per_call": 1, "resources": ""})
     assert load_config(tmp_path / "run").matching.classes_per_call is None  # a run that is resumed chooses anew
 
 

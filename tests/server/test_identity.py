@@ -28,7 +28,7 @@ TWO = [{"architecture": "convnet"}, {"architecture": "vit"}]
 
 
 def run(**sections: Any) -> RunConfig:
-    return RunConfig.model_validate({"images": {"initialise": "real"}, **sections})
+    return RunConfig.model_validate({"images": {"initialise": "real"}, "cluster": {"threads": 1}, **sections})
 
 
 def saved(folder: Path, config: RunConfig, info: DatasetInfo, made_with: dict[str, Any]) -> int:
