@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 import ray
 
+from hmdc_ray.actors.nodes import cluster_nodes
 from hmdc_ray.actors.placement import LEAST_SHARE, Placed, bundle_options
+from hmdc_ray.actors.session import remote
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import parse_config
 from hmdc_ray.errors import InputError
-from hmdc_ray.exchange.resources import Resources, given
+from hmdc_ray.exchange.resources import Resources, given, resolve
 from hmdc_ray.search.resources import Concurrency, wait_for_room
 
 ID = "ray.io/node-id"
@@ -34,6 +37,33 @@ def test_workers_ask_for_what_their_member_does(ray_local: None) -> None:
     first, second = (placed.worker(slot, again=False) for slot in (0, 1))
     assert first == second == {"num_cpus": first["num_cpus"], "num_gpus": 0, "resources": None}
     assert placed.server() == {"num_cpus": 0.2}
+
+
+@pytest.mark.parametrize(("members", "shared"), [(1, [1]), (3, [1, 1, 1]), (4, [1, 1, 2]), (5, [1, 2, 2]), (12, [4, 4, 4])])
+def test_ray_places_the_parts_of_auto_as_they_are_meant(ray_local: None, members: int, shared: list[int]) -> None:
+    """On the session's three GPUs; replaced workers too, in any order."""
+    config = configuration(*[{"num_cpus": 0.01}] * members)
+    resources = resolve(config, cluster_nodes(), lambda: list(range(members)))
+    placed = Placed(resources)
+
+    class Holder:
+        def gpus(self) -> list[str]:
+            return list(ray.get_runtime_context().get_accelerator_ids()["GPU"])
+
+    def start(slot: int) -> Any:
+        return remote(Holder).options(**placed.worker(slot, again=True)).remote()
+
+    actors = [start(slot) for slot in range(members)]
+    try:
+        for slot in (0, members - 1):
+            ray.get([actor.gpus.remote() for actor in actors], timeout=60)
+            ray.kill(actors[slot])
+            actors[slot] = start(slot)
+        found = ray.get([actor.gpus.remote() for actor in actors], timeout=60)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+    assert sorted(Counter(gpu for gpus in found for gpu in gpus).values()) == shared
 
 
 def test_a_worker_in_place_of_a_lost_one_finds_room_beside_any_others(ray_local: None) -> None:
