@@ -1,15 +1,16 @@
-"""The nodes of the cluster that this process is connected to, and this machine without one."""
+"""The nodes of the cluster that this process is connected to."""
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 
 import ray
 
 from hmdc_ray.actors.local import measured_bytes
 from hmdc_ray.actors.session import remote
 from hmdc_ray.config import RunConfig
-from hmdc_ray.exchange.resources import Node, Resources, resolve
+from hmdc_ray.config.base import AUTO
+from hmdc_ray.exchange.resources import NO_GPU, Node, Resources, resolve
 
 UNSEEN = "the cluster counts GPUs, but CUDA is not available to a process there"
 
@@ -37,19 +38,17 @@ def cluster_nodes() -> list[Node]:
     ]
 
 
-def this_machine() -> Node:
-    """What a Ray that is started on this machine would have."""
-    import torch  # not at the top: it takes seconds, and clusters are asked without it
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    model = torch.cuda.get_device_name(0) if gpus else ""
-    return Node(float(os.cpu_count() or 1), float(gpus), model)
-
-
 def find_resources(config: RunConfig, trials: int = 0) -> Resources:
     """What a run has on the cluster that this process is connected to; see
-    :func:`hmdc_ray.exchange.resources.resolve`."""
-    return resolve(config, cluster_nodes(), lambda: measured_bytes(config), trials)
+    :func:`hmdc_ray.exchange.resources.resolve`.
+
+    Where GPUs are counted and would be used, a task is asked whether it sees one.
+    """
+    nodes, no_gpu = cluster_nodes(), NO_GPU
+    auto = any(member.num_gpus == AUTO for member in config.pool.members)
+    if auto and any(node.gpus for node in nodes) and probe_gpu() == 0:
+        nodes, no_gpu = [replace(node, gpus=0.0) for node in nodes], UNSEEN
+    return resolve(config, nodes, lambda: measured_bytes(config), trials, no_gpu)
 
 
 def probe_gpu() -> int | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 
 from hmdc_ray.actors.local import measured_bytes
-from hmdc_ray.actors.nodes import this_machine
 from hmdc_ray.cli.expected_memory import expected_memory
 from hmdc_ray.cli.tables import print_rows
 from hmdc_ray.config import ImagesConfig, MemberConfig, RunConfig
@@ -17,7 +16,7 @@ from hmdc_ray.data.description import describe
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.evaluation.mnist import mnist_notes
 from hmdc_ray.exchange.call_size import gigabytes
-from hmdc_ray.exchange.resources import Resources, resolve
+from hmdc_ray.exchange.resources import Resources, resolve, this_machine
 from hmdc_ray.exchange.schedule import balance_notes, total_steps
 from hmdc_ray.models import Network
 from hmdc_ray.run.validate import validate

@@ -13,6 +13,7 @@ a run is resumed. GPUs and logical CPUs only decide where workers are; they are 
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from hmdc_ray.config.base import AUTO
 
 MOST_THREADS = 256
 """Largest value of ``cluster.threads``."""
+
+NO_GPU = "there is no GPU"
 
 _SHARES = {2: "half each", 3: "a third each", 4: "a quarter each"}
 
@@ -50,6 +53,15 @@ class Node:
         has = all(self.resources.get(name, 0.0) >= amount for name, amount in member.resources.items())
         plain = {name: value for name, value in member.labels.items() if not value.startswith(("!", "in("))}
         return has and all(self.labels.get(name) == value for name, value in plain.items())
+
+
+def this_machine() -> Node:
+    """What a Ray that is started on this machine would have."""
+    import torch  # not at the top: it takes seconds, and clusters are asked without it
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    model = torch.cuda.get_device_name(0) if gpus else ""
+    return Node(float(os.cpu_count() or 1), float(gpus), model)
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,13 @@ class Resources:
         return self.config.model_copy(update={"pool": pool, "evaluation": evaluation})
 
 
-def resolve(config: RunConfig, nodes: Sequence[Node], sizes: Callable[[], Sequence[float]], trials: int = 0) -> Resources:
+def resolve(
+    config: RunConfig,
+    nodes: Sequence[Node],
+    sizes: Callable[[], Sequence[float]],
+    trials: int = 0,
+    no_gpu: str = NO_GPU,
+) -> Resources:
     """Choose what the configuration leaves open.
 
     Args:
@@ -91,6 +109,7 @@ def resolve(config: RunConfig, nodes: Sequence[Node], sizes: Callable[[], Sequen
             decides which members have a GPU of their own.
         trials: number of such runs that share the nodes, each with a driver that judges images too;
             0: one run alone.
+        no_gpu: reason to give where no node has a GPU.
     """
     workers = workers_of(config)
     given = [0.0 if worker.num_gpus == AUTO else worker.num_gpus for worker in workers]
@@ -114,7 +133,7 @@ def resolve(config: RunConfig, nodes: Sequence[Node], sizes: Callable[[], Sequen
     driver = parts[-1] if with_driver and parts else 0.0 if judge == AUTO or not trials else judge
     hosts = [node for node in nodes if node.gpus] if any(gpus) else list(nodes)
     config = with_threads(config, threads_for([node.cpus for node in hosts], acting(config) * copies))
-    return Resources(config, tuple(gpus), driver, _line(config, nodes, gpus))
+    return Resources(config, tuple(gpus), driver, _line(config, nodes, gpus, no_gpu))
 
 
 def given(config: RunConfig) -> Resources:
@@ -187,11 +206,11 @@ def _part(together: int) -> float:
     return int(10_000 / together) / 10_000
 
 
-def _line(config: RunConfig, nodes: Sequence[Node], gpus: Sequence[float]) -> str:
+def _line(config: RunConfig, nodes: Sequence[Node], gpus: Sequence[float], no_gpu: str) -> str:
     placed = list(zip(workers_of(config), gpus, strict=True))
     groups = [
         _on_gpus([(worker, part) for worker, part in placed if part], nodes),
-        _on_cpus([worker for worker, part in placed if not part], nodes),
+        _on_cpus([worker for worker, part in placed if not part], nodes, no_gpu),
     ]
     threads = config.threads
     return "; ".join([*filter(None, groups), f"{threads} thread{'s' if threads > 1 else ''} each"])
@@ -210,13 +229,13 @@ def _on_gpus(placed: Sequence[tuple[MemberConfig, float]], nodes: Sequence[Node]
     return f"{where}, {', '.join([*special, f'the others {_share(common)}' if special else _share(common)])}"
 
 
-def _on_cpus(workers: Sequence[MemberConfig], nodes: Sequence[Node]) -> str:
+def _on_cpus(workers: Sequence[MemberConfig], nodes: Sequence[Node], no_gpu: str) -> str:
     if not workers:
         return ""
     cores = sum(node.cpus for node in nodes)
     why = ""
     if any(worker.num_gpus == AUTO for worker in workers):
-        why = f" ({'no GPU is left' if any(node.gpus for node in nodes) else 'there is no GPU'})"
+        why = f" ({'no GPU is left' if any(node.gpus for node in nodes) else no_gpu})"
     return f"{_counted(workers)} on {cores:g} CPU core{'' if cores == 1 else 's'}{why}"
 
 

@@ -84,7 +84,8 @@ def evaluate_in_session(
     for note in notes:
         progress.note(note)
     found = find_student_resources(named_sets(condensed), config)
-    progress.resources(found.line)
+    if config.evaluation.students:
+        progress.resources(found.line)
     return evaluate_on_ray(
         condensed, found.config, pool=pool, progress=progress.trial, check=stop.raise_if_requested, earlier=earlier
     )

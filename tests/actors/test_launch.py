@@ -11,10 +11,11 @@ from parity.joint import StepGradients, joint_and_split, relative_error
 from parity.runs import members, parity_run
 
 from hmdc_ray.actors.launch import launch
-from hmdc_ray.actors.nodes import find_resources
+from hmdc_ray.actors.nodes import cluster_nodes
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import DataConfig
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.exchange.resources import resolve
 from hmdc_ray.run.coordinator import Coordinator
 
 EXACT = 1e-9
@@ -45,7 +46,7 @@ def finished(
     drawn, schedule = members(*names), {"training": training}
     config = parity_run(three_digits_config, drawn, schedule, classes_per_call=2, agreement=agreement)
     folder = tmp_path_factory.mktemp("run")
-    with launch(find_resources(config), three_digits.info, folder, check=lambda: None) as pool:
+    with launch(resolve(config, cluster_nodes(), lambda: []), three_digits.info, folder, check=lambda: None) as pool:
         joint, split = joint_and_split(config, pool, three_digits)
         coordinator = Coordinator(config, pool, classes=3, train_images=three_digits.info.sizes["train"])
         yield FinishedRun(pool, coordinator, joint, split)

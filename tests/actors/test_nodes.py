@@ -1,14 +1,12 @@
-"""The nodes of a cluster, and of this machine without one."""
+"""The nodes of a cluster, as a run sees them."""
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import ray
-import torch
 
-from hmdc_ray.actors.nodes import cluster_nodes, find_resources, largest_node, this_machine
+from hmdc_ray.actors import nodes
+from hmdc_ray.actors.nodes import cluster_nodes, find_resources, largest_node
 from hmdc_ray.config.io import parse_config
 
 
@@ -18,27 +16,35 @@ def test_the_nodes_of_a_cluster(ray_local: None) -> None:
     assert node.labels["ray.io/node-id"]
     config = parse_config({"pool": {"members": ["mlp", "lenet"]}}, "test")
     found = find_resources(config)
-    assert (found.gpus, found.config.threads) == ((1.0, 1.0), 1)
+    unseen = "the cluster counts GPUs, but CUDA is not available to a process there"
+    assert (found.gpus, found.config.threads) == ((0.0, 0.0), 1)
+    assert found.line == f"2 members on 2 CPU cores ({unseen}); 1 thread each"
+
+
+def test_gpus_are_looked_at_only_where_they_would_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0}}])
+
+    def probe() -> int:
+        asked.append(1)
+        return 80 * 10**9
+
+    monkeypatch.setattr(nodes, "probe_gpu", probe)
+    by_hand = {"pool": {"members": [{"architecture": "mlp", "num_gpus": 0}]}}
+    assert find_resources(parse_config(by_hand, "test")).gpus == (0.0,) and not asked
+    assert find_resources(parse_config({"pool": {"members": ["mlp"]}}, "test")).gpus == (1.0,) and asked
+    monkeypatch.setattr(nodes, "probe_gpu", lambda: None)  # all in use: nobody knows
+    assert find_resources(parse_config({"pool": {"members": ["mlp"]}}, "test")).gpus == (1.0,)
 
 
 def test_models_of_gpus_and_dead_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [
+    listed = [
         {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0, "accelerator_type:H100": 1.0}, "Labels": {"zone": "a"}},
         {"Alive": True, "Resources": {"memory": 1.0}},
         {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
     ]
-    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "nodes", lambda: listed)
     first, second = cluster_nodes()
     assert (first.cpus, first.gpus, first.gpu, first.labels) == (8.0, 2.0, "H100", {"zone": "a"})
     assert (second.cpus, second.gpus, second.gpu) == (0.0, 0.0, "")
     assert largest_node("GPU") == 2.0
-
-
-def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    alone = this_machine()
-    assert (alone.cpus, alone.gpus) == (float(os.cpu_count() or 1), 0.0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA H200")
-    assert (this_machine().gpus, this_machine().gpu) == (2.0, "NVIDIA H200")

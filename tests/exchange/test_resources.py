@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import dump_config, parse_config
-from hmdc_ray.exchange.resources import Node, acting, given, gpu_parts, resolve, threads_for, with_threads
+from hmdc_ray.exchange.resources import Node, acting, given, gpu_parts, resolve, this_machine, threads_for, with_threads
 
 
 def run(*members: dict[str, Any], active: int | None = None, **sections: Any) -> RunConfig:
@@ -173,3 +175,13 @@ def test_null_of_earlier_configurations_is_auto() -> None:
 def test_what_is_not_resolved_is_not_guessed() -> None:
     with pytest.raises(AssertionError, match="not resolved"):
         _ = run({}).threads
+
+
+def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    alone = this_machine()
+    assert (alone.cpus, alone.gpus) == (float(os.cpu_count() or 1), 0.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA H200")
+    assert (this_machine().gpus, this_machine().gpu) == (2.0, "NVIDIA H200")

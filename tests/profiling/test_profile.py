@@ -20,6 +20,7 @@ def test_what_replicas_share_is_told_from_what_each_of_them_does() -> None:
     traffic = {"match": 100.0, "pull_back": 10.0, "training_step": 7.0, "training_features": 1.0}
     bench: Any = SimpleNamespace(
         config=config,
+        gpus=(0.0, 0.5),
         one_process=SimpleNamespace(steps=[StepTimes(200.0, {"worker lenet": each}, {}) for each in phases]),
         traffic={("worker lenet", call): count for call, count in traffic.items()} | {("worker mlp", "match"): 5.0},
         actors=SimpleNamespace(processes={"worker lenet": SimpleNamespace(peak_bytes=300)}),

@@ -127,8 +127,9 @@ def test_a_run_leaves_everything_in_its_folder(reference: RunSummary, runs: Path
 
 
 def test_what_auto_became_is_on_record(reference: RunSummary) -> None:
-    """The session's cluster counts three GPUs; two members have one each."""
-    line = "2 members on 2 x GPU, one each; 1 thread each"
+    """The session's cluster counts three GPUs, which are not there."""
+    unseen = "the cluster counts GPUs, but CUDA is not available to a process there"
+    line = f"2 members on 2 CPU cores ({unseen}); 1 thread each"
     assert (reference.folder / "config.yaml").read_text().startswith(f"# resources when this started: {line}\nname: tiny\n")
     (started,) = (event for event in read_events(reference.folder) if event.kind == "started")
     assert started.fields["resources"] == line
@@ -215,6 +216,7 @@ def test_classes_per_call_and_shards_do_not_change_the_pixels(reference: RunSumm
         assert ours == pytest.approx(theirs, rel=1e-5)
     steps = [f"{step}/{STEPS}" for step in range(1, STEPS + 1)]
     stages = ["reading data", "starting the pool", "condensing"]
+    assert recorder.told.pop(2).startswith("2 members on 2 CPU cores")
     assert recorder.told == [*stages, *steps, "evaluating", "0/0"]
 
 

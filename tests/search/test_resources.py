@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 
+from hmdc_ray.actors import nodes
 from hmdc_ray.actors.placement import bundles, cpu_share
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import parse_config
@@ -111,6 +112,7 @@ def test_trials_share_the_gpus_equally(
 ) -> None:
     """Three members, and the driver, which judges."""
     node = {"CPU": 64.0, "GPU": float(gpus)}
+    monkeypatch.setattr(nodes, "probe_gpu", lambda: 80 * 10**9)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node}])
     planned = plan_concurrency(configuration({}, {}, {}), 2 if asked is None else asked, asked)
     assert planned.count == count
