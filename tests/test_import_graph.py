@@ -181,6 +181,7 @@ def test_modules_form_no_circle() -> None:
         ("hmdc_ray.actors.session", ("torch", "mlflow")),
         ("hmdc_ray.cli.terminal", ("torch", "ray", "mlflow")),
         ("hmdc_ray.run.condense", ("mlflow",)),
+        ("benchmarks.bench.configuration", ("ray", "mlflow")),
         ("benchmarks.simulation.members", ("torch", "ray", "mlflow", "pyarrow")),
     ],
 )
