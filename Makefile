@@ -36,7 +36,8 @@ QUICK := tests/config tests/docs tests/exchange tests/matching tests/models test
 	tests/test_import_graph.py tests/test_seeding.py
 
 check: lint
-	@$(BIN)/python -m pytest $(QUICK) --ignore tests/docs/test_notebook.py --ignore tests/server/test_initial_set.py
+	@$(BIN)/python -m pytest $(QUICK) --ignore tests/docs/test_notebook.py --ignore tests/server/test_initial_set.py \
+		--ignore tests/server/test_storage.py
 
 lint: setup
 	@$(BIN)/ruff check .

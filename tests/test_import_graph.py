@@ -102,6 +102,22 @@ def within(path: Path, places: tuple[str, ...]) -> bool:
     return path.relative_to(ROOT).as_posix().startswith(places)
 
 
+def quick_tests() -> list[Path]:
+    """The files that ``make check`` runs."""
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (places,) = re.findall(r"^QUICK := (.+)$", makefile, re.MULTILINE)
+    ignored = {ROOT / name for name in re.findall(r"--ignore (\S+)", makefile)}
+    found = [file for place in places.split() for file in [*(ROOT / place).rglob("test_*.py")] or [ROOT / place]]
+    return [file for file in found if file not in ignored]
+
+
+def test_quick_tests_need_neither_ray_nor_a_whole_run() -> None:
+    files = quick_tests()
+    assert Path(__file__) in files
+    heavy = {"ray", "whole_runs"}
+    assert [file for file in files if heavy & {name.partition(".")[0] for name in imported(file, everywhere=True)}] == []
+
+
 def test_the_graph_is_seen() -> None:
     assert "ray" in {name.partition(".")[0] for name in imported(MODULES["hmdc_ray.actors.session"], everywhere=True)}
     assert "hmdc_ray.models.registry" in own_modules(MODULES["hmdc_ray.models.lenet"])
@@ -165,6 +181,7 @@ def test_modules_form_no_circle() -> None:
         ("hmdc_ray.actors.session", ("torch", "mlflow")),
         ("hmdc_ray.cli.terminal", ("torch", "ray", "mlflow")),
         ("hmdc_ray.run.condense", ("mlflow",)),
+        ("benchmarks.bench.configuration", ("ray", "mlflow")),
         ("benchmarks.simulation.members", ("torch", "ray", "mlflow", "pyarrow")),
     ],
 )

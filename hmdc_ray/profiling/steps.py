@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
-from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.io import apply_overrides
 from hmdc_ray.data.schema import DatasetInfo
@@ -15,6 +15,9 @@ from hmdc_ray.exchange.protocols import Pool
 from hmdc_ray.exchange.step_records import StepRecord
 from hmdc_ray.profiling.process import ProcessUse
 from hmdc_ray.run.coordinator import Coordinator
+
+if TYPE_CHECKING:
+    from hmdc_ray.actors.pool import RayPool
 
 ONE_PROCESS = "one process"
 

@@ -52,8 +52,8 @@ class Tracker(Protocol):
         """Set tags of the run; a later value replaces an earlier one."""
 
     def image(self, name: str, step: int, files: Sequence[Path]) -> None:
-        """Log a picture of a series: a PNG in full, then a small WebP; one of them may be
-        missing."""
+        """Log a picture of a series, such as ``images/condensed``: a PNG in full, then a small
+        WebP; one of them may be missing."""
 
     def artifact(self, path: Path, name: str) -> None:
         """Store a file, or a folder with what it holds, under its path within the run's folder."""

@@ -183,10 +183,11 @@ def test_a_cluster_without_tokens_gets_none(monkeypatch: pytest.MonkeyPatch) -> 
             assert process.stdout is not None
             address = process.stdout.readline().strip()
             joining = child("-c", JOIN, address)
+            monkeypatch.setenv("RAY_AUTH_MODE", "token")
+            refused = child("-c", JOIN, address)
             answer, shown = joining.communicate(timeout=60)
             assert answer.split() == ["42"], shown
-            monkeypatch.setenv("RAY_AUTH_MODE", "token")
-            _, shown = child("-c", JOIN, address).communicate(timeout=60)
+            _, shown = refused.communicate(timeout=60)
             assert "the cluster there uses no tokens, but RAY_AUTH_MODE is 'token': unset it" in shown
         finally:
             process.communicate(timeout=60)  # which closes its input

@@ -26,7 +26,11 @@ LANES = 3
 AFTER = 4
 """Steps before the loss, of six."""
 
-PATIENCE = 2.0
+PATIENCE = 0.5
+"""Seconds for which a member may lack its place; nothing else is started meanwhile."""
+
+AWAY = 4.0
+"""Seconds for which the place is taken where the run waits for it."""
 
 
 class Thief:
@@ -95,7 +99,7 @@ def test_a_run_that_goes_on_without_the_member_says_so(ray_local: None, tmp_path
 def test_a_run_that_waits_goes_on_to_the_same_pixels(ray_local: None, tmp_path: Path) -> None:
     config = losing_config(tmp_path, "wait")
     with thief() as taker:
-        timer = threading.Timer(2 * PATIENCE, taker.leave)
+        timer = threading.Timer(AWAY, taker.leave)
 
         def lose(pool: RayPool) -> None:
             taker(pool)
@@ -106,5 +110,5 @@ def test_a_run_that_waits_goes_on_to_the_same_pixels(ray_local: None, tmp_path: 
     assert course.problem == ""
     assert "left_out" not in course.kinds()
     (recovered,) = [fields for kind, fields in course.events if kind == "recovered"]
-    assert recovered["seconds"] > PATIENCE
+    assert recovered["seconds"] > AWAY / 2 > PATIENCE
     np.testing.assert_array_equal(course.images, undisturbed(config, tmp_path / "peace"))

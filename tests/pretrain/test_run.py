@@ -122,7 +122,7 @@ def test_two_workers_give_the_losses_of_one_and_survive_a_death(
     ray_local: None, folder: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # Ray takes a report of an epoch every two seconds
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.02")  # Ray takes a report of an epoch every two seconds
     monkeypatch.setattr("sys.argv", ["hmdc", "pretrain", "two.yaml", "--workers", "2", "--output", "undisturbed"])
     with pytest.raises(SystemExit) as ended:
         main()

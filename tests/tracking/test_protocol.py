@@ -7,10 +7,12 @@ from pathlib import Path
 from shutil import copy
 
 import numpy as np
+import pytest
+from whole_runs import STEPS, condense_here, tiniest
 
-from hmdc_ray.tracking import Recorder, Sender
+from hmdc_ray.tracking import Recorder, Sender, sender
 from hmdc_ray.tracking.protocol import Tracker, Value
-from hmdc_ray.tracking.records import Dataset, Status, TrackedRun
+from hmdc_ray.tracking.records import Dataset, Status, TrackedRun, count_unsent
 from tracking.mlflow_server import StubTracker, steps
 
 
@@ -41,7 +43,10 @@ class TextTracker:
         self._write("tags", dict(values))
 
     def image(self, name: str, step: int, files: Sequence[Path]) -> None:
-        copy(files[0], self._folder / f"{name}-{step}.png")
+        for file in files:
+            target = self._folder / f"{name}-{step}{file.suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy(file, target)
 
     def artifact(self, path: Path, name: str) -> None:
         self._write("file", name)
@@ -63,10 +68,22 @@ def test_a_tracker_of_ones_own(run: Path, tmp_path: Path) -> None:
     recorder.dataset("digits", "", "f", {}, {})
     steps(run, 1, 2)
     recorder.tags({"a": "b"})
-    recorder.image("images", np.zeros((1, 1, 3), np.uint8), 2)
+    recorder.image("images/condensed", np.zeros((1, 1, 3), np.uint8), 2)
     recorder.artifacts([run / "config.yaml"])
     recorder.finish("FINISHED")
     text = Path(recorder.location).read_text().splitlines()
     expected = ["loss 1 0.5", "loss 2 1.0", "parameters {'seed': '3'}", "data digits", "tags {'a': 'b'}", "file config.yaml"]
     assert sorted(text[:-1]) == sorted(expected) and text[-1] == "FINISHED"
-    assert (tmp_path / "images-2.png").exists()
+    assert (tmp_path / "images" / "condensed-2.png").exists()
+
+
+def test_a_whole_run_goes_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    monkeypatch.setattr(sender, "open_tracker", lambda address, run: TextTracker(log, run))
+    condense_here(tiniest(tmp_path, tracking={"enabled": True}), tmp_path / "run")
+    text = (log / "log.txt").read_text().splitlines()
+    assert text[-1] == "FINISHED" and count_unsent(tmp_path / "run") == 0
+    assert [line.split()[1] for line in text if line.startswith("seconds/step ")] == [str(step + 1) for step in range(STEPS)]
+    assert {"file config.yaml", "file condensed.parquet", "data noise.parquet"} <= set(text)
+    assert sorted(path.name for path in (log / "images").glob("*.png")) == [f"condensed-{step}.png" for step in (0, 3, 6)]
