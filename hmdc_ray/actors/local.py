@@ -7,6 +7,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
@@ -25,11 +27,18 @@ def local_call(host: object, verb: str, *arguments: object, returns: int = 1) ->
 
 
 class LocalPool:
-    """Workers and server as plain objects; a reference is the value itself."""
+    """Workers and server as plain objects; a reference is the value itself.
 
-    def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path) -> None:
+    Args:
+        config: the run.
+        info: facts about its data.
+        folder: the run's folder.
+        device: device of all members; see :class:`hmdc_ray.actors.worker.PoolWorker`.
+    """
+
+    def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path, device: torch.device | None = None) -> None:
         self._config = config
-        self._hosts = [PoolWorker(index, config) for index in range(len(config.pool.members))]
+        self._hosts = [PoolWorker(index, config, device) for index in range(len(config.pool.members))]
         initial_KICHW = initial_images(config, info)
         if initial_KICHW is None:
             initial_KICHW = self._hosts[config.pool.main_index].member.initial_images()

@@ -30,6 +30,8 @@ class PoolWorker:
     Args:
         index: position of the member in the pool.
         config: the run.
+        device: device of the network; None: the GPU that the member asks for if this process has
+            one, else the CPU.
 
     Attributes:
         member: the member.
@@ -38,10 +40,11 @@ class PoolWorker:
         alignment: training of its aligner.
     """
 
-    def __init__(self, index: int, config: RunConfig) -> None:
+    def __init__(self, index: int, config: RunConfig, device: torch.device | None = None) -> None:
         torch.set_num_threads(config.cluster.threads)
         member = config.pool.members[index]
-        device = torch.device("cuda" if member.num_gpus > 0 and torch.cuda.is_available() else "cpu")
+        if device is None:
+            device = torch.device("cuda" if member.num_gpus > 0 and torch.cuda.is_available() else "cpu")
         if device.type == "cuda":
             set_gpu_format(config.matching.precision)
         self.member = Member(
