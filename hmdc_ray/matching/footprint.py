@@ -165,12 +165,15 @@ def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps
     if drawn:
         features, classifier = _probe(member, plan)
         inference += [_aligner_pass(member, plan, drawn), features]
+    message = whole(base.message, more_real.message, more_synthetic.message)
     waiting = 2 * member.images.ipc * _image_bytes(member)  # a class' gradients, which are copied into the chunk's array
+    if member.device.type != "cpu":
+        waiting += message  # a chunk's features leave in one copy, and its consensus arrives in one
     return Footprint(
         kept=whole(base.kept, more_real.kept, more_synthetic.kept) + waiting,
         matching=int(HEAP * max(map(whole, *lines))) + waiting,
         other=int(max(INFERENCE_HEAP * max(*prepared.after, *inference, 0), HEAP * _training(member, bool(drawn)), classifier)),
-        message=whole(base.message, more_real.message, more_synthetic.message),
+        message=message,
     )
 
 

@@ -46,7 +46,7 @@ def test_the_optimisers_hold_what_the_forward_pass_uses_after_every_begin(three_
             assert held == [id(parameter) for parameter in module.parameters()]
         assert [id(parameter) for parameter in member.parameters] == [id(p) for p in member.network.parameters()]
 
-        images = member.batches.rows(np.arange(3))
+        images = member.batches.reader(np.arange(3))
         before = member.network(images).detach()
         (group,) = member.optimiser.param_groups
         with torch.no_grad():
@@ -110,7 +110,7 @@ def test_initial_images_do_not_depend_on_what_the_member_did_before(three_digits
 def test_batchnorm_statistics_are_taken_once_a_step_and_then_frozen(three_digits: ImageDataset) -> None:
     member = one_member(three_digits, "batchnorm")
     member.begin(0)
-    images = member.batches.rows(np.arange(6))
+    images = member.batches.reader(np.arange(6))
     counts = []
     means = []
     for step in (0, 0, 1):
