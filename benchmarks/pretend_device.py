@@ -4,7 +4,7 @@ about it.
 Their values are in CPU tensors that only this module sees, so that results are those of the CPU. An
 operation on tensors of two devices is an error, as is a CPU generator for a tensor of the device.
 What a GPU would wait for is counted: copies to it, copies from it, and looks at its values that
-decide what the host does next.
+decide what the host does next. It has no autocast.
 
 It is torch's backend ``privateuse1``, which a process can name once and keeps. That happens when
 this module is imported, which must be before the process' first derivative: torch then counts the
@@ -92,7 +92,7 @@ class _Module:
         """The device draws with the CPU's own generator."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.bfloat16]
+        return []
 
     def mem_get_info(self, device: object = None) -> tuple[int, int]:
         return self.free, 2**30

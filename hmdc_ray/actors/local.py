@@ -38,7 +38,7 @@ class LocalPool:
 
     def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path, device: torch.device | None = None) -> None:
         self._config = config
-        self._hosts = [PoolWorker(index, config, device) for index in range(len(config.pool.members))]
+        self._hosts = [PoolWorker(index, config, device=device) for index in range(len(config.pool.members))]
         initial_KICHW = initial_images(config, info)
         if initial_KICHW is None:
             initial_KICHW = self._hosts[config.pool.main_index].member.initial_images()

@@ -1,5 +1,5 @@
 """Whole pools on a device that is as strict as a GPU: the same pixels as on the CPU but for
-rounding, and no more to do with the host than what members exchange.
+rounding.
 
 A run in float64, in which k-means chooses the same images on both.
 """
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from parity.runs import members
 
-from benchmarks.pretend_device import Kind, pretend_device
+from benchmarks.pretend_device import pretend_device
 from hmdc_ray.actors.local import LocalPool
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.data.dataset import ImageDataset
@@ -86,8 +86,7 @@ def run(
     return images, numbers
 
 
-@pytest.mark.parametrize("free", [2**30, 0])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(("name", "free"), [*((name, 2**30) for name in SETTINGS), ("distilling", 0)])
 def test_a_pool_condenses_the_same_images(
     name: str, free: int, three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
 ) -> None:
@@ -112,30 +111,3 @@ def test_a_resumed_run_gives_the_same_pixels(
         whole, _ = run(config, three_digits, tmp_path / "0", device, checkpoints=tmp_path)
         resumed, _ = run(config, three_digits, tmp_path / str(version), device, start=version)
     assert [images.tobytes() for images in resumed] == [images.tobytes() for images in whole[version:]]
-
-
-def test_a_chunk_is_one_copy_each_way_an_exchange_and_no_look(
-    three_digits: ImageDataset, three_digits_config: DataConfig, tmp_path: Path
-) -> None:
-    """Each of two members: three exchanges of the one chunk, and one for each batch of a training
-    and of an aligner's; all draws of a training go there at once."""
-    one_chunk = {"classes_per_call": 3, "probe_every": 100, "sampler_period": 100}
-    plain = {"members": members("deep", "vit")}
-    config = configuration(three_digits_config, pool=plain, matching=one_chunk)
-    kinds: tuple[Kind, ...] = ("copies to the device", "copies from the device", "synchronisations")
-    steps = []
-    with pretend_device() as (device, waits):
-        pool = LocalPool(config, three_digits.info, tmp_path, device)
-        coordinator = Coordinator(config, pool, classes=3, train_images=three_digits.info.sizes["train"])
-
-        def after_step(record: StepRecord) -> None:
-            plan = record.plan
-            steps.append((plan.training_batches, plan.aligner_batches, *map(waits.total, kinds)))
-            waits.counts.clear()
-
-        coordinator.run(0, after_step)
-    training, aligning, copied_in, copied_out, looks = steps[1]
-    assert (training, aligning) == (3, 3)
-    assert copied_in == 2 * (3 + (1 + training) + (1 + aligning + 1))
-    assert copied_out == 2 * (3 + (training + 1) + (aligning + 1 + 1))  # the last ones bring the losses
-    assert looks == 0
