@@ -31,9 +31,9 @@ class Reader:
         dtype: number format of the images.
 
     Attributes:
-        dataset: the same.
-        device: the same.
-        dtype: the same.
+        dataset: the decoded data.
+        device: device of the images.
+        dtype: number format of the images.
         pixels_NCHW: pixels of the training split on the device, uint8; None on the CPU, and where
             they are more than :data:`RESIDENT_PART` of what is free.
     """

@@ -18,6 +18,10 @@ from torch import Tensor
 from hmdc_ray.matching.choice import ROUNDING, TIE
 from hmdc_ray.seeding import Key
 
+EMBEDDING_BYTES = 48
+"""Bytes that the choice takes for each number of the embeddings: blocks of them in float32 and all
+of them; in float64 all of them twice, and what is computed from them."""
+
 _TOLERANCE = 1e-4
 """Lloyd's iterations end when centroids move by less than this part of the variance, in squares
 (scikit-learn's default)."""

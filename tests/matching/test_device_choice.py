@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from benchmarks.pretend_device import pretend_device
 from hmdc_ray.matching.choice import finite, kmeans_choice
-from hmdc_ray.matching.device_choice import kmeans_choice_on_device
+from hmdc_ray.matching.device_choice import EMBEDDING_BYTES, kmeans_choice_on_device
+from hmdc_ray.matching.footprint import LiveBytes
 from hmdc_ray.seeding import Key
 from hmdc_ray.system.transfer import to_device, to_host
 
@@ -65,3 +66,11 @@ def test_the_device_is_never_looked_at() -> None:
         positions_K = kmeans_choice_on_device(there_ND, 16, key, 20)
         assert not waits.counts
         assert to_host([positions_K])[0].tolist() == kmeans_choice(embeddings_ND, 16, key, 20).tolist()
+
+
+def test_it_takes_as_much_memory_as_it_says() -> None:
+    embeddings_ND = torch.from_numpy(noise(500, 64)).float()
+    with LiveBytes([embeddings_ND]) as counted:
+        kmeans_choice_on_device(embeddings_ND, 8, Key(0, "kmeans"), 5)
+    beside = 2 * embeddings_ND.nbytes  # the embeddings, which were blocks before
+    assert 0.6 * EMBEDDING_BYTES < (max(counted.after) + beside) / embeddings_ND.numel() <= EMBEDDING_BYTES
