@@ -101,8 +101,8 @@ class _Module:
         return False
 
 
-if torch._C._get_privateuse1_backend_name() != NAME:
-    _setup_privateuseone_for_python_backend(NAME, _Module())
+_BACKEND = _Module()
+_setup_privateuseone_for_python_backend(NAME, _BACKEND)
 
 
 class OnDevice(Tensor):
@@ -113,21 +113,23 @@ class OnDevice(Tensor):
     """
 
     values: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, values: Tensor) -> OnDevice:  # noqa: D102
-        like = {"strides": values.stride(), "storage_offset": values.storage_offset(), "dtype": values.dtype}
+        like: dict[str, Any] = {"strides": values.stride(), "storage_offset": values.storage_offset(), "dtype": values.dtype}
         with torch.inference_mode(False):  # torch allows no views of tensors from before that mode otherwise
-            made: OnDevice = torch.Tensor._make_wrapper_subclass(cls, values.shape, device=f"{NAME}:0", **like)
+            made: Any = torch.Tensor._make_wrapper_subclass(cls, values.shape, device=torch.device(NAME, 0), **like)
         made.values = values
-        return made
+        return made  # type: ignore[no-any-return]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         raise AssertionError(f"{func} on a tensor of the device, outside of the block that pretends it")
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
         return f"OnDevice({tuple(self.shape)}, {self.dtype})"
 
 
@@ -138,7 +140,7 @@ def pretend_device(free: int = 2**30) -> Iterator[tuple[torch.device, Waits]]:
     Args:
         free: bytes that it says are free in its memory.
     """
-    module, waits = torch.get_device_module(NAME), Waits()
+    module, waits = _BACKEND, Waits()
     before, module.free = module.free, free
     try:
         with _Operators(waits), _Functions(waits):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -56,7 +56,7 @@ class Augmentation:
     contrast_n: Tensor
     warp_n23: Tensor
     cutout_n4: Tensor
-    copy: Augmentation | None = None
+    copy: Augmentation | None = field(default=None, kw_only=True)
 
     @property
     def values(self) -> tuple[Tensor, ...]:

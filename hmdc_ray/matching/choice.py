@@ -36,7 +36,8 @@ def finite(embeddings_ND: NDArray[np.floating]) -> NDArray[np.floating]:
     A network that diverged has such embeddings. Its bad gradients are counted and it is renewed;
     until then any images will do.
     """
-    return np.nan_to_num(embeddings_ND, nan=0.0, posinf=0.0, neginf=0.0)
+    found_ND: NDArray[np.floating] = np.nan_to_num(embeddings_ND, nan=0.0, posinf=0.0, neginf=0.0)
+    return found_ND
 
 
 def kmeans_choice(embeddings_ND: NDArray[np.floating], count: int, key: Key, iterations: int) -> NDArray[np.int64]:

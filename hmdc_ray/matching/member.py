@@ -152,11 +152,12 @@ class Member:
     def state(self) -> State:
         """Everything that the next step needs and a fresh start of the iteration does not
         provide."""
-        arrays = _named("network", self.network.state_dict())
+        tensors = _named("network", self.network.state_dict())
         if self.aligner is not None:
-            arrays |= _named("aligner", self.aligner.state_dict())
+            tensors |= _named("aligner", self.aligner.state_dict())
             for index, moments in self.aligner_optimiser.state_dict()["state"].items():
-                arrays |= _named(f"aligner_optimiser/{index}", moments)
+                tensors |= _named(f"aligner_optimiser/{index}", moments)
+        arrays = _copies(tensors)
         arrays |= {f"agreed/{name}": np.array(value) for name, value in self.agreed.items()}
         for label, rows in enumerate(self.selection or ()):
             arrays[f"selection/{label}"] = rows
@@ -280,11 +281,6 @@ def option_draws(choices: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, di
             yield f" with random_options.{name} {value!r}", {**first, name: value}
 
 
-def array(tensor: Tensor) -> Array:
-    """A tensor as an array of a message, without its graph."""
-    return tensor.detach().cpu().numpy()
-
-
 def features_message(version: int, batches: Sequence[Tensor]) -> Features:
     """Aligned features of several batches, (B, L, T, D) each, as a message."""
     batches = to_host(batches)
@@ -295,5 +291,13 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
-def _named(group: str, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {f"{group}/{name}": array(tensor).copy() for name, tensor in tensors.items()}
+def _named(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Tensors as arrays of their own; those on a device come from it together. (Adam counts its
+    steps on the CPU.)"""
+    away = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
+    arrived = dict(zip(away, to_host(list(away.values())), strict=True))
+    return {name: arrived.get(name, tensor).detach().numpy().copy() for name, tensor in tensors.items()}

@@ -33,7 +33,9 @@ def student(
     device: torch.device, protocol: str, trial: Trial, condensed: CondensedSet, dataset: ImageDataset
 ) -> tuple[dict[str, Tensor], float]:
     """Weights of a student, and its accuracy on the test split."""
-    config = EvaluationConfig(protocol=protocol, students=(STUDENT,), epochs=3, whole_data_epochs=1)
+    config = EvaluationConfig.model_validate(
+        {"protocol": protocol, "students": (STUDENT,), "epochs": 3, "whole_data_epochs": 1}
+    )
     trainer = StudentTrainer(condensed, dataset, config, 0, str(device))
     network = trainer.student(trial.student, trial.seed_index)
     trainer.train(network, trial, None)

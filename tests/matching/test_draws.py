@@ -4,13 +4,14 @@ import numpy as np
 import torch
 
 from benchmarks.pretend_device import pretend_device
+from hmdc_ray.config import Family
 from hmdc_ray.data.augment import draw
 from hmdc_ray.matching.draws import Draw, drawn, placed
 
 
 def some_draws() -> list[Draw]:
-    generator, families = torch.Generator().manual_seed(0), ("flip", "brightness", "crop", "rotate", "cutout")
-    made = []
+    families: tuple[Family, ...] = ("flip", "brightness", "crop", "rotate", "cutout")
+    generator, made = torch.Generator().manual_seed(0), []
     for size in (3, 5):
         augmentation = draw("idc", families, 8, 8, generator, size)
         made.append(drawn(np.arange(size), augmentation, labels=np.arange(size) % 2, decoded=np.arange(size)[::-1].copy()))
