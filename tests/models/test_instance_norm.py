@@ -76,8 +76,9 @@ def test_another_device_computes_the_same_derivatives_as_the_cpu(dtype: torch.dt
         assert "_Normalise" in str(there(inputs[0], weight, bias).grad_fn)
         found = derivatives(there, inputs)
         assert not waits.total("synchronisations")
+        digits = 1e-4 if dtype == torch.float32 else 1e-11  # sums may come in another order
         for mine, other in zip(found, expected, strict=True):
-            assert torch.equal(mine.cpu(), other)
+            torch.testing.assert_close(mine.cpu(), other, rtol=digits, atol=digits)
 
 
 def test_on_another_device_autocast_brings_maps_into_the_weights_format(monkeypatch: pytest.MonkeyPatch) -> None:
