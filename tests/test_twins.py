@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
-BESIDE = {"benchmarks", "docs", "faults", "jobs", "parity"}
+BESIDE = {"benchmarks", "devices", "docs", "faults", "jobs", "parity"}
 """Folders of tests of other things than a place's modules."""
 
 

@@ -29,8 +29,8 @@ def bench(
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.field=value; may be repeated.")] = None,
 ) -> None:
     """Measure a step with the pool as actors and in one process: seconds by phase, bytes moved,
-    memory; the step against the floor of its arithmetic; the time to the first step; and what
-    tracking with a slow server costs."""
+    memory; the step against the floor of its arithmetic; the copies and synchronisations of a GPU;
+    the time to the first step; and what tracking with a slow server costs."""
     config = bench_config(data, steps, set_ or [])
     if data is None:
         say("on the built-in digits as 32x32 in colour, the shape of CIFAR-10; give --data for CIFAR-10 itself")
@@ -39,9 +39,10 @@ def bench(
 
         check_trace(trace)
     # Not before the arguments are known to be good: Ray and torch take seconds to import.
-    from benchmarks.bench.report import print_against_plain, print_bench, print_startup, print_tracking
+    from benchmarks.bench.report import print_against_plain, print_bench, print_startup, print_tracking, print_waits
     from benchmarks.bench.startup import measure_startup
     from benchmarks.bench.tracking import measure_tracking
+    from benchmarks.bench.waits import measure_waits, waits_config
     from hmdc_ray.profiling.measure import measure, measure_against_plain
 
     measured = measure(config, steps, report)
@@ -51,6 +52,8 @@ def bench(
         from benchmarks.bench.trace import write_trace
 
         write_trace(config, measured.info, trace, report)
+    report("counting what a GPU would wait for")
+    print_waits(measure_waits(waits_config()), console)
     print_startup(measure_startup(STARTS, report), console)
     print_tracking(measure_tracking(tracked_config(), PAIRS, report), console)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +19,9 @@ from hmdc_ray.profiling.operations import total
 from hmdc_ray.profiling.rates import has_bfloat16_units
 from hmdc_ray.profiling.steps import ONE_PROCESS, Measurement
 from hmdc_ray.profiling.traffic import DRIVER, SERVER
+
+if TYPE_CHECKING:
+    from benchmarks.pretend_device import Kind
 
 MB = 1e6
 NOTHING = "-"
@@ -63,6 +67,17 @@ def print_startup(startup: Startup, console: Console) -> None:
     for name, seconds in zip(names, (startup.condense, startup.bare), strict=True):
         table.add_row(name, *(f"{number:.1f}" for number in (median(seconds), min(seconds), max(seconds))))
     table.add_row(f"ratio, median of {len(startup.bare)} neighbouring pairs", f"{startup.ratio:.2f}")
+    _print(console, table)
+
+
+def print_waits(waits: Mapping[str, Mapping[Kind, int]], console: Console) -> None:
+    """Print what a GPU would have to do with the host, step by step, and the sum of it."""
+    kinds = list(dict.fromkeys(kind for counts in waits.values() for kind in counts))
+    what = "4 classes, 2 members, 3 batches in a training, 3 and one that measures in one of aligners"
+    table = _table(f"What a GPU would do with the host, counted on a pretended one: {what}", ["", *kinds, "all"])
+    for name, counts in waits.items():
+        numbers = [counts[kind] for kind in kinds]
+        table.add_row(name, *map(str, [*numbers, sum(numbers)]))
     _print(console, table)
 
 

@@ -7,6 +7,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hmdc_ray.actors.worker import PoolWorker
 from hmdc_ray.config import RunConfig
 from hmdc_ray.data.schema import DatasetInfo
@@ -60,11 +62,12 @@ class LocalPool:
         config: the run; ``auto`` is one thread.
         info: description of its data.
         folder: the run's folder, where the server saves checkpoints.
+        device: device of all members; see :class:`hmdc_ray.actors.worker.PoolWorker`.
     """
 
-    def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path) -> None:
+    def __init__(self, config: RunConfig, info: DatasetInfo, folder: Path, device: torch.device | None = None) -> None:
         self._config = config = with_threads(config, 1)
-        self._hosts = [PoolWorker(index, config) for index in range(len(config.pool.members))]
+        self._hosts = [PoolWorker(index, config, device=device) for index in range(len(config.pool.members))]
         initial_KICHW = initial_images(config, info)
         if initial_KICHW is None:
             initial_KICHW = self._hosts[config.pool.main_index].member.initial_images()

@@ -32,6 +32,8 @@ class PoolWorker:
         config: the run, with its number of threads.
         gpus: number of GPUs of this process, which may be a part of one; None: the process hosts
             the whole pool, which shares the first GPU that there is.
+        device: device of the network; None: a GPU if the process may use one and there is one, else
+            the CPU.
 
     Attributes:
         member: the member.
@@ -40,13 +42,14 @@ class PoolWorker:
         alignment: training of its aligner.
     """
 
-    def __init__(self, index: int, config: RunConfig, gpus: float | None = None) -> None:
+    def __init__(self, index: int, config: RunConfig, gpus: float | None = None, device: torch.device | None = None) -> None:
         torch.set_num_threads(config.threads)
         member = config.pool.members[index]
         if gpus is None:
             gpus = 1 / len(config.pool.members) if member.num_gpus else 0.0
         self._gpus = gpus
-        device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        if device is None:
+            device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
         if device.type == "cuda":
             set_gpu_format(config.matching.precision)
         self.member = Member(

@@ -11,8 +11,8 @@ batch, or n = B, one draw an image.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmdc_ray.config import Family
+from hmdc_ray.system.transfer import to_device
 
 Order = Literal["none", "dsa", "idc"]
 
@@ -36,6 +37,9 @@ CUTOUT_SIDE = 0.5
 class Augmentation:
     """One draw of every family; families that are not in use hold their identity.
 
+    It is drawn on the CPU, where it is known what it does. Whoever needs several at a time copies
+    their values to the images' device together, see :meth:`with_copy`.
+
     Attributes:
         flip_n: whether to mirror left and right.
         brightness_n: amount added to the image; identity 0.
@@ -43,6 +47,7 @@ class Augmentation:
         contrast_n: factor on the distance from the mean over the image; identity 1.
         warp_n23: affine map from output to input coordinates, each in [-1, 1] with corners aligned.
         cutout_n4: (top, bottom, left, right) of the zeroed rectangle in pixels; empty for identity.
+        copy: the same values on the device of the images; None: each call copies them.
     """
 
     flip_n: Tensor
@@ -51,18 +56,45 @@ class Augmentation:
     contrast_n: Tensor
     warp_n23: Tensor
     cutout_n4: Tensor
+    copy: Augmentation | None = field(default=None, kw_only=True)
+
+    @property
+    def values(self) -> tuple[Tensor, ...]:
+        """What was drawn, in the order of the attributes."""
+        return self.flip_n, self.brightness_n, self.saturation_n, self.contrast_n, self.warp_n23, self.cutout_n4
+
+    def with_copy(self, values: Sequence[Tensor]) -> Augmentation:
+        """The same draw with a copy of its :attr:`values` on a device."""
+        return replace(self, copy=Augmentation(*values))
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Apply the draw; differentiable with respect to the images. What is the identity is
         skipped."""
         images = images_BCHW
+        there = self.copy or Augmentation(*to_device(self.values, images.device))
         if self.flip_n.any():
-            images = torch.where(_to(self.flip_n, images)[:, None, None, None], images.flip(3), images)
-        images = _colour(images, self.brightness_n, self.saturation_n, self.contrast_n)
+            images = torch.where(there.flip_n[:, None, None, None], images.flip(3), images)
+        images = self._coloured(images, there)
         if not torch.equal(self.warp_n23, _identity(len(self.warp_n23), self.warp_n23.dtype)):
-            images = warp(images, self.warp_n23)
+            images = warp(images, there.warp_n23)
         if self.cutout_n4.any():
-            images = images * _outside(_to(self.cutout_n4, images), *images.shape[-2:])
+            images = images * _outside(there.cutout_n4, *images.shape[-2:])
+        return images
+
+    def _coloured(self, images: Tensor, there: Augmentation) -> Tensor:
+        """Images (B, C, H, W) with another brightness, saturation and contrast, in this order."""
+
+        def column(values_n: Tensor) -> Tensor:
+            return values_n.to(images.dtype)[:, None, None, None]
+
+        if self.brightness_n.any():
+            images = images + column(there.brightness_n)
+        if (self.saturation_n != 1).any():
+            mean = images.mean(dim=1, keepdim=True)
+            images = (images - mean) * column(there.saturation_n) + mean
+        if (self.contrast_n != 1).any():
+            mean = images.mean(dim=(1, 2, 3), keepdim=True)
+            images = (images - mean) * column(there.contrast_n) + mean
         return images
 
 
@@ -131,7 +163,7 @@ def warp(images_BCHW: Tensor, matrix_n23: Tensor) -> Tensor:
 
     The identity matrix returns the images.
     """
-    matrix = _to(matrix_n23, images_BCHW).to(images_BCHW.dtype).expand(len(images_BCHW), 2, 3)
+    matrix = matrix_n23.to(images_BCHW.dtype).expand(len(images_BCHW), 2, 3)
     grid = F.affine_grid(matrix, list(images_BCHW.shape), align_corners=True)
     return F.grid_sample(images_BCHW, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
@@ -163,27 +195,6 @@ def _warps(
 
 def _identity(count: int, dtype: torch.dtype) -> Tensor:
     return torch.eye(2, 3, dtype=dtype).expand(count, 2, 3)
-
-
-def _to(values: Tensor, images: Tensor) -> Tensor:
-    return values.to(images.device)
-
-
-def _colour(images: Tensor, brightness_n: Tensor, saturation_n: Tensor, contrast_n: Tensor) -> Tensor:
-    """Change brightness, saturation and contrast of images (B, C, H, W), in this order."""
-
-    def column(values: Tensor) -> Tensor:
-        return _to(values, images).to(images.dtype)[:, None, None, None]
-
-    if brightness_n.any():
-        images = images + column(brightness_n)
-    if (saturation_n != 1).any():
-        mean = images.mean(dim=1, keepdim=True)
-        images = (images - mean) * column(saturation_n) + mean
-    if (contrast_n != 1).any():
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        images = (images - mean) * column(contrast_n) + mean
-    return images
 
 
 def _outside(box_n4: Tensor, height: int, width: int) -> Tensor:

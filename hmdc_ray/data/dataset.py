@@ -101,5 +101,14 @@ class ImageDataset:
     def normalised(self, split: Split, rows: npt.ArrayLike, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """The images in ``rows`` as (pixels / 255 - mean) / std: (len(rows), C, H, W), computed in
         ``dtype``."""
-        mean_C11, std_C11 = self._mean_C11.to(dtype), self._std_C11.to(dtype)
-        return self.pixels(split, rows).to(dtype).div_(255).sub_(mean_C11).div_(std_C11)
+        return normalise(self.pixels(split, rows), *self.statistics(dtype))
+
+    def statistics(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and std of every channel, (C, 1, 1) each, in ``dtype``."""
+        return self._mean_C11.to(dtype), self._std_C11.to(dtype)
+
+
+def normalise(pixels_NCHW: torch.Tensor, mean_C11: torch.Tensor, std_C11: torch.Tensor) -> torch.Tensor:
+    """(pixels / 255 - mean) / std, (N, C, H, W), of uint8 pixels, in the format of the
+    statistics."""
+    return pixels_NCHW.to(mean_C11.dtype).div_(255).sub_(mean_C11).div_(std_C11)

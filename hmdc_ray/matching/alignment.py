@@ -15,9 +15,11 @@ from torch import Tensor
 from hmdc_ray.data.schema import Split
 from hmdc_ray.exchange.messages import Features, MemberRecord, Rows, check_version
 from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.matching.draws import Draw, placed
 from hmdc_ray.matching.member import Member, features_message
 from hmdc_ray.matching.probe import linear_probe
 from hmdc_ray.matching.ssd import CommonSize
+from hmdc_ray.system.transfer import to_host
 
 PROBE_NUMBERS = 2**24
 """Most numbers of a consensus in one probe, which bounds its memory."""
@@ -47,6 +49,8 @@ class Alignment:
         self.member = member
         self._features_BLTD: Tensor | None = None
         self._first: list[Tensor] = []
+        self._draws: list[Draw] = []
+        self._agreed: dict[str, Tensor] = {}
 
     def features(self, plan: StepPlan, batch: int) -> Features:
         """Aligned features of a real batch, (B, L, T, D), the network fixed; after the last batch,
@@ -60,8 +64,10 @@ class Alignment:
         member = self.member
         assert member.aligner is not None
         with member.clock.phase("aligner_training"):
+            if batch == 0:
+                self._draws, _ = placed(member.batches.alignment(plan, member.schedule), member.device)
             if batch < plan.aligner_batches:
-                taps = self._observe(plan, member.batches.alignment(plan, batch, member.schedule))
+                taps = self._observe(plan, member.batches.real(self._draws[batch]))
                 self._first = taps if batch == 0 else self._first
             else:
                 taps, self._first = self._first, []
@@ -82,9 +88,11 @@ class Alignment:
         with member.clock.phase("aligner_training"):
             loss = member.agreement_loss(features_BLTD, consensus.batches[0])
             if batch == 0:
-                member.agreed = {"before": float(loss.detach())}
+                self._agreed = {"before": loss.detach()}
             if batch == plan.aligner_batches:
-                member.agreed["after"] = float(loss.detach())
+                self._agreed["after"] = loss.detach()
+                (agreed,) = to_host([torch.stack(list(self._agreed.values()))])
+                member.agreed = dict(zip(self._agreed, agreed.tolist(), strict=True))
             else:
                 member.descend(member.aligner_optimiser, list(member.aligner.parameters()), loss)
         return MemberRecord(seconds=member.clock.take())
@@ -107,7 +115,7 @@ class Alignment:
         check_version("a consensus", consensus.version, plan.version)
         member, found = self.member, {}
         with member.clock.phase("probe"):
-            labels = [member.batches.labels(rows, split).numpy() for split, rows in member.batches.probe_rows(PROBE_IMAGES)]
+            labels = [member.batches.dataset.labels(split)[rows] for split, rows in member.batches.probe_rows(PROBE_IMAGES)]
             fitted_ND, tested_MD = (part_BLTD.reshape(len(part_BLTD), -1) for part_BLTD in consensus.batches)
             accuracy = linear_probe(fitted_ND, labels[0][: len(fitted_ND)], tested_MD, labels[1][: len(tested_MD)])
         if accuracy is not None:
@@ -119,7 +127,7 @@ class Alignment:
         aligner = self.member.aligner
         assert aligner is not None
         with torch.no_grad():
-            aligned_BLTD: Tensor = aligner(self._observe(plan, self.member.batches.rows(rows, split)))
+            aligned_BLTD: Tensor = aligner(self._observe(plan, self.member.batches.reader(rows, split)))
         return aligned_BLTD
 
     # Parts

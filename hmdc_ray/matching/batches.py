@@ -10,6 +10,7 @@ image, normalised.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +22,17 @@ from hmdc_ray.data.augment import Augmentation, draw
 from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.packing import check_formation, decode, pack
+from hmdc_ray.data.reader import Reader
 from hmdc_ray.data.schema import Split, check_class_sizes
 from hmdc_ray.exchange.messages import Rows, Snapshot
 from hmdc_ray.exchange.schedule import StepPlan
-from hmdc_ray.matching.choice import kmeans_choice, random_choice
+from hmdc_ray.exchange.tensors import view
+from hmdc_ray.matching.choice import finite, kmeans_choice, random_choice
+from hmdc_ray.matching.device_choice import kmeans_choice_on_device
+from hmdc_ray.matching.draws import Draw, drawn
 from hmdc_ray.models.network import Network
-from hmdc_ray.models.precision import storage_dtype
 from hmdc_ray.seeding import Key, Stream
+from hmdc_ray.system.transfer import to_device, to_host
 
 EMBEDDING_BATCH = 500
 """Images in one forward while embedding: fixed, so that embeddings have the same bits
@@ -39,95 +44,126 @@ BATCHNORM_IMAGES = 16
 
 @dataclass(frozen=True)
 class Batches:
-    """Reader and augmenter of one member.
+    """Draws and makes the batches of one member.
 
     Attributes:
         seed: the run's seed.
-        dataset: the decoded data.
-        matching: batch size, sampler, augmentation, precision.
+        reader: the decoded data, the device of the batches and their number format.
+        matching: batch size, sampler, augmentation.
         formation: multi-formation factor f.
-        device: device to which batches are moved.
     """
 
     seed: int
-    dataset: ImageDataset
+    reader: Reader
     matching: MatchingConfig
     formation: int
-    device: torch.device
+
+    @property
+    def dataset(self) -> ImageDataset:
+        """The decoded data."""
+        return self.reader.dataset
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the batches."""
+        return self.reader.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of images and networks."""
-        return storage_dtype(self.matching.precision)
+        return self.reader.dtype
 
-    def real(self, plan: StepPlan, label: int, selection: tuple[Rows, ...] | None) -> Tensor:
-        """Real images of a class, (B, C, H, W), not augmented: the selected ones, or a random draw
-        of this step."""
-        if selection is not None:
-            return self.rows(selection[label])
-        return self._random_rows("real_images", plan, label, self.matching.real_batch)
+    # Draws, on the CPU
 
-    def synthetic(self, plan: StepPlan, label: int, images_ICHW: Tensor) -> Tensor:
-        """Decoded synthetic images of a class, (B, C, H, W), at most ``matching.real_batch``, not
+    def pair(self, plan: StepPlan, label: int, selection: tuple[Rows, ...] | None, stored: int) -> Draw:
+        """Both batches of a class: real images, the selected ones or a random draw of this step,
+        and the decoded ones of ``stored`` synthetic images, at most ``matching.real_batch`` of
+        either.
+
+        Their augmentation is one draw for all of them and for all members: Siamese (DSA).
+        """
+        most, sizes = self.matching.real_batch, stored * self.formation**2
+        rows = self._random_rows("real_images", plan, label, most) if selection is None else selection[label]
+        augmentation = self._draw(self._key("augmentation", plan, label=label), count=1)
+        decoded = random_choice(sizes, most, self._key("decoded_images", plan, label=label)) if sizes > most else None
+        return drawn(rows, augmentation, decoded=decoded)
+
+    def real_training(self, plan: StepPlan, schedule: ScheduleConfig) -> list[Draw]:
+        """Real images of a step's training batches, each augmented on its own (HMDC, IDC)."""
+        images, batches = schedule.real_images, plan.training_batches
+        return self._real_batches(("train_images", "train_augmentation"), plan, images, schedule.batch, batches)
+
+    def alignment(self, plan: StepPlan, schedule: ScheduleConfig) -> list[Draw]:
+        """Real images of the batches on which aligners are trained before a step; the keys of these
+        draws and augmentations are not those of the networks' training."""
+        images, batches = self.matching.aligner_images, plan.aligner_batches
+        return self._real_batches(("aligner_images", "aligner_augmentation"), plan, images, schedule.batch, batches)
+
+    def synthetic_training(self, plan: StepPlan, size: int, images: int, order: int) -> list[Draw]:
+        """Decoded synthetic images of a step's training batches, each with its own augmentation.
+
+        Args:
+            plan: the step.
+            size: images in a batch.
+            images: number of decoded images, N.
+            order: position of the member whose order of the images is drawn.
+        """
+        found, slices = [], batch_slices(images, size)
+        for batch in range(plan.training_batches):  # counted through the epochs of the training
+            epoch, position = divmod(batch, len(slices))
+            key = Key(self.seed, "train_images", order, plan.iteration, plan.step, batch=epoch)
+            rows = random_choice(images, images, key)[slices[position]]
+            found.append(drawn(rows, self._draw(self._key("train_augmentation", plan, batch=batch), len(rows))))
+        return found
+
+    # Batches, on the device
+
+    def real(self, draw: Draw) -> Tensor:
+        """The real images of a draw, (B, C, H, W), augmented."""
+        return draw.augmentation(self.reader(draw.rows, "train", draw.rows_B))
+
+    def synthetic(self, draw: Draw, images_ICHW: Tensor) -> Tensor:
+        """The decoded synthetic images that go with the real ones of a draw, (B, C, H, W),
         augmented.
 
         Differentiable with respect to ``images_ICHW``.
         """
         decoded_BCHW = decode(images_ICHW, self.formation)  # B = I * f * f (IDC's multi-formation)
-        if len(decoded_BCHW) > self.matching.real_batch:
-            key = Key(self.seed, "decoded_images", iteration=plan.iteration, step=plan.step, label=label)
-            chosen_B = torch.from_numpy(random_choice(len(decoded_BCHW), self.matching.real_batch, key))
-            decoded_BCHW = decoded_BCHW[chosen_B.to(self.device)]
-        return decoded_BCHW
-
-    def augmentation(self, plan: StepPlan, label: int) -> Augmentation:
-        """The Siamese draw of a step (DSA), shared by the real and synthetic images of a class and
-        by all members."""
-        return self._draw(self._key("augmentation", plan, label=label), count=1)
+        if len(draw.decoded_B):
+            decoded_BCHW = decoded_BCHW[draw.decoded_B]
+        return draw.augmentation(decoded_BCHW)
 
     def statistics_images(self, plan: StepPlan) -> Tensor:
         """A few real images of every class, (B, C, H, W), for BatchNorm statistics."""
         classes = range(len(self.dataset.info.class_names))
-        return torch.cat([self._random_rows("batchnorm", plan, label, BATCHNORM_IMAGES) for label in classes])
-
-    def real_training(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> tuple[Tensor, Tensor]:
-        """Real images of a training batch, (B, C, H, W), each augmented on its own (HMDC, IDC), and
-        labels (B,)."""
-        rows = self._real_rows("train_images", plan, schedule.real_images, schedule.batch, batch)
-        return self.varied(self.rows(rows), self._key("train_augmentation", plan, batch=batch)), self.labels(rows)
-
-    def alignment(self, plan: StepPlan, batch: int, schedule: ScheduleConfig) -> Tensor:
-        """Real images of a batch on which aligners are trained, (B, C, H, W); the keys of these
-        draws and augmentations are not those of the networks' training."""
-        rows = self._real_rows("aligner_images", plan, self.matching.aligner_images, schedule.batch, batch)
-        return self.varied(self.rows(rows), self._key("aligner_augmentation", plan, batch=batch))
+        rows = [self._random_rows("batchnorm", plan, label, BATCHNORM_IMAGES) for label in classes]
+        return self.reader(np.concatenate(rows))
 
     def decoded(self, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
         """The decoded synthetic images of all classes, (N, C, H, W), and their labels, (N,)."""
-        images_KICHW = torch.tensor(snapshot.images_KICHW, dtype=self.dtype, device=self.device)
+        (images_KICHW,) = (part.to(self.dtype) for part in to_device([view(snapshot.images_KICHW)], self.device))
         decoded_NCHW = torch.cat([decode(images_ICHW, self.formation) for images_ICHW in images_KICHW])
         labels_K = torch.arange(len(images_KICHW), device=self.device)
         return decoded_NCHW, labels_K.repeat_interleave(len(decoded_NCHW) // len(images_KICHW))
 
-    def synthetic_training(
-        self, plan: StepPlan, batch: int, size: int, decoded: tuple[Tensor, Tensor], order: int
-    ) -> tuple[Tensor, Tensor]:
-        """Synthetic images of a training batch, (B, C, H, W), each with its own augmentation, and
-        labels (B,).
+    def choose(self, network: Network, keys: Sequence[Key], count: int) -> list[Rows]:
+        """Rows of the class of each key, nearest to k-means centroids of the network's embedding,
+        ``count`` of them (DREAM).
 
-        Args:
-            plan: the step.
-            batch: number of the batch in the step's training, counted through its epochs.
-            size: images in a batch.
-            decoded: images (N, C, H, W) and labels (N,) from :meth:`decoded`.
-            order: position of the member whose order of the images is drawn.
+        On a device the choice is that of :mod:`hmdc_ray.matching.device_choice`.
         """
-        images_NCHW, labels_N = decoded
-        slices = batch_slices(len(labels_N), size)
-        epoch, position = divmod(batch, len(slices))
-        key = Key(self.seed, "train_images", order, plan.iteration, plan.step, batch=epoch)
-        rows_B = torch.from_numpy(random_choice(len(labels_N), len(labels_N), key)[slices[position]]).to(self.device)
-        return self.varied(images_NCHW[rows_B], self._key("train_augmentation", plan, batch=batch)), labels_N[rows_B]
+        classes, most = [self.dataset.class_rows("train", key.label) for key in keys], self.matching.kmeans_iterations
+        if self.device.type == "cpu":
+            embedded = (torch.cat(self._embedded(network, rows, view(rows))).numpy() for rows in classes)
+            chosen = [kmeans_choice(finite(found_ND), count, key, most) for found_ND, key in zip(embedded, keys, strict=True)]
+        else:
+            there = to_device(list(map(view, classes)), self.device)
+            found = []
+            for rows, rows_N, key in zip(classes, there, keys, strict=True):
+                embeddings_ND = torch.cat(self._embedded(network, rows, rows_N))
+                found.append(kmeans_choice_on_device(embeddings_ND, count, key, most))
+            chosen = [positions.numpy() for positions in to_host(found)]
+        return [rows[positions] for rows, positions in zip(classes, chosen, strict=True)]
 
     def probe_rows(self, images: int) -> list[tuple[Split, Rows]]:
         """Rows of a probe: of the training split to fit it, of validation data to test it; where
@@ -143,29 +179,6 @@ class Batches:
         rows = random_choice(sizes["train"], sizes["train"], fitted)
         half = len(rows) // 2
         return [("train", rows[:half][:images]), ("train", rows[half:][:images])]
-
-    def labels(self, rows: Rows, split: Split = "train") -> Tensor:
-        """Labels by row of a split, (B,)."""
-        return torch.from_numpy(self.dataset.labels(split)[rows]).to(self.device)
-
-    def rows(self, rows: Rows, split: Split = "train") -> Tensor:
-        """Images by row of a split, (B, C, H, W)."""
-        return self.dataset.normalised(split, rows, self.dtype).to(self.device)
-
-    def choose(self, network: Network, label: int, count: int, key: Key) -> Rows:
-        """Rows of a class nearest to k-means centroids of the network's embedding, ``count`` of
-        them (DREAM)."""
-        rows = self.dataset.class_rows("train", label)
-        embeddings = []
-        with torch.inference_mode():
-            for start in range(0, len(rows), EMBEDDING_BATCH):
-                images_BCHW = self.rows(rows[start : start + EMBEDDING_BATCH])
-                embeddings.append(network.observe(images_BCHW).embedding_BD.cpu().numpy())
-        # A network that diverged has embeddings that are not finite. Its bad gradients are counted
-        # and it is renewed; until then any images will do.
-        embeddings_ND = np.nan_to_num(np.concatenate(embeddings), nan=0.0, posinf=0.0, neginf=0.0)
-        positions = kmeans_choice(embeddings_ND, count, key, self.matching.kmeans_iterations)
-        return rows[positions]
 
     def initial_images(self, config: ImagesConfig, network: Network) -> Tensor:
         """Synthetic images before the first step, (K, I, C, H, W): noise, random real images, or
@@ -194,8 +207,8 @@ class Batches:
             if config.initialise == "real":
                 rows = rows[random_choice(len(rows), count, class_key)]
             else:
-                rows = self.choose(network, label, count, class_key)
-            images_ICHW.append(pack(self.rows(rows), config.formation))
+                (rows,) = self.choose(network, [class_key], count)
+            images_ICHW.append(pack(self.reader(rows), config.formation))
         return torch.stack(images_ICHW).cpu()
 
     def _key(self, stream: Stream, plan: StepPlan, label: int = 0, batch: int = 0) -> Key:
@@ -206,18 +219,26 @@ class Batches:
         generator = key.generator()
         return draw(matching.augmentation, matching.families, shape.height, shape.width, generator, count, self.dtype)
 
-    def varied(self, images_BCHW: Tensor, key: Key) -> Tensor:
-        """The images, (B, C, H, W), each with its own augmentation."""
-        return self._draw(key, len(images_BCHW))(images_BCHW)
+    def _embedded(self, network: Network, rows: Rows, rows_N: Tensor) -> list[Tensor]:
+        """Embedding (B, D) of each block of rows of the training split, which are also given on the
+        device."""
+        with torch.inference_mode():
+            starts = range(0, len(rows), EMBEDDING_BATCH)
+            blocks = [slice(start, start + EMBEDDING_BATCH) for start in starts]
+            return [network.observe(self.reader(rows[block], "train", rows_N[block])).embedding_BD for block in blocks]
 
-    def _real_rows(self, stream: Stream, plan: StepPlan, images: int, size: int, batch: int) -> Rows:
-        """Training rows of a batch, from ``images`` rows that are drawn for the step, or from all
-        if they are fewer."""
-        rows = random_choice(self.dataset.info.sizes["train"], images, self._key(stream, plan))
-        return rows[batch_slices(len(rows), size)[batch]]
+    def _real_batches(self, streams: tuple[Stream, Stream], plan: StepPlan, images: int, size: int, batches: int) -> list[Draw]:
+        """Draws of the first ``batches`` batches of ``images`` training rows that are drawn for the
+        step, or of all if they are fewer."""
+        rows = random_choice(self.dataset.info.sizes["train"], images, self._key(streams[0], plan))
+        found = []
+        for batch, places in zip(range(batches), batch_slices(len(rows), size), strict=False):
+            some = rows[places]
+            augmentation = self._draw(self._key(streams[1], plan, batch=batch), len(some))
+            found.append(drawn(some, augmentation, labels=self.dataset.labels("train")[some]))
+        return found
 
-    def _random_rows(self, stream: Stream, plan: StepPlan, label: int, count: int) -> Tensor:
-        """Random real images of a class, (B, C, H, W), at most ``count``."""
+    def _random_rows(self, stream: Stream, plan: StepPlan, label: int, count: int) -> Rows:
+        """Rows of random real images of a class, at most ``count``."""
         rows = self.dataset.class_rows("train", label)
-        key = Key(self.seed, stream, iteration=plan.iteration, step=plan.step, label=label)
-        return self.rows(rows[random_choice(len(rows), count, key)])
+        return rows[random_choice(len(rows), count, self._key(stream, plan, label=label))]

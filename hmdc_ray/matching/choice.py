@@ -20,13 +20,24 @@ if TYPE_CHECKING:
 TIE = 1e-6
 """Relative difference below which two distances count as equal."""
 
-_ROUNDING = 1e-5  # of sums in float32, relative to the largest entry
+ROUNDING = 1e-5
+"""Rounding of sums in float32, relative to the largest entry."""
 
 
 def random_choice(size: int, count: int, key: Key) -> NDArray[np.int64]:
     """Positions, int64 (count,), of ``size`` without replacement, in drawn order; all of them if
     there are fewer."""
     return key.numpy().permutation(size)[:count].astype(np.int64)
+
+
+def finite(embeddings_ND: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Embeddings with 0 for what is not finite.
+
+    A network that diverged has such embeddings. Its bad gradients are counted and it is renewed;
+    until then any images will do.
+    """
+    found_ND: NDArray[np.floating] = np.nan_to_num(embeddings_ND, nan=0.0, posinf=0.0, neginf=0.0)
+    return found_ND
 
 
 def kmeans_choice(embeddings_ND: NDArray[np.floating], count: int, key: Key, iterations: int) -> NDArray[np.int64]:
@@ -80,7 +91,7 @@ def _exact_centroids(exact_ND: NDArray[np.float64], kmeans: KMeans) -> NDArray[n
         own_nD = exact_ND[kmeans.labels_ == cluster]
         if len(own_nD):
             mean_D = own_nD.mean(axis=0)
-            if np.abs(mean_D - centroid_D).max() <= _ROUNDING * np.abs(own_nD).max():
+            if np.abs(mean_D - centroid_D).max() <= ROUNDING * np.abs(own_nD).max():
                 centroids_KD[cluster] = mean_D
     return centroids_KD
 
@@ -91,7 +102,7 @@ def _nearest(rows_ND: NDArray[np.float64], centroids_KD: NDArray[np.float64]) ->
     middle_D = rows_ND.mean(axis=0)
     rows_ND, centroids_KD = rows_ND - middle_D, centroids_KD - middle_D
     squares_N = np.einsum("nd,nd->n", rows_ND, rows_ND)
-    slack = _ROUNDING**2 * squares_N.max(initial=0.0)
+    slack = ROUNDING**2 * squares_N.max(initial=0.0)
     chosen = np.empty(len(centroids_KD), dtype=np.int64)
     for cluster, (centroid_D, products_N) in enumerate(zip(centroids_KD, centroids_KD @ rows_ND.T, strict=True)):
         far_N = squares_N - 2 * products_N + centroid_D @ centroid_D  # |r - c|^2 = |r|^2 - 2 <r, c> + |c|^2

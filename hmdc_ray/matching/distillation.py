@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hmdc_ray.exchange.tensors import add_all, zeros
+from hmdc_ray.system.transfer import to_device
 
 
 class Agreement:
@@ -28,17 +29,21 @@ class Agreement:
 
     Args:
         masks: one bool (L, T) per member, from :func:`hmdc_ray.matching.ssd.token_mask`.
+        device: device of the features; None: the CPU.
 
     Attributes:
         masks_NLT: tokens of each member.
         whole_N: whether a member has all tokens.
         counts_LT: number of members that have a token, n.
         kept_LT: whether at least two members have it.
+        kept: number of tokens that at least two members have.
     """
 
-    def __init__(self, masks: Sequence[Tensor]) -> None:
-        self.masks_NLT = torch.stack(list(masks))
-        self.whole_N = self.masks_NLT.flatten(1).all(dim=1).tolist()
+    def __init__(self, masks: Sequence[Tensor], device: torch.device | None = None) -> None:
+        masks_NLT = torch.stack(list(masks))
+        self.whole_N = masks_NLT.flatten(1).all(dim=1).tolist()
+        self.kept = int((masks_NLT.sum(dim=0) >= 2).sum())
+        (self.masks_NLT,) = to_device([masks_NLT], device or torch.device("cpu"))
         self.counts_LT = self.masks_NLT.sum(dim=0)
         self.kept_LT = self.counts_LT >= 2
 
@@ -50,7 +55,7 @@ class Agreement:
             member: position of the member.
             like: features (B, L, T, D), for their size, number format and device.
         """
-        elements = like.shape[0] * int(self.kept_LT.sum()) * like.shape[-1]
+        elements = like.shape[0] * self.kept * like.shape[-1]
         scale_LT = 2.0 / ((self.counts_LT - 1).clamp(min=1).double() * elements)
         scale_LT = torch.where(self.kept_LT & self.masks_NLT[member], scale_LT, 0.0)
         return scale_LT[:, :, None].to(like)

@@ -31,6 +31,7 @@ from hmdc_ray.exchange.messages import Features, MemberTaps, Snapshot
 from hmdc_ray.exchange.schedule import StepPlan, total_steps
 from hmdc_ray.matching.alignment import PROBE_BATCH, Alignment, probe_images
 from hmdc_ray.matching.batches import EMBEDDING_BATCH
+from hmdc_ray.matching.device_choice import EMBEDDING_BYTES
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member, option_draws
 from hmdc_ray.matching.probe import CLASSIFIER_BYTES
@@ -166,12 +167,15 @@ def _form(member: Member, options: Mapping[str, Any], drawn: Sequence[MemberTaps
     if drawn:
         features, classifier = _probe(member, plan)
         inference += [_aligner_pass(member, plan, drawn), features]
+    message = whole(base.message, more_real.message, more_synthetic.message)
     waiting = 2 * member.images.ipc * _image_bytes(member)  # a class' gradients, which are copied into the chunk's array
+    if member.device.type != "cpu":
+        waiting += message  # a chunk's features leave in one copy, and its consensus arrives in one
     return Footprint(
         kept=whole(base.kept, more_real.kept, more_synthetic.kept) + waiting,
         matching=int(HEAP * max(map(whole, *lines))) + waiting,
         other=int(max(INFERENCE_HEAP * max(*prepared.after, *inference, 0), HEAP * _training(member, bool(drawn)), classifier)),
-        message=whole(base.message, more_real.message, more_synthetic.message),
+        message=message,
     )
 
 
@@ -212,19 +216,23 @@ def _training(member: Member, observed: bool) -> float:
 
 
 def _embedding(member: Member) -> float:
-    """Peak bytes while real images of a class are embedded for k-means."""
+    """Peak bytes while real images of a class are embedded for k-means, and on a device clustered
+    there."""
     if "kmeans" not in (member.matching.sampler, member.images.initialise):
         return 0.0
     dataset = member.batches.dataset
     rows = max(len(dataset.class_rows("train", label)) for label in range(len(dataset.info.class_names)))
-    shape = dataset.info.shape
+    shape, numbers = dataset.info.shape, 0
 
     def embed(count: int) -> None:
+        nonlocal numbers
         with torch.inference_mode():
-            member.network.observe(zeros(member.network, count, shape.channels, shape.height, shape.width))
+            seen = member.network.observe(zeros(member.network, count, shape.channels, shape.height, shape.width))
+        numbers = seen.embedding_BD.shape[1]
 
     member.network.eval()
-    return _extrapolated(_modules(member), min(EMBEDDING_BATCH, rows), embed)
+    embedding = _extrapolated(_modules(member), min(EMBEDDING_BATCH, rows), embed)
+    return embedding if member.device.type == "cpu" else embedding + rows * numbers * EMBEDDING_BYTES
 
 
 def _aligner_pass(member: Member, plan: StepPlan, drawn: Sequence[MemberTaps]) -> float:

@@ -11,8 +11,7 @@ W an image, B images of a batch; L layers, T tokens, D channels of aligned featu
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hmdc_ray.exchange.messages import Array, Cotangents, Features, Gradients, MemberRecord, Snapshot, check_version
+from hmdc_ray.exchange.messages import Cotangents, Features, Gradients, MemberRecord, Snapshot, check_version
 from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.exchange.tensors import view
+from hmdc_ray.matching.draws import Draw, placed
 from hmdc_ray.matching.gradients import (
     DistillationTerm,
     agreement_gradient,
@@ -30,9 +31,13 @@ from hmdc_ray.matching.gradients import (
     distillation_target,
     pull_back,
 )
-from hmdc_ray.matching.member import Member, array, features_message
-from hmdc_ray.matching.sizes import gradient_sizes
+from hmdc_ray.matching.member import Member, features_message
+from hmdc_ray.matching.sizes import as_message, measured
 from hmdc_ray.seeding import forked
+from hmdc_ray.system.transfer import to_host
+
+LOSSES = ("classification", "distillation")
+"""Names of the losses in records."""
 
 
 @dataclass
@@ -67,18 +72,25 @@ class Matched:
     """The targets of one class and their gradients with respect to its images, until those of its
     chunk are sent.
 
+    Losses are scalars on the member's device.
+
     Attributes:
         classification_ICHW: dL_k/dS.
         classification_loss: value of L_k.
         distillation_ICHW: the member's part of dL_F/dS, without the consensus' share until it is
             pulled back; None without mutual distillation.
-        distillation_loss: value of the member's term of L_F.
+        distillation_loss: value of the member's term of L_F; None without mutual distillation.
     """
 
     classification_ICHW: Tensor
-    classification_loss: float
+    classification_loss: Tensor
     distillation_ICHW: Tensor | None = None
-    distillation_loss: float = 0.0
+    distillation_loss: Tensor | None = None
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """The losses that there are, in the order of :data:`LOSSES`."""
+        return [loss for loss in (self.classification_loss, self.distillation_loss) if loss is not None]
 
 
 @dataclass(frozen=True)
@@ -116,8 +128,8 @@ class Matcher:
         member.prepare(plan)
         check_version("a snapshot", snapshot.version, plan.version)
         features_BLTD: list[Tensor] = []
-        for label in labels:
-            forwarded = self._forwarded[label] = self._forward(plan, label, snapshot)
+        for label, images_ICHW, draw in self._arrived(plan, labels, snapshot):
+            forwarded = self._forwarded[label] = self._forward(plan, label, images_ICHW, draw)
             assert forwarded.real_features_BLTD is not None and forwarded.synthetic_features_BLTD is not None
             features_BLTD += [forwarded.real_features_BLTD.detach(), forwarded.synthetic_features_BLTD.detach()]
         with member.clock.phase("forward"):
@@ -143,35 +155,36 @@ class Matcher:
         member = self.member
         member.prepare(plan)
         check_version("a snapshot", snapshot.version, plan.version)
-        cotangents_BLTD = []
-        losses: dict[str, list[float]] = defaultdict(list)
+        cotangents_BLTD: list[Tensor] = []
+        consensus_BLTD: list[Tensor] = []
+        if consensus is None:
+            arrived = self._arrived(plan, labels, snapshot)
+        else:
+            check_version("a consensus", consensus.version, plan.version)
+            consensus_BLTD = member.arrived(consensus.batches)
         for position, label in enumerate(labels):
-            forwarded = self._forward(plan, label, snapshot) if consensus is None else self._forwarded[label]
-            consensus_BLTD = None
-            if consensus is not None:
-                check_version("a consensus", consensus.version, plan.version)
-                consensus_BLTD = consensus.batches[2 * position : 2 * position + 2]  # of the real and the synthetic batch
+            forwarded = self._forward(plan, *arrived[position]) if consensus is None else self._forwarded[label]
+            pair_BLTD = consensus_BLTD[2 * position : 2 * position + 2] or None  # of the real and the synthetic batch
             # In this order, so that each step can free the graphs that none after it needs.
-            real = self._real(forwarded, consensus_BLTD)
+            real = self._real(forwarded, pair_BLTD)
             loss, gradient_ICHW = self._classification(forwarded, real.classification)
-            matched = self._matched[label] = Matched(gradient_ICHW, float(loss))
-            losses["classification"].append(matched.classification_loss)
-            if consensus_BLTD is not None:
-                term = self._distillation(forwarded, real.distillation, consensus_BLTD[1])
-                matched.distillation_ICHW, matched.distillation_loss = term.gradient_ICHW, float(term.loss)
-                losses["distillation"].append(matched.distillation_loss)
-                cotangents_BLTD.append(array(term.cotangent_BLTD))
-        gradients, exact = None, consensus is not None and member.matching.peer_gradient == "exact"
-        if not exact:
-            # Nothing is pulled back: there is no L_F, or ("detached") its way to the images through
-            # the consensus is cut.
-            self._forwarded.clear()
-            with member.clock.phase("second_derivative"):
-                gradients = self._gradients(plan, labels)
-        found = {name: float(np.mean(values)) for name, values in losses.items()}
-        agreed = {f"agreement/{name}": value for name, value in member.agreed.items()}
-        record = MemberRecord(found | agreed, member.clock.take())
-        return gradients, Cotangents(plan.version, labels, tuple(cotangents_BLTD)) if exact else None, record
+            matched = self._matched[label] = Matched(gradient_ICHW, loss)
+            if pair_BLTD is not None:
+                term = self._distillation(forwarded, real.distillation, pair_BLTD[1])
+                matched.distillation_ICHW, matched.distillation_loss = term.gradient_ICHW, term.loss
+                cotangents_BLTD.append(term.cotangent_BLTD)
+        if consensus is not None and member.matching.peer_gradient == "exact":
+            with member.clock.phase("distillation_synthetic"):
+                losses_TK, *batches = to_host([_losses(self._matched[label] for label in labels), *cotangents_BLTD])
+            cotangents = Cotangents(plan.version, labels, tuple(batch.numpy() for batch in batches))
+            return None, cotangents, self._record(losses_TK.tolist())
+        # Nothing is pulled back: there is no L_F, or ("detached") its way to the images through the
+        # consensus is cut.
+        self._forwarded.clear()
+        with member.clock.phase("second_derivative"):
+            gradients = self._gradients(plan, labels)
+        losses = gradients.classification_losses, gradients.distillation_losses
+        return gradients, None, self._record([values for values in losses if values])
 
     def pull_back(self, plan: StepPlan, cotangents: Cotangents) -> Gradients:
         """Third exchange: adds to dL_F/dS what reaches the consensus through this member. Frees the
@@ -188,7 +201,7 @@ class Matcher:
         check_version("a cotangent", cotangents.version, plan.version)
         assert member.agreement is not None
         with member.clock.phase("pull_back"):
-            for label, mean_BLTD in zip(cotangents.labels, cotangents.batches, strict=True):
+            for label, mean_BLTD in zip(cotangents.labels, member.arrived(cotangents.batches), strict=True):
                 forwarded, matched = self._forwarded.pop(label), self._matched[label]
                 assert forwarded.synthetic_features_BLTD is not None and matched.distillation_ICHW is not None
                 # dFbar/dF_k is 0 at tokens that this member lacks, although others may have a
@@ -200,32 +213,52 @@ class Matcher:
 
     # Parts
 
+    def _arrived(self, plan: StepPlan, labels: tuple[int, ...], snapshot: Snapshot) -> list[tuple[int, Tensor, Draw]]:
+        """Each class of a chunk with its stored images, (I, C, H, W), and what is drawn for it, all
+        on the device in one copy."""
+        member = self.member
+        with member.clock.phase("data"):
+            images_ICHW = [view(snapshot.images_KICHW[label]) for label in labels]
+            stored = len(images_ICHW[0])
+            draws = [member.batches.pair(plan, label, member.selection, stored) for label in labels]
+            draws, images_ICHW = placed(draws, member.device, images_ICHW)
+            return list(zip(labels, images_ICHW, draws, strict=True))
+
+    def _record(self, losses_TK: Sequence[Sequence[float]]) -> MemberRecord:
+        """The numbers of a call, from the losses of its classes in the order of :data:`LOSSES`."""
+        found = {name: float(np.mean(values)) for name, values in zip(LOSSES, losses_TK, strict=False)}
+        agreed = {f"agreement/{name}": value for name, value in self.member.agreed.items()}
+        return MemberRecord(found | agreed, self.member.clock.take())
+
     def _gradients(self, plan: StepPlan, labels: tuple[int, ...]) -> Gradients:
         """What was matched for a chunk of classes, as a message."""
         matched = [self._matched.pop(label) for label in labels]
         classification_KICHW = torch.stack([part.classification_ICHW for part in matched])
         distillation_ICHW = [part.distillation_ICHW for part in matched if part.distillation_ICHW is not None]
+        distillation = [torch.stack(distillation_ICHW)] if distillation_ICHW else []
+        parts = [_losses(matched), measured(classification_KICHW), classification_KICHW, *distillation]
+        losses_TK, sizes_3K, classification_KICHW, *distillation = to_host(parts)
+        losses = dict(zip(LOSSES, losses_TK.tolist(), strict=False))
         return Gradients(
             plan.version,
             labels,
-            array(classification_KICHW),
-            gradient_sizes(classification_KICHW),
-            array(torch.stack(distillation_ICHW)) if distillation_ICHW else None,
-            tuple(part.classification_loss for part in matched),
-            tuple(part.distillation_loss for part in matched) if distillation_ICHW else (),
+            classification_KICHW.numpy(),
+            as_message(sizes_3K),
+            distillation[0].numpy() if distillation else None,
+            tuple(losses["classification"]),
+            tuple(losses.get("distillation", ())),
         )
 
-    def _forward(self, plan: StepPlan, label: int, snapshot: Snapshot) -> Forwarded:
+    def _forward(self, plan: StepPlan, label: int, stored_ICHW: Tensor, draw: Draw) -> Forwarded:
         """Both batches of a class through the network, with their graphs."""
         member = self.member
-        images_ICHW = member.tensor(snapshot.images_KICHW[label]).requires_grad_()
+        images_ICHW = member.tensor(stored_ICHW).requires_grad_()
         with member.clock.phase("data"):
-            augment = member.batches.augmentation(plan, label)  # Siamese: one draw for both batches (DSA)
-            real_BCHW = augment(member.batches.real(plan, label, member.selection))
+            real_BCHW = member.batches.real(draw)
         # Fused attention has no second derivative.
         unfused = sdpa_kernel(SDPBackend.MATH)
         with member.clock.phase("forward"), unfused, forked(member.key("matching", plan.iteration, plan.step, label)):
-            synthetic_BCHW = augment(member.batches.synthetic(plan, label, images_ICHW))
+            synthetic_BCHW = member.batches.synthetic(draw, images_ICHW)
             # Two forwards, so that the real graph can be freed by itself; dropout draws for the
             # real batch first.
             real_logits_BK, real_features_BLTD = member.observe(real_BCHW)
@@ -240,7 +273,7 @@ class Matcher:
             synthetic_features_BLTD=synthetic_features_BLTD,
         )
 
-    def _real(self, forwarded: Forwarded, consensus_BLTD: Sequence[Array] | None) -> RealGradients:
+    def _real(self, forwarded: Forwarded, consensus_BLTD: Sequence[Tensor] | None) -> RealGradients:
         """g and h of the real batch, the constants of both targets.
 
         Frees the graph of the real batch, which is the larger one, before the second derivatives
@@ -283,7 +316,7 @@ class Matcher:
             metric, images_ICHW = member.matching.metric, forwarded.images_ICHW
             return classification_target(metric, real, synthetic, images_ICHW, keep_graph=distilled)
 
-    def _distillation(self, forwarded: Forwarded, real: Sequence[Tensor | None], consensus_BLTD: Array) -> DistillationTerm:
+    def _distillation(self, forwarded: Forwarded, real: Sequence[Tensor | None], consensus_BLTD: Tensor) -> DistillationTerm:
         """The member's term of L_F, from h of the real batch and the consensus of the synthetic
         one."""
         member = self.member
@@ -298,3 +331,8 @@ class Matcher:
                 member.parameters,
                 forwarded.images_ICHW,
             )
+
+
+def _losses(matched: Iterable[Matched]) -> Tensor:
+    """Losses of classes, (T, K), a row for each of :data:`LOSSES` that there is."""
+    return torch.stack([torch.stack(part.losses) for part in matched], dim=1)

@@ -19,18 +19,20 @@ from torch.nn import Parameter
 
 from hmdc_ray.config import ImagesConfig, MatchingConfig, MemberConfig, ScheduleConfig
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.data.reader import Reader
 from hmdc_ray.exchange.messages import Array, Features, MemberTaps, Selection, State, check_version
 from hmdc_ray.exchange.schedule import StepPlan
-from hmdc_ray.exchange.tensors import all_finite
+from hmdc_ray.exchange.tensors import all_finite, view
 from hmdc_ray.matching.batches import Batches
 from hmdc_ray.matching.distillation import Agreement
 from hmdc_ray.matching.ssd import Aligner, common_size, token_mask
 from hmdc_ray.models.batchnorm import freeze_batchnorm, has_batchnorm
 from hmdc_ray.models.optimisers import SGD, Adam
-from hmdc_ray.models.precision import matrix_dtype
+from hmdc_ray.models.precision import matrix_dtype, storage_dtype
 from hmdc_ray.models.registry import build_section
 from hmdc_ray.seeding import Key, Stream, forked
 from hmdc_ray.system.timing import Clock
+from hmdc_ray.system.transfer import to_device, to_host
 
 
 class Member:
@@ -69,7 +71,7 @@ class Member:
         self.schedule = schedule
         self.images = images
         self.device = device
-        self.batches = Batches(seed, dataset, matching, images.formation, device)
+        self.batches = Batches(seed, Reader(dataset, device, storage_dtype(matching.precision)), matching, images.formation)
         self.clock = Clock()
         self.selection: tuple[np.ndarray, ...] | None = None
         self.aligner: Aligner | None = None
@@ -115,7 +117,7 @@ class Member:
             drawn: taps of the members drawn, in the order of the pool, this one among them.
         """
         size = common_size([member.taps for member in drawn])
-        self.agreement = Agreement([token_mask(member.taps, size) for member in drawn])
+        self.agreement = Agreement([token_mask(member.taps, size) for member in drawn], self.device)
         self.position = [member.name for member in drawn].index(self.config.name)
         with forked(self.key("aligner", iteration)):
             aligner = Aligner(self.network.taps, size, self.matching.resize, self.matching.agreement == "standardised")
@@ -128,11 +130,10 @@ class Member:
         """Choose real images of every class by k-means on this member's embedding."""
         self.prepare(plan)
         self.network.eval()
-        rows = []
         with self.clock.phase("kmeans"):
-            for label in range(len(self.batches.dataset.info.class_names)):
-                key = Key(self.seed, "kmeans", iteration=plan.iteration, step=plan.step, label=label)
-                rows.append(self.batches.choose(self.network, label, self.matching.real_batch, key))
+            key = Key(self.seed, "kmeans", iteration=plan.iteration, step=plan.step)
+            keys = [replace(key, label=label) for label in range(len(self.batches.dataset.info.class_names))]
+            rows = self.batches.choose(self.network, keys, self.matching.real_batch)
         self.matching_mode()
         return Selection(plan.version, tuple(rows))
 
@@ -151,11 +152,12 @@ class Member:
     def state(self) -> State:
         """Everything that the next step needs and a fresh start of the iteration does not
         provide."""
-        arrays = _named("network", self.network.state_dict())
+        tensors = _named("network", self.network.state_dict())
         if self.aligner is not None:
-            arrays |= _named("aligner", self.aligner.state_dict())
+            tensors |= _named("aligner", self.aligner.state_dict())
             for index, moments in self.aligner_optimiser.state_dict()["state"].items():
-                arrays |= _named(f"aligner_optimiser/{index}", moments)
+                tensors |= _named(f"aligner_optimiser/{index}", moments)
+        arrays = _copies(tensors)
         arrays |= {f"agreed/{name}": np.array(value) for name, value in self.agreed.items()}
         for label, rows in enumerate(self.selection or ()):
             arrays[f"selection/{label}"] = rows
@@ -233,7 +235,8 @@ class Member:
     def agreement_loss(self, features_BLTD: Tensor, consensus_BLTD: Array) -> Tensor:
         """This member's term of L_MD, a scalar; see :meth:`Agreement.loss`."""
         assert self.agreement is not None
-        return self.agreement.loss(self.position, features_BLTD, self.tensor(consensus_BLTD))
+        (arrived_BLTD,) = self.arrived([consensus_BLTD])
+        return self.agreement.loss(self.position, features_BLTD, self.tensor(arrived_BLTD))
 
     def descend(self, optimiser: torch.optim.Optimizer, parameters: Sequence[Parameter], loss: Tensor) -> None:
         """One step of an optimiser on a scalar loss; other parameters get no gradient."""
@@ -245,11 +248,17 @@ class Member:
         optimiser.step()
         optimiser.zero_grad()
 
-    def tensor(self, array: Array) -> Tensor:
-        """An array of a message, of any shape, in this member's number format and on its device."""
-        # A copy: what comes out of the object store is read-only, and not aligned as torch's own
-        # memory is.
-        return torch.tensor(array, dtype=self.batches.dtype, device=self.device)
+    def arrived(self, arrays: Sequence[Array]) -> list[Tensor]:
+        """Arrays of a message, of any shapes, on this member's device, in one copy; to be used by
+        :meth:`tensor`."""
+        return to_device(list(map(view, arrays)), self.device)
+
+    def tensor(self, arrived: Tensor) -> Tensor:
+        """One of the tensors that arrived, in this member's number format."""
+        # On the CPU a copy: what comes out of the object store is read-only, and not aligned as
+        # torch's own memory is.
+        copied, whole = self.device.type == "cpu", torch.contiguous_format
+        return arrived.to(self.batches.dtype, copy=copied, memory_format=whole)
 
 
 def draw_options(choices: Mapping[str, Sequence[Any]], key: Key) -> dict[str, Any]:
@@ -272,19 +281,23 @@ def option_draws(choices: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, di
             yield f" with random_options.{name} {value!r}", {**first, name: value}
 
 
-def array(tensor: Tensor) -> Array:
-    """A tensor as an array of a message, without its graph."""
-    return tensor.detach().cpu().numpy()
-
-
 def features_message(version: int, batches: Sequence[Tensor]) -> Features:
     """Aligned features of several batches, (B, L, T, D) each, as a message."""
-    return Features(version, tuple(map(array, batches)), tuple(map(all_finite, batches)))
+    batches = to_host(batches)
+    return Features(version, tuple(batch.numpy() for batch in batches), tuple(map(all_finite, batches)))
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
-def _named(group: str, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {f"{group}/{name}": array(tensor).copy() for name, tensor in tensors.items()}
+def _named(group: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Tensors as arrays of their own; those on a device come from it together. (Adam counts its
+    steps on the CPU.)"""
+    away = {name: tensor for name, tensor in tensors.items() if tensor.device.type != "cpu"}
+    arrived = dict(zip(away, to_host(list(away.values())), strict=True))
+    return {name: arrived.get(name, tensor).detach().numpy().copy() for name, tensor in tensors.items()}

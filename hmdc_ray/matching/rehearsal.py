@@ -72,7 +72,9 @@ def rehearse_matching(network: Network, observed: bool = False) -> None:
         images_BCHW = _images(network, 1).requires_grad_()
         logits_BK = _forward(network, images_BCHW, observed)
         with _one_line("cannot be matched"):
-            gradients = classification_gradient(logits_BK, torch.zeros(1, dtype=torch.int64), parameters, create_graph=True)
+            gradients = classification_gradient(
+                logits_BK, torch.zeros(1, dtype=torch.int64, device=logits_BK.device), parameters, create_graph=True
+            )
             squares = torch.stack([(gradient**2).sum() for gradient in gradients]).sum()
             torch.autograd.grad(squares, images_BCHW, allow_unused=True)
 

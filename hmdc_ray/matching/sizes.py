@@ -16,10 +16,25 @@ from hmdc_ray.exchange.messages import GradientSizes
 def gradient_sizes(gradient_KICHW: Tensor) -> GradientSizes:
     """Sizes of the gradient of one target, (K,) each in float64; those of a class that is not
     finite are not finite."""
+    return as_message(measured(gradient_KICHW))
+
+
+def as_message(sizes_3K: Tensor) -> GradientSizes:
+    """What :func:`measured` gave, on the CPU."""
+    return GradientSizes(*sizes_3K.numpy())
+
+
+def measured(gradient_KICHW: Tensor) -> Tensor:
+    """Largest absolute entries, sums of absolute entries, and Euclidean norms, (3, K) in float64,
+    on the gradient's device."""
     flat_KP = gradient_KICHW.flatten(1)
     absolute_KP = flat_KP.abs()
-    found = absolute_KP.amax(dim=1).double(), _sums(absolute_KP), _norms(flat_KP)
-    return GradientSizes(*(values_K.cpu().numpy() for values_K in found))
+    if gradient_KICHW.device.type == "cpu":
+        sums_K, norms_K = _sums(absolute_KP), _norms(flat_KP)
+    else:  # in float64 from the start, which no sum leaves, so that nobody needs to look
+        sums_K = absolute_KP.sum(dim=1, dtype=torch.float64)
+        norms_K = torch.linalg.vector_norm(flat_KP, dim=1, dtype=torch.float64)
+    return torch.stack([absolute_KP.amax(dim=1).double(), sums_K, norms_K])
 
 
 def _sums(values_KP: Tensor) -> Tensor:

@@ -116,12 +116,14 @@ class Standard(nn.Module):
 
     mean_LTD: Tensor
     scale_L: Tensor
+    entries_L: Tensor
 
     def __init__(self, mask_LT: Tensor, channels: int) -> None:
         super().__init__()
         self.register_buffer("mean_LTD", torch.zeros(*mask_LT.shape, channels))
         self.register_buffer("scale_L", torch.ones(len(mask_LT)))
-        self.entries_L = [int(tokens) * channels for tokens in mask_LT.sum(dim=1)]
+        # In float64 until the aligner gets its format: the numbers are whole.
+        self.register_buffer("entries_L", mask_LT.sum(dim=1).double() * channels, persistent=False)
 
     def forward(self, features_BLTD: Tensor) -> Tensor:
         """Standardised features, of the same shape; tokens that the member lacks stay 0."""
@@ -131,7 +133,7 @@ class Standard(nn.Module):
         centred_BLTD = features_BLTD - mean_LTD
         # Means over the tokens that the member has: those that it lacks are 0 and add nothing to
         # the sums.
-        entries_L = features_BLTD.new_tensor(self.entries_L) * len(features_BLTD)
+        entries_L = self.entries_L.to(features_BLTD.dtype) * len(features_BLTD)
         variance_L, square_L = (part.square().sum(dim=(0, 2, 3)) / entries_L for part in (centred_BLTD, features_BLTD))
         scale_L = (variance_L + SMALLEST_DEVIATION**2 * square_L + SMALLEST_SQUARE).sqrt()
         self.mean_LTD, self.scale_L = mean_LTD.detach(), scale_L.detach()
@@ -152,6 +154,8 @@ class Aligner(nn.Module):
             :class:`Standard`.
     """
 
+    has_spatial_S: Tensor
+
     def __init__(self, taps: Sequence[Tap], size: CommonSize, resize: Resize, standardise: bool = False) -> None:
         super().__init__()
         self.taps = tuple(taps)
@@ -159,7 +163,8 @@ class Aligner(nn.Module):
         self.resize = resize
         self.affine = nn.ModuleList(nn.Linear(tap.channels, size.channels) for tap in taps)
         self.mixing = nn.Parameter(torch.zeros(size.layers, len(taps))) if len(taps) > size.layers else None
-        self.has_spatial = [tap.kind != "vector" for tap in taps]
+        self.has_spatial = any(tap.kind != "vector" for tap in taps)
+        self.register_buffer("has_spatial_S", torch.tensor([tap.kind != "vector" for tap in taps]), persistent=False)
         self.standard = Standard(token_mask(taps, size), size.channels) if standardise else nn.Identity()
 
     def weights(self, spatial: bool) -> Tensor:
@@ -172,7 +177,7 @@ class Aligner(nn.Module):
         assert self.mixing is not None
         scores: Tensor = self.mixing
         if spatial:
-            scores = scores.masked_fill(~torch.tensor(self.has_spatial, device=scores.device), float("-inf"))
+            scores = scores.masked_fill(~self.has_spatial_S, float("-inf"))
         return scores.softmax(dim=1)  # over source taps: each layer is a convex combination of them (HMDC section 3.2)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -190,7 +195,7 @@ class Aligner(nn.Module):
         spatial_BSTD = torch.stack([self._tokens(semantic, spatial) for semantic, spatial in parts], dim=1)
         if self.mixing is not None:
             semantic_BSD = torch.einsum("ls,bsd->bld", self.weights(spatial=False), semantic_BSD)
-            if any(self.has_spatial):  # else every row of the softmax would be NaN
+            if self.has_spatial:  # else every row of the softmax would be NaN
                 spatial_BSTD = torch.einsum("ls,bstd->bltd", self.weights(spatial=True), spatial_BSTD)
             else:
                 spatial_BSTD = spatial_BSTD[:, : self.size.layers]

@@ -9,14 +9,18 @@ aligned features.
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hmdc_ray.data.cutmix import cutmix
 from hmdc_ray.exchange.messages import Features, MemberRecord, Snapshot, check_version
 from hmdc_ray.exchange.schedule import StepPlan
+from hmdc_ray.matching.draws import Draw, placed
 from hmdc_ray.matching.member import Member, features_message
 from hmdc_ray.seeding import Key, forked
+from hmdc_ray.system.transfer import to_host
 
 
 class Trainer:
@@ -31,15 +35,19 @@ class Trainer:
         self._loss: Tensor | None = None
         self._features_BLTD: Tensor | None = None
         self._decoded: tuple[Tensor, Tensor] | None = None
+        self._draws: list[Draw] = []
+        self._losses: list[Tensor] = []
 
     def alone(self, plan: StepPlan, snapshot: Snapshot) -> MemberRecord:
         """All of a step's training on cross-entropy alone, for pools without mutual
         distillation."""
-        total = 0.0
+        losses = []
         for batch in range(plan.training_batches):
             loss, _ = self._forward(plan, batch, snapshot)
             self._update(loss)
-            total += float(loss.detach())
+            losses.append(loss.detach())
+        with self.member.clock.phase("training"):
+            total = sum(to_host([torch.stack(losses)])[0].tolist())
         return MemberRecord({"training": total / plan.training_batches}, self.member.clock.take())
 
     def features(self, plan: StepPlan, batch: int, snapshot: Snapshot) -> Features:
@@ -52,15 +60,23 @@ class Trainer:
 
     def step(self, plan: StepPlan, consensus: Features) -> MemberRecord:
         """Take a step of the network on CE_k + L_MD (HMDC section 3.3); the aligner stays as it
-        is."""
+        is.
+
+        The last batch's record has the mean losses of all batches, the others' have none: to look
+        at a loss, a GPU would have to be waited for.
+        """
         check_version("a consensus", consensus.version, plan.version)
         assert self._loss is not None and self._features_BLTD is not None
         loss, distillation = self._loss, self.member.agreement_loss(self._features_BLTD, consensus.batches[0])
         self._update(loss + distillation)
         self._loss = self._features_BLTD = None
-        return MemberRecord(
-            {"training": float(loss.detach()), "agreement": float(distillation.detach())}, self.member.clock.take()
-        )
+        self._losses.append(torch.stack([loss.detach(), distillation.detach()]))
+        found = {}
+        if len(self._losses) == plan.training_batches:
+            with self.member.clock.phase("training"):
+                means = np.mean(to_host([torch.stack(self._losses)])[0].tolist(), axis=0)
+            found = dict(zip(("training", "agreement"), means.tolist(), strict=True))
+        return MemberRecord(found, self.member.clock.take())
 
     # Parts
 
@@ -84,15 +100,28 @@ class Trainer:
             return mixed.loss(member.network(mixed.images)), features_BLTD
 
     def _batch(self, plan: StepPlan, batch: int, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) of a training batch; synthetic images are decoded
-        once per step."""
-        member, schedule = self.member, self.member.schedule
+        """Images (B, C, H, W) and labels (B,) of a training batch; batches come in their order."""
+        batches = self.member.batches
+        if batch == 0:
+            self._begin(plan, snapshot)
+        draw, decoded = self._draws[batch], self._decoded
+        if batch + 1 == plan.training_batches:
+            self._draws, self._decoded = [], None
+        if decoded is None:
+            return batches.real(draw), draw.labels_B
+        images_NCHW, labels_N = decoded
+        return draw.augmentation(images_NCHW[draw.rows_B]), labels_N[draw.rows_B]
+
+    def _begin(self, plan: StepPlan, snapshot: Snapshot) -> None:
+        """Draw for all batches of a step."""
+        member, schedule, self._decoded, self._losses = self.member, self.member.schedule, None, []
         if schedule.training == "real":
-            return member.batches.real_training(plan, batch, schedule)
-        decoded = member.batches.decoded(snapshot) if self._decoded is None or batch == 0 else self._decoded
-        self._decoded = decoded if batch + 1 < plan.training_batches else None
-        order = member.index if member.aligner is None else 0  # members that agree on a batch must see the same images
-        return member.batches.synthetic_training(plan, batch, schedule.batch, decoded, order)
+            draws = member.batches.real_training(plan, schedule)
+        else:
+            self._decoded = member.batches.decoded(snapshot)
+            order = member.index if member.aligner is None else 0  # members that agree on a batch must see the same images
+            draws = member.batches.synthetic_training(plan, schedule.batch, len(self._decoded[0]), order)
+        self._draws, _ = placed(draws, member.device)
 
     def _update(self, loss: Tensor) -> None:
         member = self.member

@@ -15,9 +15,11 @@ from torch.nn import functional as F
 from hmdc_ray.data.cutmix import Mixed, cutmix
 from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
+from hmdc_ray.data.reader import Reader
 from hmdc_ray.evaluation.augmentation import variation
 from hmdc_ray.evaluation.protocol import Recipe
 from hmdc_ray.seeding import Key
+from hmdc_ray.system.transfer import to_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class GlobalBatches:
     """
 
     def __init__(self, dataset: ImageDataset, recipe: Recipe, key: Key, device: torch.device) -> None:
-        self._dataset = dataset
+        self._reader = Reader(dataset, device)
         self._recipe = recipe
         self._key = key
         self._device = device
@@ -119,5 +121,5 @@ class GlobalBatches:
 
     def _load(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images (b, C, H, W) and labels (b,) of rows (b,), on the device."""
-        images = self._dataset.normalised("train", rows.numpy())
-        return images.to(self._device), self._labels[rows].to(self._device)
+        rows_b, labels_b = to_device([rows, self._labels[rows]], self._device)
+        return self._reader(rows.numpy(), rows_B=rows_b), labels_b

@@ -23,6 +23,7 @@ from hmdc_ray.models.registry import build_section
 from hmdc_ray.pretrain.batches import GlobalBatches, Group
 from hmdc_ray.pretrain.plan import MeasuredSplit, network_key
 from hmdc_ray.seeding import forked
+from hmdc_ray.system.transfer import to_device
 
 _NETWORK, _MOMENTUM = "network.", "momentum."
 
@@ -133,7 +134,8 @@ class Training:
 
     def load(self, path: Path, losses: list[float]) -> None:
         """Resume from a file of :meth:`save`, with the losses of the steps done by then."""
-        tensors = load_file(path, device=str(self._device))
+        saved = load_file(path)
+        tensors = dict(zip(saved, to_device(list(saved.values()), self._device), strict=True))
         self.network.load_state_dict(
             {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name.startswith(_NETWORK)}
         )

@@ -14,12 +14,14 @@ from measured import Measured
 from rich.console import Console
 from whole_runs import tiniest
 
+import benchmarks.pretend_device  # noqa: F401  # before the first derivative, as it must be
 from benchmarks.bench.__main__ import bench
 from benchmarks.bench.configuration import STAND_IN, bench_config
-from benchmarks.bench.report import print_startup, print_tracking
+from benchmarks.bench.report import print_startup, print_tracking, print_waits
 from benchmarks.bench.startup import Startup
 from benchmarks.bench.trace import check_trace, write_trace
 from benchmarks.bench.tracking import TrackingCost, measure_tracking
+from benchmarks.bench.waits import CHOOSING, PLAIN, count_waits, waits_config
 from hmdc_ray.cli.console import run_alone
 from hmdc_ray.config import DataConfig, RunConfig
 from hmdc_ray.errors import InputError
@@ -72,6 +74,20 @@ def test_iterations_are_tracked_in_turn_and_a_slow_server_gets_everything(
 def test_the_slowdown_is_that_of_neighbouring_pairs() -> None:
     cost = TrackingCost(1.0, 1, tracked=(1.1, 30.0, 2.0), untracked=(1.0, 10.0, 2.0))
     assert math.isclose(cost.slowdown, 0.1)
+
+
+def test_a_gpu_would_wait_for_exchanges_and_draws_alone() -> None:
+    """Each of two members: three exchanges, one for each batch of the training and of the
+    aligners', and their draws on the way there, their losses on the way back; k-means one more."""
+    waits = count_waits(waits_config())
+    copies = 2 * (3 + (1 + 3) + (1 + 3 + 1))
+    assert list(waits[PLAIN].values()) == [copies, copies, 0]
+    assert list(waits[CHOOSING].values()) == [copies + 1, copies + 1, 0]
+    printed = StringIO()
+    print_waits(waits, Console(file=printed, width=140))
+    rows = [" ".join(line.split()) for line in printed.getvalue().splitlines()]
+    assert f"{PLAIN} {copies} {copies} 0 {2 * copies}" in rows
+    assert f"{CHOOSING} {copies + 1} {copies + 1} 0 {2 * copies + 2}" in rows
 
 
 def test_without_data_the_built_in_digits_are_taken_and_a_line_says_so(

@@ -75,13 +75,13 @@ def test_the_last_batch_measures_the_first_one_again(three_digits: ImageDataset)
 def test_aligners_see_other_images_and_other_augmentations_than_networks(three_digits: ImageDataset) -> None:
     batches = started(three_digits, matching={"augmentation": "idc"}).member.batches
     plain = started(three_digits).member
-    aligning = [plain.batches.alignment(PLAN, batch, plain.schedule) for batch in (0, 1)]
-    training = [plain.batches.real_training(PLAN, batch, plain.schedule)[0] for batch in (0, 1)]
+    aligning = list(map(plain.batches.real, plain.batches.alignment(PLAN, plain.schedule)))
+    training = list(map(plain.batches.real, plain.batches.real_training(PLAN, plain.schedule)))
     rows = [{image.numpy().tobytes() for image in torch.cat(images)} for images in (aligning, training)]
     assert [len(images) for images in rows] == [16, 16] and len(rows[0] & rows[1]) < 12
-    later = plain.batches.alignment(replace(PLAN, step=1), 0, plain.schedule)
+    later = plain.batches.real(plain.batches.alignment(replace(PLAN, step=1), plain.schedule)[0])
     assert not torch.equal(later, aligning[0])
-    varied = batches.alignment(PLAN, 0, plain.schedule)
+    varied = batches.real(batches.alignment(PLAN, plain.schedule)[0])
     assert all(not torch.equal(one, other) for one, other in zip(varied, aligning[0], strict=True))
 
 
@@ -112,7 +112,7 @@ def test_standardised_features_have_mean_0_and_mean_square_1_in_the_pass_and_fix
     member = alignment.member
     (found,) = alignment.features(PLAN, 0).batches
     assert np.allclose(found.mean(0), 0, atol=1e-12) and np.allclose((found**2).mean((0, 2, 3)), 1, rtol=1e-5)
-    images = member.batches.alignment(PLAN, 0, member.schedule)
+    images = member.batches.real(member.batches.alignment(PLAN, member.schedule)[0])
     _, features = member.observe(images[:1])  # one image, which has no variance of its own
     aligner = aligner_of(alignment)
     plain = Aligner(aligner.taps, aligner.size, aligner.resize).double()
@@ -142,7 +142,7 @@ def test_a_state_brings_back_the_aligner_its_statistics_and_what_was_agreed(thre
     second.member.restore(first.member.state())
     second.member.matching_mode()
     assert second.member.agreed == first.member.agreed
-    images = first.member.batches.alignment(PLAN, 1, first.member.schedule)
+    images = first.member.batches.real(first.member.batches.alignment(PLAN, first.member.schedule)[1])
     assert torch.equal(first.member.observe(images)[1], second.member.observe(images)[1])  # type: ignore[arg-type]
 
 

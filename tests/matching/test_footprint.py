@@ -13,11 +13,13 @@ from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from benchmarks.pretend_device import pretend_device
 from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.exchange.messages import Features, MemberTaps, Snapshot
 from hmdc_ray.matching import footprint
 from hmdc_ray.matching.alignment import PROBE_BATCH, Alignment
+from hmdc_ray.matching.device_choice import EMBEDDING_BYTES
 from hmdc_ray.matching.footprint import LiveBytes, measure
 from hmdc_ray.matching.matcher import Matcher
 from hmdc_ray.matching.member import Member
@@ -183,3 +185,19 @@ def test_measuring_leaves_nothing_behind(name: str, three_digits: ImageDataset) 
     assert torch.equal(torch.get_rng_state(), state)
     assert np.random.get_state()[1].tolist() == numbers  # type: ignore[index]
     assert made.selection is None and made.aligner is None and made.clock.take() == {}
+
+
+def test_on_a_device_images_are_also_clustered_and_messages_packed(three_digits: ImageDataset) -> None:
+    sampler: dict[str, Any] = {"matching": {"sampler": "kmeans"}, "schedule": {"training": "none"}}
+    with pretend_device() as (device, _):
+        found, members = (
+            [],
+            [one_member(three_digits, "mlp", device=place, **sampler) for place in (torch.device("cpu"), device)],
+        )
+        for member in members:
+            taps = member.begin(0)
+            found.append(measure(member, [taps, MemberTaps("partner", taps.taps)]))
+    on_cpu, on_device = found
+    assert on_device.message == on_cpu.message and on_device.kept >= on_cpu.kept + on_cpu.message
+    rows = max(len(three_digits.class_rows("train", label)) for label in range(3))
+    assert on_device.other >= footprint.INFERENCE_HEAP * rows * 6 * EMBEDDING_BYTES  # an MLP with six hidden units

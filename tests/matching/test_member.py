@@ -6,6 +6,7 @@ import torch
 from parity.runs import one_member, step_plan
 from torch import Tensor, nn
 
+from benchmarks.pretend_device import pretend_device
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.exchange.messages import MemberTaps, Selection
 from hmdc_ray.matching.member import Member
@@ -46,7 +47,7 @@ def test_the_optimisers_hold_what_the_forward_pass_uses_after_every_begin(three_
             assert held == [id(parameter) for parameter in module.parameters()]
         assert [id(parameter) for parameter in member.parameters] == [id(p) for p in member.network.parameters()]
 
-        images = member.batches.rows(np.arange(3))
+        images = member.batches.reader(np.arange(3))
         before = member.network(images).detach()
         (group,) = member.optimiser.param_groups
         with torch.no_grad():
@@ -104,13 +105,26 @@ def test_initial_images_do_not_depend_on_what_the_member_did_before(three_digits
         assert np.array_equal(first, member.initial_images())
 
 
+def test_a_state_leaves_a_device_in_one_copy_and_comes_back(three_digits: ImageDataset) -> None:
+    on_cpu = aligned(one_member(three_digits, "batchnorm"))
+    with pretend_device() as (device, waits):
+        member = aligned(one_member(three_digits, "batchnorm", device=device))
+        waits.counts.clear()
+        state = member.state()
+        assert (waits.total("copies from the device"), waits.total("synchronisations")) == (1, 0)
+        assert state.arrays.keys() == on_cpu.state().arrays.keys()
+        assert all(np.array_equal(state.arrays[name], array) for name, array in on_cpu.state().arrays.items())
+        aligned(member, iteration=1).restore(state)
+        assert all(np.array_equal(array, state.arrays[name]) for name, array in member.state().arrays.items())
+
+
 # BatchNorm
 
 
 def test_batchnorm_statistics_are_taken_once_a_step_and_then_frozen(three_digits: ImageDataset) -> None:
     member = one_member(three_digits, "batchnorm")
     member.begin(0)
-    images = member.batches.rows(np.arange(6))
+    images = member.batches.reader(np.arange(6))
     counts = []
     means = []
     for step in (0, 0, 1):

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.pretend_device import pretend_device
 from hmdc_ray.models.instance_norm import InstanceNorm
+from hmdc_ray.system.transfer import to_device
 
 SHAPE = (3, 4, 5, 6)
 CHANNELS = SHAPE[1]
@@ -57,6 +59,35 @@ def derivatives(layer: Layer, tensors: list[Tensor]) -> list[Tensor]:
 def test_all_derivatives_are_group_norms_in_float64() -> None:
     for found, expected in zip(derivatives(ours, drawn()), derivatives(torchs, drawn()), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_another_device_computes_the_same_derivatives_as_the_cpu(dtype: torch.dtype) -> None:
+    expected = derivatives(ours, drawn(dtype))
+    with pretend_device() as (device, waits):
+        inputs = to_device(drawn(dtype), device)
+        weight, bias = (nn.Parameter(vector) for vector in inputs[1:3])
+
+        def there(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            layer = InstanceNorm(CHANNELS, CHANNELS).to(x)
+            y: Tensor = torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+            return y
+
+        assert "_Normalise" in str(there(inputs[0], weight, bias).grad_fn)
+        found = derivatives(there, inputs)
+        assert not waits.total("synchronisations")
+        digits = 1e-4 if dtype == torch.float32 else 1e-11  # sums may come in another order
+        for mine, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine.cpu(), other, rtol=digits, atol=digits)
+
+
+def test_on_another_device_autocast_brings_maps_into_the_weights_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "pretend")  # it has no autocast of its own
+    with pretend_device() as (device, _):
+        x, layer = drawn(torch.bfloat16)[0].to(device), InstanceNorm(CHANNELS, CHANNELS).to(device)
+        y = layer(x)
+        assert y.dtype == torch.float32 and "_Normalise" in str(y.grad_fn)
+        assert torch.equal(y.cpu(), torchs(x.cpu().float(), torch.ones(CHANNELS), torch.zeros(CHANNELS)))
 
 
 def test_derivatives_agree_with_finite_differences() -> None:

@@ -61,7 +61,7 @@ def consensus_of(agreement: Agreement, features: Sequence[Tensor]) -> Tensor:
 
 def one_member(dataset: ImageDataset, name: str, *, index: int = 0, seed: int = 0, **sections: Any) -> Member:
     """A member by name; ``matching``, ``schedule`` and ``images`` as mappings, ``config`` for
-    fields of the member."""
+    fields of the member, ``device`` if it is not the CPU."""
     return Member(
         index=index,
         seed=seed,
@@ -72,7 +72,7 @@ def one_member(dataset: ImageDataset, name: str, *, index: int = 0, seed: int = 
         ),
         images=ImagesConfig(**sections.get("images", {})),
         dataset=dataset,
-        device=torch.device("cpu"),
+        device=sections.get("device", torch.device("cpu")),
     )
 
 

@@ -143,10 +143,10 @@ def test_a_run_resumed_elsewhere_keeps_its_threads_and_says_what_is_different(
     def on(cpus: float) -> None:
         monkeypatch.setattr(execution, "find_resources", lambda config: resolve(config, [Node(cpus)], lambda: [1, 1]))
 
+    pool = {"members": ["lenet", "mlp"]}
+
     def config(iterations: int) -> RunConfig:
-        return tiniest(
-            home, pool={"members": ["lenet", "mlp"]}, cluster={"threads": "auto"}, schedule={"iterations": iterations}
-        )
+        return tiniest(home, pool=pool, cluster={"threads": "auto"}, schedule={"iterations": iterations})
 
     on(4.0)
     condense(config(1), tmp_path / "run")
