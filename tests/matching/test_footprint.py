@@ -188,7 +188,7 @@ def test_measuring_leaves_nothing_behind(name: str, three_digits: ImageDataset) 
 
 
 def test_on_a_device_images_are_also_clustered_and_messages_packed(three_digits: ImageDataset) -> None:
-    sampler = {"matching": {"sampler": "kmeans"}, "schedule": {"training": "none"}}
+    sampler: dict[str, Any] = {"matching": {"sampler": "kmeans"}, "schedule": {"training": "none"}}
     with pretend_device() as (device, _):
         found, members = (
             [],
