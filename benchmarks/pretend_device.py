@@ -109,10 +109,10 @@ class OnDevice(Tensor):
     """A tensor of the device.
 
     Attributes:
-        values: CPU tensor with its values.
+        inside: CPU tensor with its values.
     """
 
-    values: Tensor  # type: ignore[assignment]
+    inside: Tensor
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
@@ -120,7 +120,7 @@ class OnDevice(Tensor):
         like: dict[str, Any] = {"strides": values.stride(), "storage_offset": values.storage_offset(), "dtype": values.dtype}
         with torch.inference_mode(False):  # torch allows no views of tensors from before that mode otherwise
             made: Any = torch.Tensor._make_wrapper_subclass(cls, values.shape, device=torch.device(NAME, 0), **like)
-        made.values = values
+        made.inside = values
         return made  # type: ignore[no-any-return]
 
     @classmethod
@@ -164,7 +164,7 @@ class _Functions(TorchFunctionMode):
             return _made(*args[1:], **{"dtype": args[0].dtype, "device": args[0].device, **kwargs})
         if func is Tensor.tolist and isinstance(args[0], OnDevice):
             self._waits.add("copies from the device")
-            return args[0].values.tolist()
+            return args[0].inside.tolist()
         return func(*args, **kwargs)
 
 
@@ -245,7 +245,7 @@ def _hidden(values: Any) -> Any:
 
     def one(leaf: Any) -> Any:
         if isinstance(leaf, OnDevice):
-            return leaf.values
+            return leaf.inside
         return torch.device("cpu") if isinstance(leaf, torch.device) else leaf
 
     return tree_map(one, values)
@@ -253,7 +253,7 @@ def _hidden(values: Any) -> Any:
 
 def _on_device(results: Any, given: list[OnDevice]) -> Any:
     """Results as the device gives them: what was changed in place is the tensor that was given."""
-    known = {id(tensor.values): tensor for tensor in given}
+    known = {id(tensor.inside): tensor for tensor in given}
     return tree_map(
         lambda leaf: known[id(leaf)] if id(leaf) in known else OnDevice(leaf) if isinstance(leaf, Tensor) else leaf, results
     )
