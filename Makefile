@@ -28,8 +28,13 @@ setup: .venv/.ready
 demo: setup
 	@$(BIN)/hmdc condense digits --output runs/digits --overwrite
 
+# Tests that start no Ray run two at a time; the others, whose timeouts are real, by themselves.
+SIDE_BY_SIDE := $(addprefix tests/,config data devices evaluation exchange figures interchange matching models parity \
+	tracking tune_spaces)
+
 test: setup
-	@$(BIN)/python -m pytest --durations=20
+	@$(BIN)/python -m pytest --durations=10 --numprocesses 2 --dist loadfile $(SIDE_BY_SIDE)
+	@$(BIN)/python -m pytest --durations=20 $(addprefix --ignore=,$(SIDE_BY_SIDE))
 
 # While working: what needs no Ray, and no whole run.
 QUICK := tests/config tests/docs tests/exchange tests/matching tests/models tests/server tests/test_errors.py \
