@@ -24,7 +24,7 @@ from hmdc_ray.models.external import LIBRARIES
 from hmdc_ray.system.files import write_atomically
 
 FOLDER = "baselines"
-LAYOUT = 5
+LAYOUT = 6
 """Version of the keys, raised when the same key comes to mean another training."""
 
 _logger = logging.getLogger(__name__)

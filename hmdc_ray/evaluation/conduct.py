@@ -9,6 +9,7 @@ an earlier evaluation measured are reused.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -24,10 +25,11 @@ from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.evaluation.cache import BaselineCache
 from hmdc_ray.evaluation.device import student_device, student_format, student_threads
 from hmdc_ray.evaluation.earlier import Earlier
+from hmdc_ray.evaluation.grouping import groups
 from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
 from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.outcome import Failure, Outcome, attempt
-from hmdc_ray.evaluation.plan import State, plan, run_trial, train_teacher
+from hmdc_ray.evaluation.plan import State, plan, run_trial, run_trials, train_teacher
 from hmdc_ray.evaluation.pretrained_bound import require_stored, stored_accuracy, stored_network
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import Sets, check_all_fit, named_sets, with_families
@@ -35,6 +37,8 @@ from hmdc_ray.evaluation.summarise import summarise
 from hmdc_ray.evaluation.temperature import candidates, group, is_distilled, require_validation, undecided, with_temperatures
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial, make_teacher
 from hmdc_ray.seeding import Key
+
+_logger = logging.getLogger(__name__)
 
 Handle = Any
 """Reference to a value that exists or will exist somewhere."""
@@ -142,7 +146,10 @@ class _Course:
         self._config = config
         self._executor = executor
         self._progress = progress
-        self._cache = BaselineCache(config, next(iter(sets.values())), info)
+        first = next(iter(sets.values()))
+        self._cache = BaselineCache(config, first, info)
+        self._trainer = _trainer(first, config, config.evaluation.split)
+        self._images = max(map(len, sets.values()))
         self._sets = [executor.put(condensed) for condensed in sets.values()]
         self._rows: dict[tuple[Kind, int], Handle] = {}
         self._teachers: dict[tuple[Kind, int, int], Handle] = {}
@@ -158,13 +165,14 @@ class _Course:
                 results[position] = known
                 self.advance()
         missing = [position for position in range(len(trials)) if position not in results]
-        handles = [self._submit(trials[position], split) for position in missing]
-        for index, outcome in self._executor.completed(handles):
-            position = missing[index]
-            results[position] = outcome
-            if not isinstance(outcome, Failure):
-                self._cache.put(trials[position], split, outcome)
-            self.advance()
+        together = [[missing[place] for place in places] for places in self._groups([trials[each] for each in missing])]
+        handles = [self._submit([trials[position] for position in positions], split) for positions in together]
+        for index, outcomes in self._executor.completed(handles):
+            for position, outcome in zip(together[index], outcomes, strict=True):
+                results[position] = outcome
+                if not isinstance(outcome, Failure):
+                    self._cache.put(trials[position], split, outcome)
+                self.advance()
         return [results[position] for position in range(len(trials))]
 
     def advance(self) -> None:
@@ -172,14 +180,21 @@ class _Course:
         self._done += 1
         self._progress(self._done, self._total)
 
-    def _submit(self, trial: Trial, split: Split) -> Handle:
-        what = trial.described(self._config.seed)
-        if trial.kind == "whole_data" and self._config.evaluation.whole_data is not None:
-            return self._executor.submit(attempt, what, _measure_stored, trial, split, self._config)
-        condensed = self._sets[trial.set_index]
-        rows = self._chosen(trial) if trial.kind in BASELINES else None
-        teacher = None if trial.temperature is None else self._taught(trial, rows)
-        return self._executor.submit(attempt, what, _measure, trial, split, condensed, self._config, rows, teacher)
+    def _groups(self, trials: Sequence[Trial]) -> list[list[int]]:
+        return groups(trials, self._trainer, self._images)
+
+    def _submit(self, trials: Sequence[Trial], split: Split) -> Handle:
+        """A task that gives the outcomes of a group of trials."""
+        first, *others = trials
+        if first.kind == "whole_data" and self._config.evaluation.whole_data is not None:
+            return self._executor.submit(_alone, self._config.seed, _measure_stored, first, split, self._config)
+        condensed = self._sets[first.set_index]
+        rows = [self._chosen(trial) if trial.kind in BASELINES else None for trial in trials]
+        if others:
+            return self._executor.submit(_measure_together, trials, split, condensed, self._config, *rows)
+        teacher = None if first.temperature is None else self._taught(first, rows[0])
+        given = first, split, condensed, self._config, rows[0], teacher
+        return self._executor.submit(_alone, self._config.seed, _measure, *given)
 
     def _chosen(self, trial: Trial) -> Handle:
         place = (trial.kind, trial.seed_index)
@@ -221,6 +236,31 @@ def _choose(kind: Kind, seed_index: int, condensed: CondensedSet, config: RunCon
 def _teach(trial: Trial, condensed: CondensedSet, config: RunConfig, rows: np.ndarray | None) -> State:
     """The trained teacher of a trial; ``rows`` (N,) of a baseline."""
     return train_teacher(trial, _trainer(condensed, config, config.evaluation.split), rows=rows)
+
+
+def _alone(seed: int, measure: Callable[..., float], trial: Trial, *arguments: Any) -> list[Outcome]:
+    """The outcome of a trial by itself."""
+    return [attempt(trial.described(seed), measure, trial, *arguments)]
+
+
+def _measure_together(
+    trials: Sequence[Trial], split: Split, condensed: CondensedSet, config: RunConfig, *rows: np.ndarray | Failure | None
+) -> list[Outcome]:
+    """The outcomes of a group of trials; ``rows`` of each."""
+    found: dict[int, Outcome] = {place: given for place, given in enumerate(rows) if isinstance(given, Failure)}
+    left = [place for place in range(len(trials)) if place not in found]
+    try:
+        trainer = _trainer(condensed, config, split)
+        measured = run_trials([trials[place] for place in left], trainer, [rows[place] for place in left]) if left else []
+        found |= {
+            place: value if isinstance(value, float) else Failure(str(value))
+            for place, value in zip(left, measured, strict=True)
+        }
+    except Exception:  # each by itself, which tells whose error it is
+        _logger.warning("%s students are trained one by one", trials[0].student.name, exc_info=True)
+        for place in left:
+            (found[place],) = _alone(config.seed, _measure, trials[place], split, condensed, config, rows[place], None)
+    return [found[place] for place in range(len(trials))]
 
 
 def _measure_stored(trial: Trial, split: Split, config: RunConfig) -> float:

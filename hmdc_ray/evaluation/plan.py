@@ -3,18 +3,19 @@ images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
 from hmdc_ray.config import EvaluationConfig
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import DivergedError, InputError
 from hmdc_ray.evaluation.device import torch_threads
 from hmdc_ray.evaluation.distillation import Teacher
 from hmdc_ray.evaluation.images import Kind, split_batches
 from hmdc_ray.evaluation.sets import check_fit
-from hmdc_ray.evaluation.training import accuracy
+from hmdc_ray.evaluation.training import accuracies, accuracy
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 
 State = dict[str, Tensor]
@@ -82,10 +83,7 @@ def run_trial(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None 
         InputError: the data or an architecture does not fit, or the split is empty.
         RunError: training diverged; names the student, the images and the seed.
     """
-    condensed, dataset, split = trainer.condensed, trainer.dataset, trainer.config.split
-    check_fit(condensed, dataset.info)
-    if not len(dataset.labels(split)):
-        raise InputError(f"evaluation.split is {split!r}, which has no images in data {dataset.info.source!r}")
+    _require_test_images(trainer)
     guide = None
     if trial.temperature is not None:
         assert trainer.config.distillation is not None, "a temperature without a teacher"
@@ -95,7 +93,45 @@ def run_trial(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None 
     with torch_threads(trainer.threads):
         network = trainer.student(trial.student, trial.seed_index)
         trainer.train(network, trial, rows, guide)
-        return accuracy(network, split_batches(dataset, split, trainer.device, condensed))
+        return accuracy(network, _test_batches(trainer))
+
+
+def run_trials(
+    trials: Sequence[Trial], trainer: StudentTrainer, rows: Sequence[np.ndarray | None]
+) -> list[float | DivergedError]:
+    """Train and test the students of a group of :func:`hmdc_ray.evaluation.grouping.groups` at a
+    time.
+
+    Args:
+        trials: trials of the group.
+        trainer: trainer, whose configuration names the split to test on.
+        rows: rows of the training split for each baseline; None: they are chosen here, or the
+            trial's images are condensed.
+
+    Returns:
+        For each what :func:`run_trial` would give, but for rounding: accuracy in [0, 1], or the
+        error of a training that diverged.
+
+    Raises:
+        InputError: the data or an architecture does not fit, or the split is empty.
+    """
+    _require_test_images(trainer)
+    with torch_threads(trainer.threads):
+        networks = [trainer.student(trial.student, trial.seed_index) for trial in trials]
+        errors = trainer.train_together(networks, trials, rows)
+        found = accuracies(networks, _test_batches(trainer))
+    return [value if error is None else error for value, error in zip(found, errors, strict=True)]
+
+
+def _require_test_images(trainer: StudentTrainer) -> None:
+    dataset, split = trainer.dataset, trainer.config.split
+    check_fit(trainer.condensed, dataset.info)
+    if not len(dataset.labels(split)):
+        raise InputError(f"evaluation.split is {split!r}, which has no images in data {dataset.info.source!r}")
+
+
+def _test_batches(trainer: StudentTrainer) -> Iterator[tuple[Tensor, Tensor]]:
+    return split_batches(trainer.dataset, trainer.config.split, trainer.device, trainer.condensed)
 
 
 def train_teacher(trial: Trial, trainer: StudentTrainer, *, rows: np.ndarray | None = None) -> State:

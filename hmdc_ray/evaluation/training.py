@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmdc_ray.data.cutmix import cutmix
+from hmdc_ray.data.cutmix import Mixed, cutmix
 from hmdc_ray.data.cutting import batch_slices
 from hmdc_ray.evaluation.augmentation import variation
 from hmdc_ray.evaluation.distillation import Teacher
@@ -47,34 +47,63 @@ def train_student(
     Raises:
         FloatingPointError: the loss is not finite; names the epoch.
     """
-    order = replace(key, stream="student_order").generator()
-    vary = variation(recipe, replace(key, stream="student_augmentation").generator())
-    rate, falls = recipe.learning_rate, recipe.falls
-    optimiser = sgd(network, recipe, rate)
+    student = StudentBatches(images_NCHW, labels_N, recipe, key)
     network.train()
     with forked(replace(key, stream="student", step=1)):
-        for epoch in range(recipe.trained_epochs):
-            for _ in range(falls.count(epoch)):
-                rate *= recipe.decay
-                optimiser = _lowered(optimiser, network, recipe, rate)
-            shuffled = torch.randperm(len(images_NCHW), generator=order).to(labels_N.device)
-            for batch, places in enumerate(batch_slices(len(shuffled), recipe.batch)):
-                rows = shuffled[places]
-                images_BCHW, labels_B = images_NCHW[rows], labels_N[rows]
-                if vary is not None:
-                    images_BCHW = vary(images_BCHW)
-                if recipe.cutmix:
-                    mixed = cutmix(images_BCHW, labels_B, replace(key, stream="cutmix", step=epoch, batch=batch))
-                    images_BCHW = mixed.images
-                logits_BK = network(images_BCHW)
-                loss = mixed.loss(logits_BK) if recipe.cutmix else F.cross_entropy(logits_BK, labels_B)
+        for epoch, optimiser in epochs(network, recipe):
+            for batch in student.batches(epoch):
+                logits_BK = network(batch.images)
+                loss = batch.loss(logits_BK) if recipe.cutmix else F.cross_entropy(logits_BK, batch.labels)
                 if teacher is not None:
-                    loss = teacher.loss(images_BCHW, logits_BK, loss)
+                    loss = teacher.loss(batch.images, logits_BK, loss)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}")
+            require_finite(loss.item(), epoch)
+
+
+def require_finite(loss: float, epoch: int) -> None:
+    """Refuse the loss of an epoch's last batch.
+
+    Raises:
+        FloatingPointError: it is not finite; names the epoch.
+    """
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss} in epoch {epoch}")
+
+
+class StudentBatches:
+    """The batches of a student's training, drawn from its key; see :func:`train_student` for the
+    arguments."""
+
+    def __init__(self, images_NCHW: Images, labels_N: Tensor, recipe: Recipe, key: Key) -> None:
+        self._images_NCHW, self._labels_N, self._recipe, self._key = images_NCHW, labels_N, recipe, key
+        self._order = replace(key, stream="student_order").generator()
+        self._vary = variation(recipe, replace(key, stream="student_augmentation").generator())
+
+    def batches(self, epoch: int) -> Iterator[Mixed]:
+        """The batches of an epoch, augmented and mixed; every epoch is asked for once, in order."""
+        shuffled = torch.randperm(len(self._images_NCHW), generator=self._order).to(self._labels_N.device)
+        for batch, places in enumerate(batch_slices(len(shuffled), self._recipe.batch)):
+            rows = shuffled[places]
+            images_BCHW, labels_B = self._images_NCHW[rows], self._labels_N[rows]
+            if self._vary is not None:
+                images_BCHW = self._vary(images_BCHW)
+            if self._recipe.cutmix:
+                yield cutmix(images_BCHW, labels_B, replace(self._key, stream="cutmix", step=epoch, batch=batch))
+            else:
+                yield Mixed(images_BCHW, labels_B, labels_B, 1.0)
+
+
+def epochs(network: nn.Module, recipe: Recipe) -> Iterator[tuple[int, SGD]]:
+    """Number of each epoch, from 0, and the optimiser to use in it, at its learning rate."""
+    rate, falls = recipe.learning_rate, recipe.falls
+    optimiser = sgd(network, recipe, rate)
+    for epoch in range(recipe.trained_epochs):
+        for _ in range(falls.count(epoch)):
+            rate *= recipe.decay
+            optimiser = _lowered(optimiser, network, recipe, rate)
+        yield epoch, optimiser
 
 
 def _lowered(optimiser: SGD, network: nn.Module, recipe: Recipe, rate: float) -> SGD:
@@ -92,22 +121,29 @@ def sgd(network: nn.Module, recipe: Recipe, learning_rate: float) -> SGD:
     return SGD(network.parameters(), lr=learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
 
 
-@torch.inference_mode()
 def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The fraction of images that a network classifies correctly; it is set to evaluation mode, and
-    left in it.
+    """:func:`accuracies` of one network."""
+    return accuracies([network], batches)[0]
+
+
+@torch.inference_mode()
+def accuracies(networks: Sequence[nn.Module], batches: Iterable[tuple[Tensor, Tensor]]) -> list[float]:
+    """The fraction of images that each network classifies correctly; they are set to evaluation
+    mode, and left in it.
 
     Args:
-        network: network on the device of the batches.
+        networks: networks on the device of the batches.
         batches: pairs of normalised images (B, C, H, W) and class indices (B,); at least one image
             in all. Taken one by one, so that a large test split is never whole in memory.
 
     Returns:
-        A fraction in [0, 1].
+        A fraction in [0, 1] for each.
     """
-    network.eval()
-    correct = total = 0
+    correct, total = [0] * len(networks), 0
+    for network in networks:
+        network.eval()
     for images_BCHW, labels_B in batches:
-        correct += int((network(images_BCHW).argmax(dim=1) == labels_B).sum())
+        for place, network in enumerate(networks):
+            correct[place] += int((network(images_BCHW).argmax(dim=1) == labels_B).sum())
         total += len(labels_B)
-    return correct / total
+    return [count / total for count in correct]

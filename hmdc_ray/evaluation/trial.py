@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import EvaluationConfig, NetworkSection, StudentConfig
 from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.errors import DivergedError, InputError
 from hmdc_ray.evaluation.distillation import Teacher
-from hmdc_ray.evaluation.images import Kind, training_images
+from hmdc_ray.evaluation.images import Kind, WholeSplit, training_images
 from hmdc_ray.evaluation.protocol import Recipe, recipe
+from hmdc_ray.evaluation.together import train_together
 from hmdc_ray.evaluation.training import train_student
 from hmdc_ray.models.network import Network
 from hmdc_ray.models.normalisation import Normalisation
@@ -151,16 +154,47 @@ class StudentTrainer:
         Raises:
             DivergedError: training diverged; names the student, the images and the seed.
         """
-        images, labels_N = training_images(
-            trial.kind, trial.seed_index, self.condensed, self.dataset, self.run_seed, rows=rows, device=self.device
-        )
+        images, labels_N = self._images(trial, rows)
         chosen = trial_recipe(trial, self.config).for_network(network)
         key = self.key(trial.student, trial.seed_index, role)
         try:
             train_student(network, images, labels_N, chosen, key, teacher)
         except FloatingPointError as error:
-            field = f"evaluation.students.{trial.student.name}" if role == "student" else "evaluation.distillation.teacher"
-            raise DivergedError(
-                f"{trial.described(self.run_seed, role)}: {error}; "
-                f"training diverges at learning rate {chosen.learning_rate:g}, set {field}.learning_rate to a smaller one"
-            ) from error
+            raise self._diverged(trial, role, chosen, error) from error
+
+    def train_together(
+        self, networks: Sequence[Network], trials: Sequence[Trial], rows: Sequence[np.ndarray | None]
+    ) -> list[DivergedError | None]:
+        """Train the networks of several trials' students in place, from labels alone, each as
+        :meth:`train` does but for rounding.
+
+        Args:
+            networks: untrained networks, on the device; see
+                :func:`hmdc_ray.evaluation.together.train_together`.
+            trials: their trials, which differ in images and seed only.
+            rows: rows of the training split for each, as :meth:`train` takes them.
+
+        Returns:
+            For each the error that :meth:`train` would raise; None: it was trained.
+        """
+        chosen = trial_recipe(trials[0], self.config).for_network(networks[0])
+        images = [self._images(trial, each) for trial, each in zip(trials, rows, strict=True)]
+        keys = [self.key(trial.student, trial.seed_index) for trial in trials]
+        found = train_together(networks, images, chosen, keys)
+        return [
+            None if error is None else self._diverged(trial, "student", chosen, error)
+            for trial, error in zip(trials, found, strict=True)
+        ]
+
+    def _images(self, trial: Trial, rows: np.ndarray | None) -> tuple[Tensor | WholeSplit, Tensor]:
+        """Training images and labels of a trial; ``rows`` (N,) of a baseline."""
+        return training_images(
+            trial.kind, trial.seed_index, self.condensed, self.dataset, self.run_seed, rows=rows, device=self.device
+        )
+
+    def _diverged(self, trial: Trial, role: Role, chosen: Recipe, error: FloatingPointError) -> DivergedError:
+        field = f"evaluation.students.{trial.student.name}" if role == "student" else "evaluation.distillation.teacher"
+        return DivergedError(
+            f"{trial.described(self.run_seed, role)}: {error}; "
+            f"training diverges at learning rate {chosen.learning_rate:g}, set {field}.learning_rate to a smaller one"
+        )

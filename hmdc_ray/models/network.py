@@ -153,6 +153,14 @@ class Network(nn.Module):
         """Whether images are brought into another normalisation before the module sees them."""
         return self._factor_C11 is not None
 
+    @property
+    def adapts_images(self) -> bool:
+        """Whether the module sees images in another form than they are given in: of other channels,
+        size, normalisation or number format."""
+        shape = self.image_shape
+        resizes = self._input_size != (shape.height, shape.width)
+        return self._repeats > 1 or resizes or self.renormalises or self.matrix_dtype is not None
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Logits (B, K) of normalised images (B, C, H, W) of ``image_shape``."""
         shape = self.image_shape

@@ -3,12 +3,15 @@ else in reach."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.errors import InputError, RunError, StudentError, first_line
 from hmdc_ray.evaluation.device import student_format, student_threads
+from hmdc_ray.evaluation.grouping import groups
 from hmdc_ray.evaluation.mnist import with_mnist
-from hmdc_ray.evaluation.plan import plan, run_trial
+from hmdc_ray.evaluation.plan import plan, run_trial, run_trials
 from hmdc_ray.evaluation.report import Evaluation
 from hmdc_ray.evaluation.sets import with_families
 from hmdc_ray.evaluation.summarise import summarise
@@ -39,28 +42,43 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
     settings = with_mnist(families, condensed.normalisation, dataset.info.normalisation).model_copy(update=alone)
     trainer = StudentTrainer(condensed, dataset, settings, config.seed, device, student_threads(config))
 
-    def measure(trial: Trial) -> float:
-        try:
-            return run_trial(trial, trainer)
-        except (InputError, RunError):
-            raise
-        except Exception as error:
-            what = trial.described(config.seed)
-            raise StudentError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
+    def measured(trials: Sequence[Trial]) -> list[float]:
+        found: dict[int, float] = {}
+        for places in groups(trials, trainer, len(condensed)):
+            found |= zip(places, _accuracies([trials[place] for place in places], trainer), strict=True)
+        return [found[place] for place in range(len(trials))]
 
     planned = plan(settings, formation=condensed.formation)
     tried = candidates(settings, planned)
-    trials = with_temperatures(settings, planned, tried, [measure(trial) for trial in tried])
+    trials = with_temperatures(settings, planned, tried, measured(tried))
     return summarise(
         settings,
         trials,
-        [measure(trial) for trial in trials],
+        measured(trials),
         condensed=condensed,
         info=dataset.info,
         run_seed=config.seed,
         pool=config.pool.members,
         gpu_format=student_format(config),
     )
+
+
+def _accuracies(trials: Sequence[Trial], trainer: StudentTrainer) -> list[float]:
+    """Accuracies of a group of trials."""
+    try:
+        if len(trials) == 1:
+            return [run_trial(trials[0], trainer)]
+        found: list[float] = []
+        for value in run_trials(trials, trainer, [None] * len(trials)):
+            if isinstance(value, RunError):
+                raise value
+            found.append(value)
+        return found
+    except (InputError, RunError):
+        raise
+    except Exception as error:
+        what = trials[0].described(trainer.run_seed)
+        raise StudentError(f"{what}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def accuracies(evaluation: Evaluation) -> dict[str, float]:

@@ -116,17 +116,22 @@ class Judge:
         self.trained: list[Trial] = []
         self.told: list[str] = []
         self.tested: Counter[str] = Counter()
-        train, batches = StudentTrainer.train, images.split_batches
+        train, together, batches = StudentTrainer.train, StudentTrainer.train_together, images.split_batches
 
         def noted(room: StudentTrainer, network: Any, trial: Trial, *others: Any, **more: Any) -> None:
             self.trained.append(replace(trial, kind=f"teacher {trial.kind}") if more.get("role") else trial)  # type: ignore[arg-type]
             train(room, network, trial, *others, **more)
+
+        def noted_together(room: StudentTrainer, networks: Any, trials: Sequence[Trial], rows: Any) -> Any:
+            self.trained.extend(trials)
+            return together(room, networks, trials, rows)
 
         def tested(dataset: ImageDataset, split: Any, *others: Any) -> Iterator[Any]:
             self.tested[split] += 1
             yield from batches(dataset, split, *others)
 
         monkeypatch.setattr(StudentTrainer, "train", noted)
+        monkeypatch.setattr(StudentTrainer, "train_together", noted_together)
         monkeypatch.setattr(plan_module, "split_batches", tested)
 
     def config(self, **fields: Any) -> RunConfig:
