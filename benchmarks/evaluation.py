@@ -18,6 +18,7 @@ import torch
 
 from hmdc_ray.actors.evaluation import evaluate_on_ray
 from hmdc_ray.actors.session import ray_session
+from hmdc_ray.cli.console import console
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.presets import preset
@@ -49,6 +50,7 @@ def timed(condensed: CondensedSet, config: RunConfig, mode: str) -> tuple[float,
 
 
 def main() -> None:
+    """Measure, and print seconds, their ratio and the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=3, help="evaluations in each mode")
     pairs: int = parser.parse_args().pairs
@@ -64,14 +66,14 @@ def main() -> None:
             for mode in MODES:
                 taken, results[mode] = timed(condensed, config, mode)
                 seconds[mode].append(taken)
-                print(f"{mode:>10}  {taken:6.1f} s", flush=True)
+                console.print(f"{mode:>10}  {taken:6.1f} s", highlight=False)
     middle = {mode: median(values) for mode, values in seconds.items()}
-    print(f"medians: together {middle['together']:.1f} s, one by one {middle['one by one']:.1f} s")
-    print(f"ratio: {middle['one by one'] / middle['together']:.2f}")
-    print("mean accuracies (condensed, random, k-means), together | one by one")
+    console.print(f"medians: together {middle['together']:.1f} s, one by one {middle['one by one']:.1f} s", highlight=False)
+    console.print(f"ratio: {middle['one by one'] / middle['together']:.2f}", highlight=False)
+    console.print("mean accuracies (condensed, random, k-means), together | one by one", highlight=False)
     for rows in zip(*(results[mode].rows for mode in MODES), strict=True):
         shown = [[f"{100 * each.mean:5.1f}" for each in (row.condensed, row.random, row.kmeans) if each] for row in rows]
-        print(f"{rows[0].architecture:>10}  " + "  |  ".join(" ".join(numbers) for numbers in shown))
+        console.print(f"{rows[0].architecture:>10}  " + "  |  ".join(" ".join(numbers) for numbers in shown), highlight=False)
 
 
 if __name__ == "__main__":

@@ -44,14 +44,15 @@ def test_what_was_found_on_real_images_is_not_trained_again(judge: Judge, means:
 
 def test_several_sets_are_paired(judge: Judge, means: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     starts: dict[tuple[int, int], list[bytes]] = {}
-    train = trial.StudentTrainer.train
+    train = trial.StudentTrainer.train_together
 
-    def spy(room: trial.StudentTrainer, network: Any, what: trial.Trial, *others: Any, **more: Any) -> None:
-        weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
-        starts.setdefault((what.member_index, what.seed_index), []).append(weights)
-        train(room, network, what, *others, **more)
+    def spy(room: trial.StudentTrainer, networks: Any, trials: list[trial.Trial], rows: Any) -> Any:
+        for network, what in zip(networks, trials, strict=True):
+            weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+            starts.setdefault((what.member_index, what.seed_index), []).append(weights)
+        return train(room, networks, trials, rows)
 
-    monkeypatch.setattr(trial.StudentTrainer, "train", spy)
+    monkeypatch.setattr(trial.StudentTrainer, "train_together", spy)
     other = replace(means, images=-means.images)
 
     made = judge({"a": means, "b": other, "same": means}, students=["mlp", "convnet"], baselines="random", epochs=8)

@@ -57,11 +57,15 @@ def test_one_seed_that_fails_leaves_no_summary_but_its_numbers(
     whole = judge(noise)
     train = StudentTrainer.train
 
+    def never(*_: Any) -> None:
+        raise MemoryError
+
     def once(room: StudentTrainer, network: Any, trial: Trial, *others: Any, **more: Any) -> None:
         if (trial.kind, trial.seed_index, trial.student.name) == ("condensed", 1, "mlp"):
             raise MemoryError
         train(room, network, trial, *others, **more)
 
+    monkeypatch.setattr(StudentTrainer, "train_together", never)  # each is tried by itself
     monkeypatch.setattr(StudentTrainer, "train", once)
     made = judge(noise)
     assert made.rows[0].condensed is None and made.rows[0].random == whole.rows[0].random

@@ -9,9 +9,9 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import DataConfig, EvaluationConfig, StudentConfig
 from hmdc_ray.config.statistics import KNOWN
 from hmdc_ray.data.dataset import ImageDataset, open_dataset
-from hmdc_ray.errors import InputError
+from hmdc_ray.errors import DivergedError, InputError, RunError
 from hmdc_ray.evaluation.baselines import baseline_rows
-from hmdc_ray.evaluation.plan import plan, run_trial, train_teacher
+from hmdc_ray.evaluation.plan import plan, run_trial, run_trials, train_teacher
 from hmdc_ray.evaluation.sets import check_fit
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial
 from hmdc_ray.interchange.declared import ImportOptions
@@ -120,6 +120,29 @@ def test_rows_given_are_the_rows_used(digits: ImageDataset, digit_means: Condens
 
     assert results[0] == results[1]
     assert results[2] == pytest.approx(np.mean(digits.labels("test") == 3), abs=0.02)
+
+
+def test_students_of_a_group_have_the_accuracies_that_they_have_alone(digits: ImageDataset, digit_means: CondensedSet) -> None:
+    trials = [Trial(kind, MLP, seed, 0) for kind in ("condensed", "random") for seed in (0, 1)]  # type: ignore[arg-type]
+    trainer = StudentTrainer(digit_means, digits, CONFIG, 7)
+    rows = [None, None, baseline_rows("random", 0, digit_means, digits, 7), None]
+    threads = torch.get_num_threads()
+
+    found = run_trials(trials, trainer, rows)
+
+    assert found == pytest.approx([run_trial(trial, trainer) for trial in trials], abs=0.005)
+    assert len(set(found)) == 4 and torch.get_num_threads() == threads
+
+
+def test_a_student_of_a_group_that_diverges_is_told_as_alone(digits: ImageDataset, digit_means: CondensedSet) -> None:
+    trials = [Trial("condensed", MLP, 0, 0), Trial("random", MLP, 0, 0)]
+    huge = replace(digit_means, images=digit_means.images * 1e30)
+    trainer = StudentTrainer(huge, digits, CONFIG, 7)
+    with pytest.raises(RunError) as told:
+        run_trial(trials[0], trainer)
+    diverged, accuracy = run_trials(trials, trainer, [None, None])
+    assert isinstance(diverged, DivergedError) and str(diverged) == str(told.value)
+    assert accuracy == pytest.approx(run_trial(trials[1], trainer), abs=0.005)
 
 
 def test_the_configured_split_is_tested(digits: ImageDataset, digit_means: CondensedSet) -> None:
