@@ -13,7 +13,7 @@ from hmdc_ray.config import RunConfig
 from hmdc_ray.config.base import AUTO
 from hmdc_ray.data.dataset import open_dataset
 from hmdc_ray.errors import InputError
-from hmdc_ray.evaluation.plan import plan
+from hmdc_ray.evaluation.conduct import planned_tasks
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.exchange.call_size import GB, GPU_PART
 from hmdc_ray.exchange.resources import Node, threads_for
@@ -49,11 +49,12 @@ def find_student_resources(sets: Mapping[str, CondensedSet], config: RunConfig) 
         InputError: no node has as many GPUs as a student asks for.
     """
     nodes, first = cluster_nodes(), next(iter(sets.values()))
-    trainings = len(plan(config.evaluation, formation=first.formation, sets=len(sets)))
+    tasks = planned_tasks(sets, config)
+    trainings = sum(map(len, tasks))
     largest = max((node.gpus for node in nodes), default=0.0)
     gpus, why = config.evaluation.num_gpus, ""
     if gpus == AUTO:
-        gpus, why = _part(first, config) if largest else 0.0, " (there is no GPU)"
+        gpus, why = _part(first, config, max(map(len, tasks), default=1)) if largest else 0.0, " (there is no GPU)"
         if largest and not gpus:
             why = f" ({UNSEEN})"
     elif gpus > largest:
@@ -61,13 +62,14 @@ def find_student_resources(sets: Mapping[str, CondensedSet], config: RunConfig) 
             f"evaluation.num_gpus is {gpus:g}, but no node has more than {largest:g}: use 0 to train students on CPUs"
         )
     hosts = [node for node in nodes if node.gpus] if gpus else nodes
-    places = sum(_places(node, gpus) for node in hosts) if gpus else trainings
+    places = sum(_places(node, gpus) for node in hosts) if gpus else len(tasks)
     threads = config.evaluation.threads
     if threads == AUTO:
-        threads = threads_for([node.cpus for node in hosts], max(1, min(trainings, places)))
-    side_by_side = max(1, min(places, trainings, sum(int(node.cpus // min(threads, node.cpus or 1)) for node in hosts)))
+        threads = threads_for([node.cpus for node in hosts], max(1, min(len(tasks), places)))
+    side_by_side = max(1, min(places, len(tasks), sum(int(node.cpus // min(threads, node.cpus or 1)) for node in hosts)))
     where = f"on {sum(node.gpus for node in hosts):g} x {hosts[0].gpu or 'GPU'}, {gpus:g} each" if gpus else f"on the CPU{why}"
-    line = f"{trainings} training{'' if trainings == 1 else 's'} {where}, {side_by_side} at a time, "
+    grouped = f" in {len(tasks)} groups" if len(tasks) < trainings else ""
+    line = f"{trainings} training{'' if trainings == 1 else 's'}{grouped} {where}, {side_by_side} at a time, "
     line += f"{threads} thread{'' if threads == 1 else 's'} each"
     evaluation = config.evaluation.model_copy(update={"num_gpus": gpus, "threads": threads})
     return StudentResources(config.model_copy(update={"evaluation": evaluation}), line)
@@ -78,13 +80,13 @@ def _places(node: Node, gpus: float) -> int:
     return int(node.gpus / gpus + 1e-6) if gpus >= 1 else int(node.gpus) * int(1 / gpus + 1e-6)
 
 
-def _part(condensed: CondensedSet, config: RunConfig) -> float:
-    """The part of a GPU that a training needs by its memory: 1, or 1/n in Ray's steps of 0.0001; 0
-    where CUDA is not available."""
+def _part(condensed: CondensedSet, config: RunConfig, students: int) -> float:
+    """The part of a GPU that so many students that are trained together need by their memory: 1, or
+    1/n in Ray's steps of 0.0001; 0 where CUDA is not available."""
     total = probe_gpu()
     if not total:
         return 1.0 if total is None else 0.0
-    together = math.floor(GPU_PART * total / (CONTEXT + _largest_training(condensed, config)))
+    together = math.floor(GPU_PART * total / (CONTEXT + students * _largest_training(condensed, config)))
     return int(10_000 / max(1, min(together, 100))) / 10_000
 
 

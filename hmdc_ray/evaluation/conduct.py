@@ -25,7 +25,7 @@ from hmdc_ray.data.schema import DatasetInfo, Split
 from hmdc_ray.evaluation.cache import BaselineCache
 from hmdc_ray.evaluation.device import student_device, student_format, student_threads
 from hmdc_ray.evaluation.earlier import Earlier
-from hmdc_ray.evaluation.grouping import groups
+from hmdc_ray.evaluation.grouping import groups, most_images
 from hmdc_ray.evaluation.images import BASELINES, Kind, chosen_rows
 from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.outcome import Failure, Outcome, attempt
@@ -131,6 +131,20 @@ def conduct(
     return evaluation_of(trials, [results[position] for position in range(len(trials))])
 
 
+def planned_tasks(sets: Mapping[str, CondensedSet], config: RunConfig) -> list[list[int]]:
+    """Positions of the trials of each task of an evaluation of which nothing is known yet, without
+    teachers and the choices of real images.
+
+    Args:
+        sets: condensed sets to judge.
+        config: the data, the evaluation and the seed.
+    """
+    first, dataset = next(iter(sets.values())), _dataset(config.data.model_dump_json())
+    settings = with_mnist(with_families(config.evaluation, first), first.normalisation, dataset.info.normalisation)
+    trainer = StudentTrainer(first, dataset, settings, config.seed)
+    return groups(plan(settings, formation=first.formation, sets=len(sets)), trainer, most_images(sets.values()))
+
+
 class _Course:
     """The tasks of an evaluation, with those that several trials share."""
 
@@ -149,7 +163,7 @@ class _Course:
         first = next(iter(sets.values()))
         self._cache = BaselineCache(config, first, info)
         self._trainer = _trainer(first, config, config.evaluation.split)
-        self._images = max(map(len, sets.values()))
+        self._images = most_images(sets.values())
         self._sets = [executor.put(condensed) for condensed in sets.values()]
         self._rows: dict[tuple[Kind, int], Handle] = {}
         self._teachers: dict[tuple[Kind, int, int], Handle] = {}
@@ -249,9 +263,10 @@ def _measure_together(
     """The outcomes of a group of trials; ``rows`` of each."""
     found: dict[int, Outcome] = {place: given for place, given in enumerate(rows) if isinstance(given, Failure)}
     left = [place for place in range(len(trials)) if place not in found]
+    given = [each for each in rows if not isinstance(each, Failure)]
     try:
         trainer = _trainer(condensed, config, split)
-        measured = run_trials([trials[place] for place in left], trainer, [rows[place] for place in left]) if left else []
+        measured = run_trials([trials[place] for place in left], trainer, given) if left else []
         found |= {
             place: value if isinstance(value, float) else Failure(str(value))
             for place, value in zip(left, measured, strict=True)

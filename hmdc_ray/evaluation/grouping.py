@@ -1,15 +1,16 @@
 """Which trials of an evaluation are trained together, and in which order.
 
-Groups follow from the configuration alone, and not from the number of processors or from what was
-found before: another group rounds otherwise, and would end in other accuracies. They have the seeds
-of the condensed images, or of the baselines with as many images.
+Groups follow from the configuration, and not from the number of processors: another group rounds
+otherwise, and may end in other accuracies. They have the seeds of the condensed images, or of the
+baselines with as many images; those whose accuracy is known already are missing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
+from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.evaluation.images import per_stored
 from hmdc_ray.evaluation.trial import StudentTrainer, Trial, trial_recipe
 from hmdc_ray.models import registered
@@ -30,7 +31,7 @@ def groups(trials: Sequence[Trial], trainer: StudentTrainer, images: int) -> lis
     Args:
         trials: trials of an evaluation.
         trainer: trainer that makes the students.
-        images: number of training images of the largest condensed set.
+        images: number of training images of the largest condensed set, from :func:`most_images`.
     """
     works = {trial.member_index: _work(trial, trainer, images) for trial in _first_of_each(trials)}
     found: dict[Hashable, list[int]] = {}
@@ -41,6 +42,11 @@ def groups(trials: Sequence[Trial], trainer: StudentTrainer, images: int) -> lis
         found.setdefault(position if alone else key, []).append(position)
     cut = [part for places in found.values() for part in _parts(places, works[trials[places[0]].member_index])]
     return sorted(cut, key=lambda places: -len(places) * works[trials[places[0]].member_index])
+
+
+def most_images(sets: Iterable[CondensedSet]) -> int:
+    """Number of training images that are decoded from the largest of the sets."""
+    return max(len(each) * each.formation**2 for each in sets)
 
 
 def _first_of_each(trials: Sequence[Trial]) -> list[Trial]:

@@ -140,7 +140,7 @@ class _Linears(nn.Linear):
         size, inputs, outputs = self.weight.shape
         values_SNI = input.reshape(-1, size, inputs).transpose(0, 1)
         mapped_SNO = torch.baddbmm(self.bias.view(size, 1, outputs), values_SNI, self.weight)
-        ordered = mapped_SNO.unflatten(2, (self.parts, -1)).permute(1, 2, 0, 3)
+        ordered: Tensor = mapped_SNO.unflatten(2, (self.parts, -1)).permute(1, 2, 0, 3)
         return ordered.reshape(*input.shape[:-1], size * outputs)
 
 
@@ -171,8 +171,10 @@ def _join(module: nn.Module, others: Sequence[nn.Module]) -> None:
             joined = values[0].clone()
         else:
             joined = torch.cat(values, _channels(module))
-        place = module._parameters if name in module._parameters else module._buffers
-        place[name] = nn.Parameter(joined) if name in module._parameters else joined
+        if name in module._parameters:
+            module._parameters[name] = nn.Parameter(joined)
+        else:
+            module._buffers[name] = joined
 
 
 def _split(module: nn.Module, name: str, value: Tensor, size: int) -> Sequence[Tensor]:
@@ -199,6 +201,6 @@ def _regroup(module: Any, size: int) -> None:
         module.__class__ = _LayerNorms
     elif isinstance(module, nn.Linear):
         module.__class__ = _Linears
-        module.parts = 1
+        module.parts = 1  # type: ignore[assignment]
     elif isinstance(module, Attention):
         module.heads *= size

@@ -9,7 +9,7 @@ from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.errors import InputError, RunError, StudentError, first_line
 from hmdc_ray.evaluation.device import student_format, student_threads
-from hmdc_ray.evaluation.grouping import groups
+from hmdc_ray.evaluation.grouping import groups, most_images
 from hmdc_ray.evaluation.mnist import with_mnist
 from hmdc_ray.evaluation.plan import plan, run_trial, run_trials
 from hmdc_ray.evaluation.report import Evaluation
@@ -44,7 +44,7 @@ def judge(condensed: CondensedSet, config: RunConfig, dataset: WithoutTest, devi
 
     def measured(trials: Sequence[Trial]) -> list[float]:
         found: dict[int, float] = {}
-        for places in groups(trials, trainer, len(condensed)):
+        for places in groups(trials, trainer, most_images([condensed])):
             found |= zip(places, _accuracies([trials[place] for place in places], trainer), strict=True)
         return [found[place] for place in range(len(trials))]
 

@@ -23,7 +23,8 @@ def found(monkeypatch: pytest.MonkeyPatch, noise: CondensedSet, three_digits_con
     def of(*nodes: tuple[float, float], **evaluation: Any) -> StudentResources:
         listed = [{"Alive": True, "Resources": {"CPU": cpus, "GPU": gpus}} for cpus, gpus in nodes]
         monkeypatch.setattr(ray, "nodes", lambda: listed)
-        settings = {"students": ["mlp", "lenet"], "seeds": 2, "baselines": "random", **evaluation}
+        wide = {"architecture": "mlp", "name": "wide", "options": {"width": 64}}
+        settings = {"students": ["mlp", wide], "seeds": 2, "baselines": "random", **evaluation}
         config = parse_config({"data": three_digits_config.model_dump(), "evaluation": settings}, "test")
         return find_student_resources({"a": noise}, config)
 
@@ -35,13 +36,20 @@ def numbers(resources: StudentResources) -> tuple[Any, Any]:
 
 
 def test_on_cpus_students_have_the_cores_between_them(found: Any) -> None:
-    """Two students, two seeds, condensed and random images: eight trainings."""
+    """Two students, two seeds, condensed and random images: eight trainings, of which both seeds
+    are one task."""
     few = found((2.0, 0.0))
-    assert numbers(few) == (0.0, 1) and few.line == "8 trainings on the CPU (there is no GPU), 2 at a time, 1 thread each"
+    assert (
+        numbers(few) == (0.0, 1)
+        and few.line == "8 trainings in 4 groups on the CPU (there is no GPU), 2 at a time, 1 thread each"
+    )
     many = found((16.0, 0.0), (16.0, 0.0))
-    assert numbers(many) == (0.0, 4) and many.line == "8 trainings on the CPU (there is no GPU), 8 at a time, 4 threads each"
+    assert (
+        numbers(many) == (0.0, 8)
+        and many.line == "8 trainings in 4 groups on the CPU (there is no GPU), 4 at a time, 8 threads each"
+    )
     asked = found((16.0, 0.0), threads=8, num_gpus=0)
-    assert numbers(asked) == (0, 8) and asked.line == "8 trainings on the CPU, 2 at a time, 8 threads each"
+    assert numbers(asked) == (0, 8) and asked.line == "8 trainings in 4 groups on the CPU, 2 at a time, 8 threads each"
 
 
 def test_on_gpus_as_many_trainings_as_memory_allows(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,10 +65,15 @@ def test_on_gpus_as_many_trainings_as_memory_allows(found: Any, monkeypatch: pyt
 
     part(80 * GB)
     large = found((16.0, 1.0))
-    assert numbers(large) == (0.0312, 2) and large.line == "8 trainings on 1 x GPU, 0.0312 each, 8 at a time, 2 threads each"
+    assert (
+        numbers(large) == (0.0312, 4)
+        and large.line == "8 trainings in 4 groups on 1 x GPU, 0.0312 each, 4 at a time, 4 threads each"
+    )
     part(2 * GB)
     small = found((16.0, 2.0))
-    assert numbers(small) == (1.0, 8) and small.line == "8 trainings on 2 x GPU, 1 each, 2 at a time, 8 threads each"
+    assert (
+        numbers(small) == (1.0, 8) and small.line == "8 trainings in 4 groups on 2 x GPU, 1 each, 2 at a time, 8 threads each"
+    )
     assert len(asked) == 2
     by_hand = found((16.0, 2.0), num_gpus=0.5)
     assert numbers(by_hand) == (0.5, 4) and len(asked) == 2

@@ -123,7 +123,7 @@ def test_rows_given_are_the_rows_used(digits: ImageDataset, digit_means: Condens
 
 
 def test_students_of_a_group_have_the_accuracies_that_they_have_alone(digits: ImageDataset, digit_means: CondensedSet) -> None:
-    trials = [Trial(kind, MLP, seed, 0) for kind in ("condensed", "random") for seed in (0, 1)]  # type: ignore[arg-type]
+    trials = [Trial(kind, MLP, seed, 0) for kind in ("condensed", "random") for seed in (0, 1)]
     trainer = StudentTrainer(digit_means, digits, CONFIG, 7)
     rows = [None, None, baseline_rows("random", 0, digit_means, digits, 7), None]
     threads = torch.get_num_threads()

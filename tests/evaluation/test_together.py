@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmdc_ray.evaluation import together
+from hmdc_ray.evaluation import together, training
 from hmdc_ray.evaluation.protocol import PROTOCOLS, Recipe
 from hmdc_ray.evaluation.together import train_together
 from hmdc_ray.evaluation.training import train_student
@@ -75,7 +75,7 @@ def test_a_student_that_diverges_fails_alone_and_as_it_would_alone() -> None:
 
 def test_training_ends_when_all_have_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     epochs: list[int] = []
-    finite = together.require_finite
+    finite = training.require_finite
 
     def counted(loss: float, epoch: int) -> None:
         epochs.append(epoch)

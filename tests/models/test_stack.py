@@ -12,8 +12,7 @@ from hmdc_ray.models import Architecture, ImageShape, Network, build, registered
 from hmdc_ray.models.optimisers import SGD
 from hmdc_ray.models.stack import Stack, image_work, is_stackable
 from hmdc_ray.seeding import Key
-
-from .networks import CLASSES, DIGITS, MNIST
+from models.networks import CLASSES, DIGITS, MNIST
 
 BUILT_IN = ("convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18", "vit")
 SMALL: dict[str, dict[str, Any]] = {
@@ -68,9 +67,7 @@ def trained_together(networks: list[Network], images_SBCHW: Tensor, labels_SB: T
 
 def assert_equal(ours: Network, theirs: Network) -> None:
     for name, value in theirs.state_dict().items():
-        torch.testing.assert_close(
-            ours.state_dict()[name], value, rtol=1e-9, atol=1e-11, msg=lambda text, name=name: name + text
-        )
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-9, atol=1e-11)
 
 
 def test_every_registered_architecture_is_here() -> None:
