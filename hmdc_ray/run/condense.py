@@ -10,7 +10,7 @@ from hmdc_ray.run.absolute_paths import with_absolute_paths
 from hmdc_ray.run.execution import Run, RunSummary
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import Progress, Silent, load_dataset_info
-from hmdc_ray.run.resume import begun, require_unused, resumable_version
+from hmdc_ray.run.resume import require_unused, resume_from
 from hmdc_ray.run.tracking import check_tracking
 from hmdc_ray.run.validate import validate
 from hmdc_ray.server.initial_set import require_apart
@@ -55,8 +55,9 @@ def condense(
         try:
             if config.schedule.checkpoint_uri is not None:
                 require_writable(config.schedule.checkpoint_uri, path, "schedule.checkpoint_uri", stop.raise_if_requested)
-            config = begun(path, config) if resume else config
-            start = resumable_version(path, config, info) if resume else None
+            start = None
+            if resume:
+                start, config = resume_from(path, config, info)
             if not resume and not overwrite:
                 require_unused(path, config)
             check_tracking(config.tracking, path)

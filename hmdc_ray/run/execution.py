@@ -66,7 +66,7 @@ class Run:
         info: description of its data.
         folder: its folder, claimed.
         resumed: image version to resume from, given by
-            :func:`hmdc_ray.run.resume.resumable_version`; None: a new run.
+            :func:`hmdc_ray.run.resume.resume_from`; None: a new run.
         progress: receiver of the run's progress.
         stop: request to stop, looked at between steps and while waiting.
         parent: MLflow id of the parent run; None: this one is no child.

@@ -24,11 +24,15 @@ _UNSAID = {"config.data.statistics": OWN, "GPU format": "none, on CPUs"}
 """How a person writes a value that a record has as None."""
 
 
-def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
+def resume_from(path: Path, config: RunConfig, info: DatasetInfo) -> tuple[int, RunConfig]:
     """The image version to resume from, which is the newest valid checkpoint's, or 0 without one;
     cuts the metrics back to it.
 
     Checkpoints that were cut off or altered are skipped with a warning, and left as they are.
+
+    Returns:
+        The version, and the configuration with the checkpoint's number of threads where it says
+        ``auto``: the last bits of sums depend on it.
 
     Raises:
         InputError: the configuration or the data differ from the checkpoint's in something that
@@ -39,6 +43,7 @@ def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
     latest = checkpoints.latest()
     version = latest.version if latest else 0
     if latest is not None:
+        config = _with_threads_of(latest, config)
         _require_same(latest, identity(config, info), path)
         _require_images(checkpoints, latest, config, info)
     if version > total_steps(config.schedule):
@@ -47,15 +52,10 @@ def resumable_version(path: Path, config: RunConfig, info: DatasetInfo) -> int:
             f"steps that the run in {path} has done: ask for more"
         )
     _cut_metrics(path / METRICS_FILE, version)
-    return version
+    return version, config
 
 
-def begun(path: Path, config: RunConfig) -> RunConfig:
-    """The configuration with the number of threads that the folder's last checkpoint was made with,
-    where it says ``auto``: the last bits of sums depend on it."""
-    latest = CheckpointFolder.of_run(path, config.schedule).latest()
-    if latest is None:
-        return config  # nothing is lost by other threads
+def _with_threads_of(latest: Manifest, config: RunConfig) -> RunConfig:
     threads = latest.identity.get("config", {}).get("cluster", {}).get("threads")
     return with_threads(config, threads) if isinstance(threads, int) and threads >= 1 else config
 

@@ -19,7 +19,7 @@ from hmdc_ray.exchange.resources import Resources
 from hmdc_ray.run.execution import Run
 from hmdc_ray.run.folder import RunFolder
 from hmdc_ray.run.progress import Silent
-from hmdc_ray.run.resume import resumable_version
+from hmdc_ray.run.resume import resume_from
 from hmdc_ray.server.checkpoint import SERVER
 from hmdc_ray.system.signals import StopRequest
 
@@ -70,7 +70,7 @@ def run_in_rungs(
     resumes = (folder / CONFIG_FILE).exists()
     claimed = RunFolder.claim(folder, resume=resumes)
     try:
-        start = resumable_version(folder, config, info) if resumes else None
+        start = resume_from(folder, config, info)[0] if resumes else None
         _RungRun(config, info, claimed, start, versions, judge, report, group, parent, runs).execute_in_rungs()
     finally:
         claimed.release()

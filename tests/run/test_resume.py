@@ -14,7 +14,7 @@ from hmdc_ray.data.dataset import ImageDataset
 from hmdc_ray.data.schema import DatasetInfo
 from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.messages import State
-from hmdc_ray.run.resume import require_same, require_unused, resumable_version
+from hmdc_ray.run.resume import require_same, require_unused, resume_from
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.identity import identity
 from hmdc_ray.system.files import read_json_lines
@@ -39,23 +39,23 @@ def test_metrics_are_cut_back_to_the_checkpoint(three_digits: ImageDataset, tmp_
     info = three_digits.info
     metrics(tmp_path, 1, 2, 3, 4)
     save(tmp_path, run(), info, 2)
-    assert resumable_version(tmp_path, run(), info) == 2
+    assert resume_from(tmp_path, run(), info)[0] == 2
     assert [record["step"] for record in read_json_lines(tmp_path / "metrics.jsonl")] == [1, 2]
     metrics(tmp_path, 1, "2")
     with pytest.raises(InputError, match=r"metrics\.jsonl line 2 has step '2': must be a whole number"):
-        resumable_version(tmp_path, run(), info)
+        resume_from(tmp_path, run(), info)
 
 
 def test_without_a_checkpoint_a_run_begins_again(three_digits: ImageDataset, tmp_path: Path) -> None:
     metrics(tmp_path, 1)
-    assert resumable_version(tmp_path, run(), three_digits.info) == 0
+    assert resume_from(tmp_path, run(), three_digits.info)[0] == 0
     assert read_json_lines(tmp_path / "metrics.jsonl") == []
 
 
 def test_a_run_cannot_end_before_its_checkpoint(three_digits: ImageDataset, tmp_path: Path) -> None:
     save(tmp_path, run(), three_digits.info, 4)
     with pytest.raises(InputError, match=r"schedule\.iterations 1 x steps 2 is less than the 4 steps that the run in"):
-        resumable_version(tmp_path, run(iterations=1), three_digits.info)
+        resume_from(tmp_path, run(iterations=1), three_digits.info)
 
 
 def test_checkpoints_of_another_run_are_not_taken_over(three_digits: ImageDataset, tmp_path: Path) -> None:

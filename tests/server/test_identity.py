@@ -20,7 +20,7 @@ from hmdc_ray.errors import InputError
 from hmdc_ray.exchange.messages import MemberDescription, MemberTaps, State
 from hmdc_ray.models.network import Tap
 from hmdc_ray.models.shape import ImageShape
-from hmdc_ray.run.resume import resumable_version
+from hmdc_ray.run.resume import resume_from
 from hmdc_ray.server.checkpoint import SERVER, CheckpointFolder
 from hmdc_ray.server.identity import agreeing, identity
 
@@ -37,7 +37,7 @@ def saved(folder: Path, config: RunConfig, info: DatasetInfo, made_with: dict[st
     arrays: dict[str, np.ndarray] = {name: np.zeros(shape, np.float32) for name in ("images", "momentum", "history", "losses")}
     checkpoints = CheckpointFolder.of_run(folder, config.schedule)
     checkpoints.save(1, {SERVER: State(arrays, {"version": 1})}, json.loads(json.dumps(made_with)))
-    return resumable_version(folder, config, info)
+    return resume_from(folder, config, info)[0]
 
 
 CONCERNED: dict[str, tuple[RunConfig, ImageShape | None, str]] = {
