@@ -72,15 +72,17 @@ class _Module:
 
     Attributes:
         free: free bytes of the device's memory.
+        there: whether torch's own layers may find the device, which they would use.
     """
 
     free = 2**30
+    there = False
 
     def is_initialized(self) -> bool:
         return True
 
     def is_available(self) -> bool:
-        return True
+        return self.there
 
     def current_device(self) -> int:
         return 0
@@ -141,12 +143,13 @@ def pretend_device(free: int = 2**30) -> Iterator[tuple[torch.device, Waits]]:
         free: bytes that it says are free in its memory.
     """
     module, waits = _BACKEND, Waits()
-    before, module.free = module.free, free
+    before = module.free, module.there
+    module.free, module.there = free, True
     try:
         with _Operators(waits), _Functions(waits):
             yield torch.device(NAME, 0), waits
     finally:
-        module.free = before
+        module.free, module.there = before
 
 
 class _Functions(TorchFunctionMode):

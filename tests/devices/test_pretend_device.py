@@ -105,3 +105,12 @@ def test_outside_of_the_block_the_device_is_gone() -> None:
         there = torch.ones(2, device=device)
     with pytest.raises(AssertionError, match="outside of the block"):
         there + 1
+
+
+def test_the_device_is_there_within_its_block_alone() -> None:
+    """Torch's own ``DataParallel`` would move a network to it."""
+    network = torch.nn.DataParallel(torch.nn.Linear(2, 2))
+    assert network(torch.ones(1, 2)).device.type == "cpu" and not network.device_ids
+    with pretend_device():
+        assert torch.get_device_module("pretend").is_available()
+    assert not torch.get_device_module("pretend").is_available()
