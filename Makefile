@@ -28,9 +28,9 @@ setup: .venv/.ready
 demo: setup
 	@$(BIN)/hmdc condense digits --output runs/digits --overwrite
 
-# Tests that start no Ray run two at a time; the others, whose timeouts are real, by themselves.
-SIDE_BY_SIDE := $(addprefix tests/,config data devices evaluation exchange figures interchange matching models parity \
-	tracking tune_spaces)
+# Tests that start no Ray, or little of it, run two at a time; the others, whose timeouts are real, by themselves.
+SIDE_BY_SIDE := $(addprefix tests/,cli config data devices evaluation exchange figures interchange matching models parity \
+	server tracking tune_spaces) $(wildcard tests/test_*.py)
 
 test: setup
 	@$(BIN)/python -m pytest --durations=10 --numprocesses 2 --dist loadfile $(SIDE_BY_SIDE)
