@@ -29,7 +29,7 @@ demo: setup
 	@$(BIN)/hmdc condense digits --output runs/digits --overwrite
 
 # Tests that start no Ray, or little of it, run two at a time; the others, whose timeouts are real, by themselves.
-SIDE_BY_SIDE := $(addprefix tests/,cli config data devices evaluation exchange figures interchange matching models parity \
+SIDE_BY_SIDE := $(addprefix tests/,cli config data devices docs evaluation exchange figures interchange matching models parity \
 	server tracking tune_spaces) $(wildcard tests/test_*.py)
 
 test: setup

@@ -105,11 +105,9 @@ def pretrain(
             with ray_session(address, progress.stage, stop.raise_if_requested):
                 found = find_worker_resources(config, workers, begun.identity if begun else None)
                 plan = plan.with_workers(found.threads, found.num_gpus, config.matching.precision)
-                if begun is None:
-                    record = Record.fresh(config.name, storage, plan.identity(info))
-                else:
+                if begun is not None:
                     require_resumable(begun, path, storage_path, plan, info)
-                    record = begun
+                record = begun or Record.fresh(config.name, storage, plan.identity(info))
                 progress.resources(found.line)
                 each = require_resources(workers, found.threads, found.num_gpus)
                 config = with_threads(config, found.threads)
