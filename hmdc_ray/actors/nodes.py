@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import ray
 
 from hmdc_ray.actors.local import measured_bytes
 from hmdc_ray.actors.session import remote
-from hmdc_ray.config import RunConfig
+from hmdc_ray.config import EvaluationConfig, RunConfig
 from hmdc_ray.config.base import AUTO
-from hmdc_ray.exchange.resources import NO_GPU, Node, Resources, resolve
+from hmdc_ray.errors import InputError
+from hmdc_ray.exchange.resources import Node, Resources, resolve
 
 UNSEEN = "the cluster counts GPUs, but CUDA is not available to a process there"
 
@@ -38,17 +41,43 @@ def cluster_nodes() -> list[Node]:
     ]
 
 
-def find_resources(config: RunConfig, trials: int = 0) -> Resources:
-    """What a run has on the cluster that this process is connected to; see
+def find_resources(config: RunConfig) -> Resources:
+    """What a run alone has on the cluster that this process is connected to."""
+    return resources_by_trials(config)(0)
+
+
+def resources_by_trials(config: RunConfig) -> Callable[[int], Resources]:
+    """A function from the number of trials at a time, 0 for a run alone, to what a run has; see
     :func:`hmdc_ray.exchange.resources.resolve`.
 
-    Where GPUs are counted and would be used, a task is asked whether it sees one.
+    The cluster is looked at once. Where GPUs are counted and would be used, a task is asked whether
+    it sees one.
     """
-    nodes, no_gpu = cluster_nodes(), NO_GPU
+    nodes, sizes, seen = cluster_nodes(), cache(lambda: measured_bytes(config)), cache(lambda: probe_gpu() != 0)
+    counted = any(node.gpus for node in nodes)
     auto = any(member.num_gpus == AUTO for member in config.pool.members)
-    if auto and any(node.gpus for node in nodes) and probe_gpu() == 0:
-        nodes, no_gpu = [replace(node, gpus=0.0) for node in nodes], UNSEEN
-    return resolve(config, nodes, lambda: measured_bytes(config), trials, no_gpu)
+
+    def of(trials: int) -> Resources:
+        wanted = auto or (trials > 0 and config.evaluation.num_gpus == AUTO)  # a trial's driver judges
+        if counted and wanted and not seen():
+            return resolve(config, [replace(node, gpus=0.0) for node in nodes], sizes, trials, UNSEEN)
+        return resolve(config, nodes, sizes, trials)
+
+    return of
+
+
+def require_gpus(config: EvaluationConfig) -> None:
+    """Refuse an evaluation whose students would wait for GPUs forever, before a run begins.
+
+    Raises:
+        InputError: no node has as many GPUs as a student asks for.
+    """
+    asked = config.num_gpus
+    if asked not in (AUTO, 0) and asked > largest_node("GPU"):
+        raise InputError(
+            f"evaluation.num_gpus is {asked:g}, but no node has more than {largest_node('GPU'):g}: "
+            "use 0 to train students on CPUs"
+        )
 
 
 def probe_gpu() -> int | None:

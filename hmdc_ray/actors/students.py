@@ -7,12 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hmdc_ray.actors.nodes import UNSEEN, cluster_nodes, probe_gpu
+from hmdc_ray.actors.nodes import UNSEEN, cluster_nodes, probe_gpu, require_gpus
 from hmdc_ray.condensed import CondensedSet
 from hmdc_ray.config import RunConfig
 from hmdc_ray.config.base import AUTO
 from hmdc_ray.data.dataset import open_dataset
-from hmdc_ray.errors import InputError
 from hmdc_ray.evaluation.conduct import planned_tasks
 from hmdc_ray.evaluation.protocol import recipe
 from hmdc_ray.exchange.call_size import GB, GPU_PART
@@ -48,6 +47,7 @@ def find_student_resources(sets: Mapping[str, CondensedSet], config: RunConfig) 
     Raises:
         InputError: no node has as many GPUs as a student asks for.
     """
+    require_gpus(config.evaluation)
     nodes, first = cluster_nodes(), next(iter(sets.values()))
     tasks = planned_tasks(sets, config)
     trainings = sum(map(len, tasks))
@@ -57,10 +57,6 @@ def find_student_resources(sets: Mapping[str, CondensedSet], config: RunConfig) 
         gpus, why = _part(first, config, max(map(len, tasks), default=1)) if largest else 0.0, " (there is no GPU)"
         if largest and not gpus:
             why = f" ({UNSEEN})"
-    elif gpus > largest:
-        raise InputError(
-            f"evaluation.num_gpus is {gpus:g}, but no node has more than {largest:g}: use 0 to train students on CPUs"
-        )
     hosts = [node for node in nodes if node.gpus] if gpus else nodes
     places = sum(_places(node, gpus) for node in hosts) if gpus else len(tasks)
     threads = config.evaluation.threads

@@ -179,7 +179,8 @@ class _Course:
                 results[position] = known
                 self.advance()
         missing = [position for position in range(len(trials)) if position not in results]
-        together = [[missing[place] for place in places] for places in self._groups([trials[each] for each in missing])]
+        grouped = groups([trials[position] for position in missing], self._trainer, self._images)
+        together = [[missing[place] for place in places] for places in grouped]
         handles = [self._submit([trials[position] for position in positions], split) for positions in together]
         for index, outcomes in self._executor.completed(handles):
             for position, outcome in zip(together[index], outcomes, strict=True):
@@ -193,9 +194,6 @@ class _Course:
         """Count a trial as done."""
         self._done += 1
         self._progress(self._done, self._total)
-
-    def _groups(self, trials: Sequence[Trial]) -> list[list[int]]:
-        return groups(trials, self._trainer, self._images)
 
     def _submit(self, trials: Sequence[Trial], split: Split) -> Handle:
         """A task that gives the outcomes of a group of trials."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hmdc_ray.actors.launch import launch
-from hmdc_ray.actors.nodes import find_resources
+from hmdc_ray.actors.nodes import find_resources, require_gpus
 from hmdc_ray.actors.pool import RayPool
 from hmdc_ray.actors.session import ray_session
 from hmdc_ray.condensed import CondensedSet, save_condensed
@@ -108,6 +108,7 @@ class Run:
         with ExitStack() as stack:
             try:
                 stack.enter_context(ray_session(address, self.progress.stage, self.stop.raise_if_requested))
+                require_gpus(self.config.evaluation)
                 condensed = self._condense()
                 evaluation = self._evaluate(condensed)
             except Interrupted as stopped:

@@ -10,7 +10,7 @@ from time import monotonic
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from hmdc_ray.actors.nodes import cluster_nodes, find_resources
+from hmdc_ray.actors.nodes import cluster_nodes, resources_by_trials
 from hmdc_ray.actors.placement import bundle_options, bundles, cpu_share
 from hmdc_ray.actors.session import POLL_SECONDS
 from hmdc_ray.config import RunConfig
@@ -57,10 +57,10 @@ def plan_concurrency(config: RunConfig, trials: int, concurrent: int | None) -> 
             missing.
     """
     nodes = cluster_nodes()
-    offered = [node.resources for node in nodes]
+    offered, resources = [node.resources for node in nodes], resources_by_trials(config)
 
     def of(count: int) -> Concurrency:
-        return Concurrency(count, cpu_share([node.cpus for node in nodes], config, count), find_resources(config, count))
+        return Concurrency(count, cpu_share([node.cpus for node in nodes], config, count), resources(count))
 
     def needed(found: Concurrency) -> list[dict[str, float]]:
         return bundles(found.resources, found.share)

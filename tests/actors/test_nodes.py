@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import ray
 
 from hmdc_ray.actors import nodes
-from hmdc_ray.actors.nodes import cluster_nodes, find_resources, largest_node
+from hmdc_ray.actors.nodes import cluster_nodes, find_resources, largest_node, require_gpus
+from hmdc_ray.config import EvaluationConfig
 from hmdc_ray.config.io import parse_config
+from hmdc_ray.errors import InputError
 
 
 def test_the_nodes_of_a_cluster(ray_local: None) -> None:
@@ -48,3 +52,29 @@ def test_models_of_gpus_and_dead_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (first.cpus, first.gpus, first.gpu, first.labels) == (8.0, 2.0, "H100", {"zone": "a"})
     assert (second.cpus, second.gpus, second.gpu) == (0.0, 0.0, "")
     assert largest_node("GPU") == 2.0
+
+
+def test_the_cluster_is_looked_at_once_for_all_numbers_of_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three members on two GPUs, so that memory decides who has one alone."""
+    asked: list[str] = []
+
+    def told(what: str, value: Any) -> Any:
+        asked.append(what)
+        return value
+
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
+    monkeypatch.setattr(nodes, "probe_gpu", lambda: told("probe", 80 * 10**9))
+    monkeypatch.setattr(nodes, "measured_bytes", lambda config: told("memory", [1, 3, 2]))
+    members = [{"architecture": "mlp", "name": name} for name in "abc"]
+    resources = nodes.resources_by_trials(parse_config({"pool": {"members": members}}, "test"))
+    assert resources(0).gpus == resources(0).gpus == (0.5, 1.0, 0.5)
+    assert resources(2).gpus == (0.25, 0.25, 0.25)
+    assert asked == ["probe", "memory"]
+
+
+def test_gpus_of_students_that_no_node_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
+    for fits in (0, 2, "auto"):
+        require_gpus(EvaluationConfig.model_validate({"num_gpus": fits}))
+    with pytest.raises(InputError, match=r"evaluation.num_gpus is 3, but no node has more than 2: use 0 to train"):
+        require_gpus(EvaluationConfig(num_gpus=3))
